@@ -1,0 +1,172 @@
+"""A model ready to use: signal to symbols and symbols to signal, NumPy on both sides.
+
+:class:`LappedCoder` is the profile without a network and needs NumPy alone. A model with a network is the same coder
+with :meth:`~LappedCoder.restore` replaced (:mod:`xsarcomp.models.inference`); the rest of the package sees only this
+interface and never torch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp import lapped
+from xsarcomp.entropy_coding import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables, Magnitudes
+from xsarcomp.errors import RateError
+from xsarcomp.model_card import ModelCard
+from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone, quantize_rate_distortion
+
+QUANTIZER_PASSES = 2
+# Each pass reads the neighbours of a latent, so the choice of a symbol depends on so many latents around it.
+QUANTIZER_REACH = QUANTIZER_PASSES
+SMALLEST_STEP_DB, LARGEST_STEP_DB = 0.02, 64.0
+
+
+def choose_symbols(
+    latents: NDArray[np.float64],
+    symbols: NDArray[np.int32],
+    tables: EntropyTables,
+    anchor: int,
+    shifts: NDArray[np.float32],
+    step_db: float,
+    lagrangian: float,
+) -> NDArray[np.int32]:
+    """Rate-distortion optimised symbols, under the contexts that given symbols make.
+
+    Because the contexts come from a finished set of symbols and not from the choices themselves, a choice depends on
+    the next neighbours alone and not on where a tile begins.
+
+    Parameters
+    ----------
+    latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+    symbols : ndarray of int32, same shape
+        Symbols of an earlier, simpler choice.
+    tables, anchor
+        Entropy tables and the anchor whose set is used.
+    shifts : ndarray of float32, shape (latent=64, SHIFT_CLASSES)
+        Reconstruction points, see :func:`xsarcomp.quantization.dequantize`.
+    step_db : float
+    lagrangian : float
+        Squared steps that one bit is worth.
+
+    Returns
+    -------
+    ndarray of int32, same shape
+    """
+    known = Magnitudes()
+    chosen = np.empty_like(symbols)
+    for channel in CHANNEL_ORDER:
+        scaled = latents[:, channel] / step_db
+        if channel == 0:
+            chosen[:, 0] = np.rint(scaled)
+        elif np.abs(scaled).max(initial=0) < 0.5:
+            chosen[:, channel] = 0
+        else:
+            bins = known.bins(tables, anchor, channel)
+            lengths = tables.code_length[anchor, channel, :, :DIRECT_TOKENS]
+            chosen[:, channel] = quantize_rate_distortion(scaled, bins, lengths, shifts[channel], lagrangian)
+        known.add(channel, symbols[:, channel])
+    return chosen
+
+
+def initial_symbols(latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
+    """Deadzone symbols that the optimised choice starts from; the lowest channel is rounded to the nearest."""
+    symbols = quantize_deadzone(latents / step_db)
+    symbols[:, 0] = np.rint(latents[:, 0] / step_db)
+    return symbols
+
+
+def optimized_symbols(
+    latents: NDArray[np.float64],
+    tables: EntropyTables,
+    anchor: int,
+    shifts: NDArray[np.float32],
+    step_db: float,
+    lagrangian: float,
+) -> NDArray[np.int32]:
+    """The encoder's symbols: deadzone first, then ``QUANTIZER_PASSES`` of :func:`choose_symbols`."""
+    symbols = initial_symbols(latents, step_db)
+    for _ in range(QUANTIZER_PASSES):
+        symbols = choose_symbols(latents, symbols, tables, anchor, shifts, step_db, lagrangian)
+    return symbols
+
+
+@dataclass(frozen=True, eq=False)
+class LappedCoder:
+    """The lapped transform with optimised quantisation and centroid reconstruction."""
+
+    model_id: str
+    """SHA-256 of the model file, 64 hexadecimal digits."""
+    card: ModelCard
+    basis: NDArray[np.int32]
+    """Shape (tap=16, frequency=8), see :func:`xsarcomp.lapped.lapped_basis`."""
+    tables: EntropyTables
+    shifts: NDArray[np.float32]
+    """Reconstruction points, shape (anchor, latent=64, SHIFT_CLASSES)."""
+
+    @property
+    def latent_reach(self) -> int:
+        """Latents around a tile that its decoding reads: one for the overlap of the transform."""
+        return 1
+
+    def anchor(self, step_db: float) -> int:
+        """Index of the tables that serve a step.
+
+        Raises
+        ------
+        RateError
+            If the step is outside what the format is made for.
+        """
+        if not SMALLEST_STEP_DB <= step_db <= LARGEST_STEP_DB:
+            raise RateError(
+                f"a quantisation step of {step_db:.4g} dB was asked for, expected {SMALLEST_STEP_DB} to "
+                f"{LARGEST_STEP_DB} dB: ask for a rate between about 0.02 and 7 bits per pixel"
+            )
+        return nearest_anchor(step_db, np.array(self.card.anchor_steps_db))
+
+    def mean_correction_db(self, step_db: float) -> float:
+        """Decibels to add to decoded values so that the mean power stays, at this step."""
+        card = self.card
+        return float(np.interp(np.log(step_db), np.log(card.anchor_steps_db), card.mean_corrections_db))
+
+    def analyze(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Latents of a signal that comes with ``lapped.OVERLAP`` pixels around whole blocks, without rounding."""
+        return lapped.analyze(signal, self.basis)
+
+    def quantize(self, latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
+        """Symbols of latents that come with ``QUANTIZER_REACH`` latents around; these are cut off.
+
+        Parameters
+        ----------
+        latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+        step_db : float
+
+        Returns
+        -------
+        ndarray of int32, shape (plane, latent=64, y_latent - 2 * reach, x_latent - 2 * reach)
+        """
+        anchor = self.anchor(step_db)
+        symbols = optimized_symbols(
+            latents, self.tables, anchor, self.shifts[anchor], step_db, self.card.lagrangian
+        )
+        inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
+        return np.ascontiguousarray(symbols[:, :, inside, inside])
+
+    def restore(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Latents in dB from symbols; consumes all of ``latent_reach`` but the one that the synthesis needs."""
+        return dequantize(symbols, self.shifts[self.anchor(step_db)], step_db)
+
+    def synthesize(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Signal of symbols that come with ``latent_reach`` latents around.
+
+        Parameters
+        ----------
+        symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        step_db : float
+
+        Returns
+        -------
+        ndarray of float32, shape (plane, y, x), dB above the offset
+            y = 8 * (y_latent - 2 * latent_reach), likewise x.
+        """
+        return lapped.synthesize(self.restore(symbols, step_db), self.basis)

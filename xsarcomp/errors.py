@@ -1,0 +1,82 @@
+"""The exceptions of xsarcomp, one tree.
+
+::
+
+    SarcompError
+    ├── RadiometryError (ValueError)          scale, unit or values cannot be used
+    ├── RateError (ValueError)                the asked rate or quality cannot be met or is contradictory
+    ├── DimensionError (ValueError)           dimensions, shapes or chunks do not fit
+    ├── AlreadyLossyError (ValueError)        the input was compressed with loss before
+    ├── NotEncodedError (ValueError)          the object holds no latents to decode
+    ├── BitstreamError (ValueError)           bytes are not a stream that this version reads
+    │   ├── CorruptStreamError                checksum, length or symbol hash disagree
+    │   ├── UnsupportedFormatError            newer or unknown format, flag or configuration
+    │   └── LimitExceededError                a header asks for more than the limits allow
+    ├── ModelError (RuntimeError)
+    │   ├── ModelNotFoundError (LookupError)  no model of that name or id is installed
+    │   └── ModelIntegrityError               the model file is not what its id says
+    ├── ConfigurationError (ValueError)       a training or codec configuration is wrong
+    └── MissingDependencyError (ImportError)  an optional library is needed
+
+Each message says what was found, what was expected, and what to do.
+"""
+
+
+class SarcompError(Exception):
+    """Root of all errors that xsarcomp raises on purpose."""
+
+
+class RadiometryError(SarcompError, ValueError):
+    """Scale, unit or values of the backscatter cannot be used."""
+
+
+class RateError(SarcompError, ValueError):
+    """The rate or quality that was asked for is contradictory or out of reach."""
+
+
+class DimensionError(SarcompError, ValueError):
+    """Dimensions, shapes or chunks do not fit."""
+
+
+class AlreadyLossyError(SarcompError, ValueError):
+    """The input was compressed with loss before; a second pass would add to the loss."""
+
+
+class NotEncodedError(SarcompError, ValueError):
+    """The object holds no latents that could be decoded."""
+
+
+class BitstreamError(SarcompError, ValueError):
+    """Bytes are not a stream that this version can read."""
+
+
+class CorruptStreamError(BitstreamError):
+    """A checksum, a length or the hash of the decoded symbols disagrees."""
+
+
+class UnsupportedFormatError(BitstreamError):
+    """The stream or configuration is of a newer or unknown kind."""
+
+
+class LimitExceededError(BitstreamError):
+    """A header asks for more memory or work than the limits allow."""
+
+
+class ModelError(SarcompError, RuntimeError):
+    """A model cannot be used."""
+
+
+class ModelNotFoundError(ModelError, LookupError):
+    """No model of that name or id is installed."""
+
+
+class ModelIntegrityError(ModelError):
+    """The model file is not what its id says, or its content breaks a rule."""
+
+
+class ConfigurationError(SarcompError, ValueError):
+    """A training or codec configuration is wrong."""
+
+
+class MissingDependencyError(SarcompError, ImportError):
+    """An optional library is needed for what was asked."""

@@ -1,0 +1,230 @@
+"""What compression does to speckle: looks, their ratio, and the ratio image.
+
+All statistics are of linear power. The number of looks of decibel or normalised values means nothing, though
+it is often reported.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from xsarcomp.errors import DimensionError, RadiometryError
+
+WINDOW_PIXELS = 25
+"""Side of the windows in which looks are estimated; the window that Sentinel-1 normalised products use."""
+
+_HOMOGENEOUS_FRACTION = 0.1
+_LEAST_WINDOWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioImageStatistics:
+    """Statistics of original power over restored power; a perfect copy has 1, 0, NaN, NaN."""
+
+    mean: float
+    """Mean of the ratio; 1 where the mean level is kept."""
+    variance: float
+    """Variance of the ratio; 0 for a copy, 1/looks where all speckle was taken away."""
+    correlation_y: float
+    """Correlation of the ratio in dB between neighbours along y; high where structure was taken away."""
+    correlation_x: float
+    """The same along x."""
+
+
+def equivalent_number_of_looks(power):
+    """Estimate the equivalent number of looks of a homogeneous area.
+
+    Parameters
+    ----------
+    power : array_like of float, any shape
+        Backscatter power (linear, m2 m-2). Values that are not finite are left out. Decibel input gives a
+        meaningless number and cannot be detected here.
+
+    Returns
+    -------
+    float
+        Squared mean over variance: 1 for single-look intensity, infinite for constant power.
+
+    Raises
+    ------
+    RadiometryError
+        If fewer than two finite values are given.
+
+    References
+    ----------
+    Oliver and Quegan (2004), *Understanding Synthetic Aperture Radar Images*, chapter 4.
+    """
+    values = np.asarray(power, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size < 2:
+        raise RadiometryError(
+            f"found {values.size} finite values, expected at least 2 to estimate the number of looks. "
+            "Choose an area inside the scene."
+        )
+    variance = values.var()
+    return math.inf if variance == 0 else float(values.mean() ** 2 / variance)
+
+
+def homogeneous_windows(original_power, valid, window=WINDOW_PIXELS, count=None):
+    """Find the most homogeneous windows of a scene.
+
+    The plane is cut into windows that do not overlap. Of those without an invalid pixel, the ones with the
+    lowest coefficient of variation are taken. Only the *original* is looked at: choosing with the restored
+    scene would favour places that compression has smoothed.
+
+    Parameters
+    ----------
+    original_power : ndarray of float, shape (y, x)
+        Backscatter power of the original (linear, m2 m-2).
+    valid : ndarray of bool, shape (y, x)
+        Pixels that are valid in all scenes to be compared.
+    window : int
+        Side of a window in pixels.
+    count : int, optional
+        Number of windows; by default the lowest tenth, but at least 8 if there are as many.
+
+    Returns
+    -------
+    ndarray of int64, shape (window, 2)
+        First row and first column of each window, most homogeneous first. Windows of constant power hold no
+        speckle and are left out, so there may be none.
+
+    Raises
+    ------
+    DimensionError
+        If the arrays are not two-dimensional or their shapes differ.
+    """
+    power, valid = _plane(original_power, valid)
+    window_rows, window_columns = power.shape[0] // window, power.shape[1] // window
+    whole = np.s_[: window_rows * window, : window_columns * window]
+    blocks = np.where(valid[whole], power[whole], 0.0)
+    blocks = blocks.reshape(window_rows, window, window_columns, window)
+    complete = valid[whole].reshape(blocks.shape).all(axis=(1, 3))
+    mean, deviation = blocks.mean(axis=(1, 3)), blocks.std(axis=(1, 3))
+    # rounding leaves a tiny deviation in constant windows
+    corners = np.argwhere(complete & (deviation > 1e-9 * mean))
+    variation = deviation[tuple(corners.T)] / mean[tuple(corners.T)]
+    if count is None:
+        count = max(_LEAST_WINDOWS, math.ceil(_HOMOGENEOUS_FRACTION * len(corners)))
+    return corners[np.argsort(variation, kind="stable")[:count]] * window
+
+
+def enl_ratio(original_power, restored_power, valid):
+    """Compare the number of looks of restored and original in the most homogeneous windows.
+
+    Parameters
+    ----------
+    original_power, restored_power : ndarray of float, shape (y, x)
+        Backscatter power (linear, m2 m-2), positive where valid.
+    valid : ndarray of bool, shape (y, x)
+        Pixels that are valid in both.
+
+    Returns
+    -------
+    float
+        Median over `homogeneous_windows` of ENL restored over ENL original: 1 where speckle is kept, above 1
+        where it was smoothed. NaN where there is no window.
+
+    Raises
+    ------
+    DimensionError
+        If the arrays are not two-dimensional or their shapes differ.
+    """
+    original_power, _ = _plane(original_power, valid)
+    restored_power, valid = _plane(restored_power, valid)
+    ratios = []
+    for row, column in homogeneous_windows(original_power, valid):
+        area = np.s_[row : row + WINDOW_PIXELS, column : column + WINDOW_PIXELS]
+        looks = equivalent_number_of_looks(restored_power[area])
+        ratios.append(looks / equivalent_number_of_looks(original_power[area]))
+    return float(np.median(ratios)) if ratios else math.nan
+
+
+def ratio_image_statistics(original_power, restored_power, valid):
+    """Describe the ratio image, original over restored power.
+
+    What compression takes away should look like speckle: mean 1 and no structure of its own.
+
+    Parameters
+    ----------
+    original_power, restored_power : ndarray of float, shape (y, x)
+        Backscatter power (linear, m2 m-2), positive where valid.
+    valid : ndarray of bool, shape (y, x)
+        Pixels that are valid in both.
+
+    Returns
+    -------
+    RatioImageStatistics
+        Mean and variance of the ratio, and the correlation of neighbours of its decibel values. NaN where
+        there is no valid pixel, or no variation to correlate.
+
+    Raises
+    ------
+    DimensionError
+        If the arrays are not two-dimensional or their shapes differ.
+
+    References
+    ----------
+    Gomez, Ospina and Frery (2017), Remote Sensing 9(4) 389, on structure left in ratio images.
+    """
+    original_power, _ = _plane(original_power, valid)
+    restored_power, valid = _plane(restored_power, valid)
+    if not valid.any():
+        return RatioImageStatistics(
+            mean=math.nan, variance=math.nan, correlation_y=math.nan, correlation_x=math.nan
+        )
+    ratio = np.ones_like(original_power)
+    np.divide(original_power, restored_power, out=ratio, where=valid)
+    ratio_db = 10.0 * np.log10(ratio)
+    return RatioImageStatistics(
+        mean=float(ratio[valid].mean()),
+        variance=float(ratio[valid].var()),
+        correlation_y=neighbor_correlation(ratio_db, valid, axis=0),
+        correlation_x=neighbor_correlation(ratio_db, valid, axis=1),
+    )
+
+
+def neighbor_correlation(values, valid, *, axis):
+    """Compute the Pearson correlation of neighbouring valid pixels along one axis.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (y, x)
+        Any quantity; the correlation of speckle is stated for dB.
+    valid : ndarray of bool, shape (y, x)
+        Pixels that count; a pair counts where both are valid.
+    axis : {0, 1}
+        0 for neighbours along y, 1 along x.
+
+    Returns
+    -------
+    float
+        In -1..1; NaN with fewer than two pairs or without variation.
+
+    Raises
+    ------
+    DimensionError
+        If the arrays are not two-dimensional or their shapes differ.
+    """
+    values, valid = _plane(values, valid)
+    before, after = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+    pairs = valid[before] & valid[after]
+    if np.count_nonzero(pairs) < 2:
+        return math.nan
+    first, second = values[before][pairs], values[after][pairs]
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _plane(values, valid):
+    """Return the arrays as float64 and bool after checking that both are the same plane."""
+    values = np.asarray(values, dtype=np.float64)
+    valid = np.asarray(valid, dtype=bool)
+    if values.ndim != 2 or values.shape != valid.shape:
+        raise DimensionError(
+            f"found shapes {values.shape} and {valid.shape} (valid), expected two equal shapes (y, x). "
+            "Pass one polarization and date at a time."
+        )
+    return values, valid

@@ -1,0 +1,148 @@
+"""The lapped transform: 16 taps, one block every 8 pixels, orthogonal, in NumPy.
+
+The transform is a fast lapped orthogonal transform: across each border of two 8-pixel blocks the difference between
+the pixels and their mirror images is rotated (an orthogonal 4x4 matrix), then each block goes through a DCT-II. Two
+properties decide for it (``docs/decisions/0001-lapped-transform.md``):
+
+* a constant signal fills the lowest channel alone, and a signal mirrored at its edge passes the edge unchanged, so a
+  scene of n blocks has exactly n latents an axis: no border latents, and a chunk that stands alone costs nothing;
+* its basis is rounded to multiples of 2**-15. The signal is a multiple of 2**-9 dB, so every product and sum of the
+  analysis fits the 53 bits of a float64 up to +-1024 dB: **the analysis has no rounding at all** and gives the same
+  latents on every machine, for every chunking, thread count and BLAS.
+
+Channel ``8 * vertical + horizontal`` holds that pair of frequencies.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 8
+CHANNELS = BLOCK * BLOCK
+OVERLAP = BLOCK // 2  # pixels that a block's basis reaches beyond the block on each side
+BASIS_STEPS = 2**15
+
+_PAIRS = ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3))
+# Rotations that minimise the mean log variance of the channels on the training split (10 m GRD, dB).
+SENTINEL1_ANGLES = (-0.65326175, -0.41699, -0.18220733, 0.13693676, 0.02139754, -0.02695493)
+
+
+def lapped_basis(angles: tuple[float, ...] = SENTINEL1_ANGLES) -> NDArray[np.int32]:
+    """Basis of the one-dimensional lapped transform as integers.
+
+    Parameters
+    ----------
+    angles : tuple of 6 floats, radians
+        Plane rotations that make up the 4x4 orthogonal matrix of the border filter.
+
+    Returns
+    -------
+    ndarray of int32, shape (tap=16, frequency=8)
+        Columns are orthonormal after division by ``BASIS_STEPS``, up to rounding.
+
+    References
+    ----------
+    Malvar (1992), *Signal Processing with Lapped Transforms*, chapter 4 (fast lapped orthogonal transform);
+    Tran, Liang and Tu (2003), IEEE Trans. Signal Processing 51(6), for its reading as border filters around a DCT.
+    """
+    rotation = np.eye(4)
+    for angle, (i, j) in zip(angles, _PAIRS, strict=True):
+        plane = np.eye(4)
+        plane[i, i] = plane[j, j] = np.cos(angle)
+        plane[i, j], plane[j, i] = -np.sin(angle), np.sin(angle)
+        rotation = rotation @ plane
+    unit, flip, zero = np.eye(4), np.eye(4)[::-1], np.zeros((4, 4))
+    butterfly = np.block([[unit, flip], [flip, -unit]]) / np.sqrt(2)
+    border = butterfly @ np.block([[unit, zero], [zero, rotation]]) @ butterfly
+    filters = np.zeros((8, 16))
+    filters[:4, :8], filters[4:, 8:] = border[4:], border[:4]
+    return np.rint((_cosine_transform() @ filters).T * BASIS_STEPS).astype(np.int32)
+
+
+def _cosine_transform() -> NDArray[np.float64]:
+    """Orthonormal DCT-II, shape (frequency, pixel)."""
+    frequency, pixel = np.arange(BLOCK)[:, None], np.arange(BLOCK)[None]
+    matrix = np.sqrt(2 / BLOCK) * np.cos(np.pi / BLOCK * frequency * (pixel + 0.5))
+    matrix[0] /= np.sqrt(2)
+    return matrix
+
+
+def analyze(signal: NDArray[np.float64], basis: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Analysis transform, without rounding.
+
+    Parameters
+    ----------
+    signal : ndarray of float64, shape (plane, y, x), dB
+        Multiples of 1/512 dB, with ``OVERLAP`` pixels of surroundings on each side of whole blocks: y and x are
+        ``8 * blocks + 8``.
+    basis : ndarray of int32, shape (tap=16, frequency=8)
+
+    Returns
+    -------
+    ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB times 8 for the lowest channel
+    """
+    planes, height, width = signal.shape
+    rows, columns = height // BLOCK - 1, width // BLOCK - 1
+    matrix = basis.astype(np.float64) / BASIS_STEPS
+    first, second = matrix[:BLOCK], matrix[BLOCK:]
+    blocks = signal.reshape(planes, rows + 1, BLOCK, width)
+    vertical = first.T @ blocks[:, :-1] + second.T @ blocks[:, 1:]
+    blocks = vertical.reshape(planes, rows * BLOCK, columns + 1, BLOCK)
+    latents = blocks[:, :, :-1] @ first + blocks[:, :, 1:] @ second
+    latents = latents.reshape(planes, rows, BLOCK, columns, BLOCK)
+    return np.ascontiguousarray(latents.transpose(0, 2, 4, 1, 3)).reshape(planes, CHANNELS, rows, columns)
+
+
+def synthesize(latents: NDArray[np.float32], basis: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Synthesis transform, the transpose of :func:`analyze`.
+
+    Parameters
+    ----------
+    latents : ndarray of float32, shape (plane, latent=64, y_latent, x_latent)
+        With one latent of surroundings on each side.
+    basis : ndarray of int32, shape (tap=16, frequency=8)
+
+    Returns
+    -------
+    ndarray of float32, shape (plane, y, x), dB
+        y = 8 * (y_latent - 2), x = 8 * (x_latent - 2): the surroundings are consumed.
+    """
+    planes, _, rows, columns = latents.shape
+    matrix = (basis / BASIS_STEPS).astype(np.float32)
+    blocks = latents.reshape(planes, BLOCK, BLOCK, rows, columns).transpose(0, 3, 1, 4, 2)
+    blocks = np.ascontiguousarray(blocks).reshape(planes, rows * BLOCK, columns, BLOCK)
+    wide = blocks @ matrix[BLOCK:].T
+    narrow = blocks @ matrix[:BLOCK].T
+    # pixels between the centres of two blocks get the late taps of one and the early taps of the next
+    horizontal = (wide[:, :, :-1] + narrow[:, :, 1:]).reshape(planes, rows, BLOCK, (columns - 1) * BLOCK)
+    image = matrix[BLOCK:] @ horizontal[:, :-1] + matrix[:BLOCK] @ horizontal[:, 1:]
+    image = image.reshape(planes, (rows - 1) * BLOCK, (columns - 1) * BLOCK)
+    return image[:, OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
+
+
+def mirrored(
+    latents: NDArray, rows: tuple[NDArray[np.intp], NDArray[np.bool_]], columns: tuple[NDArray[np.intp], NDArray[np.bool_]]
+) -> NDArray:
+    """Gather latents at positions that may lie beyond the edge of the scene.
+
+    A scene continues as its mirror image; the latents of a mirrored block are those of the block with the sign of the
+    odd frequencies changed.
+
+    Parameters
+    ----------
+    latents : ndarray, shape (plane, latent=64, y_latent, x_latent)
+    rows, columns : pair of (indices, reversed)
+        As :func:`xsarcomp.tiling.reflect_indices` gives them.
+
+    Returns
+    -------
+    ndarray of the same dtype, shape (plane, latent=64, len(rows[0]), len(columns[0]))
+    """
+    gathered = latents[:, :, rows[0]][:, :, :, columns[0]]
+    odd = np.arange(BLOCK) % 2 == 1
+    if rows[1].any():
+        channels = np.repeat(odd, BLOCK)
+        gathered[:, channels] *= np.where(rows[1], -1, 1).astype(gathered.dtype)[:, None]
+    if columns[1].any():
+        channels = np.tile(odd, BLOCK)
+        gathered[:, channels] *= np.where(columns[1], -1, 1).astype(gathered.dtype)
+    return gathered

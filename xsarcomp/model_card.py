@@ -1,0 +1,98 @@
+"""What a decoder must know about a model beside its arrays: a small, strict JSON record inside the model file."""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+
+from xsarcomp.errors import ModelIntegrityError
+
+CARD_FORMAT = 1
+ARCHITECTURES = ("lapped", "lapped-residual")
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+MODEL_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """Everything but arrays that decides how a stream of this model is read."""
+
+    name: str
+    """Lower case letters, digits, dots and dashes, for example ``s1-grd-10m``."""
+    architecture: str
+    """"lapped": the lapped transform alone; "lapped-residual": with a network that refines decoded latents."""
+    network: dict[str, int] | None
+    """Sizes of the network (``channels``, ``blocks``); None without one."""
+    offset_db: float
+    """Level in dB that becomes signal 0: the mean of the training split."""
+    lowest_db: float
+    """Smallest value in dB of the training split."""
+    highest_db: float
+    """Largest value in dB of the training split."""
+    anchor_steps_db: tuple[float, ...]
+    """Quantisation steps in dB that have their own tables, ascending."""
+    lagrangian: float
+    """Squared steps that one bit is worth to the encoder."""
+    mean_corrections_db: tuple[float, ...]
+    """Added to decoded values at each anchor, so that the mean power stays; interpolated between anchors."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.offset_db, self.lowest_db, self.highest_db, self.lagrangian)
+        problems = []
+        if not NAME_PATTERN.fullmatch(self.name):
+            problems.append(f"name {self.name!r} has other characters than a-z, 0-9, dot and dash")
+        if self.architecture not in ARCHITECTURES:
+            problems.append(f"architecture {self.architecture!r} is none of {ARCHITECTURES}")
+        if (self.network is None) != (self.architecture == "lapped"):
+            problems.append("only the architecture 'lapped' has no network")
+        if self.network is not None and (
+            set(self.network) != {"channels", "blocks"}
+            or not all(isinstance(size, int) and 1 <= size <= 1024 for size in self.network.values())
+        ):
+            problems.append(f"network {self.network} is not channels and blocks of 1 to 1024")
+        if not all(math.isfinite(number) for number in numbers + self.anchor_steps_db + self.mean_corrections_db):
+            problems.append("a number is not finite")
+        elif not (
+            self.anchor_steps_db and self.anchor_steps_db[0] > 0 and list(self.anchor_steps_db) == sorted(set(self.anchor_steps_db))
+        ):
+            problems.append("anchor steps are not positive and ascending")
+        if len(self.mean_corrections_db) != len(self.anchor_steps_db):
+            problems.append("there must be one mean correction an anchor")
+        if problems:
+            raise ModelIntegrityError(f"the model card is not valid: {'; '.join(problems)}. Install the model again.")
+
+    def to_json(self) -> str:
+        """Canonical JSON text: keys sorted, no spaces."""
+        return json.dumps({"format": CARD_FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Read a card; unknown, missing or wrong fields are refused.
+
+        Raises
+        ------
+        ModelIntegrityError
+            If the text is not the JSON of a card of this format.
+        """
+        try:
+            record = json.loads(text)
+            version = record.pop("format")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelIntegrityError(f"the model card is not readable JSON ({error}). Install the model again.") from error
+        if version != CARD_FORMAT:
+            raise ModelIntegrityError(
+                f"the model card has format {version!r}, this version of xsarcomp reads {CARD_FORMAT}: update xsarcomp"
+            )
+        names = {field.name for field in fields(cls)}
+        if set(record) != names:
+            raise ModelIntegrityError(
+                f"the model card lacks {sorted(names - set(record))} or has unknown {sorted(set(record) - names)}"
+            )
+        try:
+            for name in ("anchor_steps_db", "mean_corrections_db"):
+                record[name] = tuple(float(value) for value in record[name])
+            for name in ("offset_db", "lowest_db", "highest_db", "lagrangian"):
+                record[name] = float(record[name])
+            return cls(**record)
+        except (TypeError, ValueError) as error:
+            raise ModelIntegrityError(f"the model card holds a value of the wrong type ({error})") from error

@@ -1,0 +1,66 @@
+"""A trained network behind the NumPy interface of the coder."""
+
+import os
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xsarcomp.coder import LappedCoder
+from xsarcomp.errors import ModelIntegrityError
+from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
+
+# One network call at a time in a process: torch uses several threads inside a call, and callers (Dask, Zarr) have
+# threads of their own; together they would ask for more cores than there are.
+_INFERENCE_LOCK = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_INFERENCE_LOCK=threading.Lock()))
+TILE_LATENTS = 64
+"""Largest tile of latents that goes through the network at once; bounds its memory."""
+
+
+class ResidualCoder(LappedCoder):
+    """The coder of architecture "lapped-residual": centroids, then the network."""
+
+    def __init__(self, *, weights: Mapping[str, NDArray[np.float32]], **parts):
+        super().__init__(**parts)
+        network = self.card.network
+        model = LappedAutoencoder(AutoencoderConfig(channels=network["channels"], blocks=network["blocks"]))
+        try:
+            model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+        except RuntimeError as error:
+            raise ModelIntegrityError(
+                f"the weights of model {self.card.name!r} do not fit its network {network}: {error}"
+            ) from error
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+            raise ModelIntegrityError(f"the weights of model {self.card.name!r} hold numbers that are not finite")
+        model.eval().requires_grad_(False)
+        object.__setattr__(self, "network", model.to(memory_format=torch.channels_last))
+
+    @property
+    def latent_reach(self) -> int:
+        """Latents around a tile that its decoding reads, from the layers of the network and the transform."""
+        return 1 + self.network.refiner.reach
+
+    def restore(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Latents in dB from symbols, tile by tile; consumes the reach of the network."""
+        latents = super().restore(symbols, step_db)
+        reach = self.network.refiner.reach
+        planes, channels, height, width = latents.shape
+        restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
+        for plane in range(planes):
+            for top in range(0, restored.shape[2], TILE_LATENTS):
+                for left in range(0, restored.shape[3], TILE_LATENTS):
+                    stop_y = min(top + TILE_LATENTS, restored.shape[2])
+                    stop_x = min(left + TILE_LATENTS, restored.shape[3])
+                    tile = latents[plane : plane + 1, :, top : stop_y + 2 * reach, left : stop_x + 2 * reach]
+                    restored[plane, :, top:stop_y, left:stop_x] = self._refine(tile, step_db)
+        return restored
+
+    def _refine(self, tile: NDArray[np.float32], step_db: float) -> NDArray[np.float32]:
+        """One tile through the network, whatever autocast or gradient mode the caller is in."""
+        # autocast is off because the caller's choice must not change decoded pixels
+        with _INFERENCE_LOCK, torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            tensor = torch.from_numpy(np.ascontiguousarray(tile)).to(memory_format=torch.channels_last)
+            return self.network.refine(tensor, step_db).numpy()[0]

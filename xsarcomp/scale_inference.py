@@ -1,0 +1,280 @@
+"""Find out which scale backscatter has, from its texts and its values, and say why."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from xsarcomp.errors import RadiometryError
+
+SCALES = ("power", "decibel", "amplitude")
+"""The scales of backscatter: sigma0 or gamma0 as ratio of powers, its 10 log10, its square root."""
+
+_SCALE_WORDS = {
+    "power": "power", "linear": "power", "decibel": "decibel", "decibels": "decibel", "db": "decibel",
+    "amplitude": "amplitude",
+}  # fmt: skip
+_POWER_UNITS = {"m2 m-2", "m2/m2", "m2.m-2", "m^2/m^2", "m^2 m^-2", "m2 / m2", "m²/m²", "m² m⁻²"}
+_NEUTRAL_UNITS = {"1", "", "linear", "dimensionless", "unitless"}
+_DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "count", "counts"}
+
+# ASF HyP3 RTC names: sigma0 or gamma0, power/decibel/amplitude, water mask, filter, clip, DEM matching.
+_HYP3_CODE = re.compile(r"(?:^|_)[A-Z]_[sg]([pda])[uw][nf][ec][dm](?=$|[^A-Za-z0-9])")
+_HYP3_SCALES = {"p": "power", "d": "decibel", "a": "amplitude"}
+_DECIBEL_WORD = re.compile(r"(?<![A-Za-z0-9])(?:dB|db|DB|[Dd]ecibels?)(?![A-Za-z0-9])")
+_POWER_WORD = re.compile(
+    r"(?i)(?:sigma|gamma|beta)[ _-]?(?:0|zero|naught|nought)|backscatter|(?<![a-z])power"
+)
+
+_ADVICE_DIGITAL = (
+    "Calibrate to sigma0 or gamma0 first, or say scale='amplitude' to compress digital numbers as they are."
+)
+_ADVICE_SAY = "Say scale='power', 'decibel' or 'amplitude' if you know it."
+_FILL_LIMIT = 500.0  # no decibel value: float32 power ends at -448 dB
+_ENOUGH_VALUES = 16  # below that, a sample cannot contradict a text
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleEvidence:
+    """The scale that was inferred, and why."""
+
+    scale: str
+    """One of `SCALES`."""
+    reason: str
+    """A sentence with the text or the numbers that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What the valid, nonzero values of the sample look like."""
+
+    count: int
+    zero_count: int
+    negative_share: float
+    decibel_like_share: float
+    lowest: float
+    median: float
+    highest: float
+    median_magnitude: float
+    is_integer: bool
+
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.count} nonzero valid values from {self.lowest:.4g} to {self.highest:.4g}, "
+            f"median {self.median:.4g}, {100 * self.negative_share:.3g} % negative"
+        )
+
+
+def check_scale(scale: str) -> None:
+    """Refuse a scale that is not one of `SCALES`.
+
+    Raises
+    ------
+    RadiometryError
+        With the scales that exist.
+    """
+    if scale not in SCALES:
+        raise RadiometryError(f"scale {scale!r} is unknown; expected 'power', 'decibel' or 'amplitude'.")
+
+
+def check_dtype(dtype: DTypeLike) -> None:
+    """Refuse a dtype that cannot hold backscatter.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Accepted are float16, float32, float64 and all integers, in any byte order.
+
+    Raises
+    ------
+    RadiometryError
+        For complex, bool, object, time, text and longer floats, with advice.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return
+    advice = {
+        "c": "Detect it first: power = abs(values)**2. The phase would be lost.",
+        "b": "A mask is no backscatter: store it without loss.",
+        "O": "Convert it to float32 first.",
+        "f": "Convert it to float64 first.",
+    }.get(dtype.kind, "Times, texts and records are no backscatter: leave this variable out.")
+    raise RadiometryError(f"dtype {dtype} found, real float16/32/64 or integer expected. {advice}")
+
+
+def infer_scale(
+    sample: ArrayLike, *, name: str | None = None, attributes: Mapping, nodata: float | None = None
+) -> ScaleEvidence:
+    """Find out the scale of backscatter.
+
+    The first evidence counts: attribute ``scale``; attribute ``units``; an ASF HyP3 product name in `name`,
+    ``source`` or ``long_name``; the word dB in ``long_name`` or `name`; then the values. A text that the
+    values contradict is refused, not overruled. Zeros are left out of the statistics: they are mostly fill.
+
+    Parameters
+    ----------
+    sample : ndarray of real numbers, any shape
+        Representative values. The larger, the better; the caller chooses.
+    name : str, optional
+        Name of the variable or of the file.
+    attributes : mapping
+        Attributes; ``long_name`` may be a tuple, as rioxarray gives for bands.
+    nodata : float, optional
+        Declared fill value, which is ignored among the values.
+
+    Returns
+    -------
+    ScaleEvidence
+        Scale, and the reason as a sentence.
+
+    Raises
+    ------
+    RadiometryError
+        If the dtype is not real, the values are packed or uncalibrated digital numbers, a text contradicts
+        the values, or the values fit no scale.
+
+    References
+    ----------
+    ASF HyP3, *Sentinel-1 RTC Product Guide*, section "Naming Convention".
+    """
+    sample = np.asarray(sample)
+    check_dtype(sample.dtype)
+    _refuse_packed(sample, attributes)
+    values = _summary(sample, nodata)
+    claim = _claim_of_texts(name, attributes)
+    if claim is not None:
+        _refuse_contradiction(claim, values)
+        return claim
+    return _scale_of_values(values, attributes)
+
+
+def _refuse_packed(sample: np.ndarray, attributes: Mapping) -> None:
+    factor, offset = attributes.get("scale_factor", 1), attributes.get("add_offset", 0)
+    if sample.dtype.kind in "iu" and (factor != 1 or offset != 0):
+        raise RadiometryError(
+            f"packed integers found (scale_factor={factor}, add_offset={offset}), backscatter expected. "
+            "Open the file with mask_and_scale=True."
+        )
+
+
+def _summary(sample: np.ndarray, nodata: float | None) -> _Values:
+    with np.errstate(all="ignore"):
+        numbers = sample.astype(np.float64).ravel()
+        keep = np.isfinite(numbers)
+        if nodata is not None:
+            keep &= numbers != float(nodata)
+            if sample.dtype.kind == "f":  # -9999.9 declared in float64 is another number in float32
+                keep &= numbers != float(
+                    np.asarray(nodata, np.float64).astype(sample.dtype.newbyteorder("="))
+                )
+    numbers = numbers[keep]
+    zero_count = int(np.count_nonzero(numbers == 0))
+    numbers = numbers[numbers != 0]
+    if numbers.size == 0:
+        return _Values(0, zero_count, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, sample.dtype.kind in "iu")
+    return _Values(
+        count=numbers.size,
+        zero_count=zero_count,
+        negative_share=float(np.mean(numbers < 0)),
+        decibel_like_share=float(np.mean((numbers >= -100) & (numbers <= 60))),
+        lowest=float(numbers.min()),
+        median=float(np.median(numbers)),
+        highest=float(numbers.max()),
+        median_magnitude=float(np.median(np.abs(numbers))),
+        is_integer=sample.dtype.kind in "iu",
+    )
+
+
+def _claim_of_texts(name: str | None, attributes: Mapping) -> ScaleEvidence | None:
+    """What the texts say, in the order of their weight."""
+    scale_text = attributes.get("scale")
+    if isinstance(scale_text, str) and scale_text.strip().lower() in _SCALE_WORDS:
+        return ScaleEvidence(_SCALE_WORDS[scale_text.strip().lower()], f"attribute scale is {scale_text!r}")
+    units = str(attributes.get("units", "")).strip()
+    long_names = _texts(attributes.get("long_name"))
+    if units.lower() in _DIGITAL_UNITS:
+        raise RadiometryError(
+            f"units {units!r}: digital numbers found, backscatter expected. {_ADVICE_DIGITAL}"
+        )
+    if units.lower() in ("db", "decibel", "decibels"):
+        return ScaleEvidence("decibel", f"attribute units is {units!r}")
+    for text in [*_texts(name), *_texts(attributes.get("source")), *long_names]:
+        code = _HYP3_CODE.search(text)
+        if code:
+            return ScaleEvidence(
+                _HYP3_SCALES[code[1]], f"product name {text!r} has the HyP3 code of this scale"
+            )
+    for text in [*long_names, *_texts(name)]:
+        if _DECIBEL_WORD.search(text):
+            return ScaleEvidence("decibel", f"name {text!r} says decibel")
+    named_power = next((text for text in long_names if _POWER_WORD.search(text)), None)
+    if units.lower() in _POWER_UNITS or (units and units.lower() in _NEUTRAL_UNITS and named_power):
+        return ScaleEvidence(
+            "power", f"attribute units is {units!r}" + (f", long_name {named_power!r}" * bool(named_power))
+        )
+    return None
+
+
+def _texts(value) -> list[str]:
+    """A text, a tuple of texts or nothing, as a list of texts."""
+    if isinstance(value, str):
+        return [value]
+    return [text for text in value if isinstance(text, str)] if isinstance(value, (tuple, list)) else []
+
+
+def _refuse_contradiction(claim: ScaleEvidence, values: _Values) -> None:
+    """Raise where the values cannot have the scale that the texts claim."""
+    if values.count < _ENOUGH_VALUES:
+        return
+    problem = advice = None
+    if claim.scale == "decibel":
+        if values.negative_share == 0 and values.median < 1:
+            problem, advice = "look like power", "Correct the attribute, or convert with 10 * log10(power)."
+        elif values.decibel_like_share < 0.99 or max(-values.lowest, values.highest) > _FILL_LIMIT:
+            problem = "are no decibels"
+            advice = (
+                f"Declare the fill value as nodata if there is one, or correct the attribute. {_ADVICE_SAY}"
+            )
+    elif values.negative_share > 0.5:
+        problem = "are mostly negative, as decibels are"
+        advice = "Correct the attribute, or say scale='decibel'."
+    elif claim.scale == "power" and values.median > 10:
+        problem, advice = "look like uncalibrated digital numbers", _ADVICE_DIGITAL
+    if problem:
+        raise RadiometryError(
+            f"{claim.reason}: {claim.scale} expected, but the {values.text} {problem}. {advice}"
+        )
+
+
+def _scale_of_values(values: _Values, attributes: Mapping) -> ScaleEvidence:
+    """Decide by the values alone, or refuse."""
+    if values.count == 0 and values.zero_count:
+        # Zero is fill in power and stored exactly; were it really 0 dB, nothing would be lost either.
+        return ScaleEvidence(
+            "power", f"no valid pixel but {values.zero_count} zeros, which are fill in power"
+        )
+    if values.count == 0:
+        return ScaleEvidence("decibel", "no valid pixel")
+    if values.negative_share > 0.01:
+        if values.decibel_like_share < 0.99 or max(-values.lowest, values.highest) > _FILL_LIMIT:
+            raise RadiometryError(
+                f"{values.text}: expected decibels within -100 to 60, or positive power. "
+                f"Declare the fill value as nodata if there is one. {_ADVICE_SAY}"
+            )
+        if values.median_magnitude < 0.5:  # speckle alone spreads decibels by 2 to 3
+            raise RadiometryError(
+                f"{values.text}: negative, but too small for decibels; power with noise subtracted looks "
+                f"like this. {_ADVICE_SAY}"
+            )
+        return ScaleEvidence("decibel", f"{values.text}: many are negative, within -100 to 60 dB")
+    if values.is_integer or values.median > 10:
+        kind = "integers" if values.is_integer else "a median above 10"
+        raise RadiometryError(
+            f"{values.text}: {kind} found, sigma0 or gamma0 expected; these look like uncalibrated digital "
+            f"numbers. {_ADVICE_DIGITAL}"
+        )
+    units = f"units {attributes['units']!r} and " if attributes.get("units") else ""
+    return ScaleEvidence("power", f"{units}{values.text}: positive and small, as calibrated power is")

@@ -1,0 +1,187 @@
+"""Cut the plane into tiles and put it together: symmetric extension, aligned tiles, blending.
+
+Two ways to avoid seams. Models with a finite reach read a *halo* around a tile and discard it; their tiles
+are anchored to absolute multiples, so that a pixel always goes through the same computation. Models that are
+not local (normalisation over space, attention) produce an *overlap* twice, and `blended` mixes the two.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.errors import DimensionError
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the smallest multiple of `multiple` that is not below `value`."""
+    if multiple < 1:
+        raise DimensionError(f"multiple {multiple}: expected 1 or more.")
+    return -(-value // multiple) * multiple
+
+
+def reflect_indices(start: int, stop: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Map positions on an endless axis to the points of a grid that is mirrored at its ends, again and again.
+
+    The extension is half-sample symmetric, ``... 1 0 | 0 1 2 | 2 1 ...``: the edge point is repeated
+    (`numpy.pad` calls it "symmetric", Dask "reflect").
+
+    Parameters
+    ----------
+    start, stop : int
+        Range of positions; point 0 of the grid is position 0. May lie outside the grid on either side.
+    size : int
+        Number of grid points.
+
+    Returns
+    -------
+    indices : ndarray of intp, shape (stop - start,)
+        Grid point at each position, 0 to ``size - 1``.
+    reversed : ndarray of bool, shape (stop - start,)
+        True where the number of reflections is odd: there the axis runs backwards, and what is odd about
+        its direction (the odd basis functions of a lapped transform) changes its sign.
+
+    Raises
+    ------
+    DimensionError
+        If `stop` is before `start`, or the grid has no points.
+    """
+    if stop < start:
+        raise DimensionError(f"range from {start} to {stop}: expected a stop at or after the start.")
+    if size < 1:
+        raise DimensionError(f"a grid of {size} points cannot be extended: give at least one.")
+    turn, within = np.divmod(np.arange(start, stop, dtype=np.intp), size)
+    is_reversed = turn % 2 == 1
+    return np.where(is_reversed, size - 1 - within, within), is_reversed
+
+
+def aligned_tiles(size: int, tile: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of the tiles that cover an axis, anchored to multiples of `tile`.
+
+    Parameters
+    ----------
+    size : int
+        Number of points of the axis; 0 gives no tiles.
+    tile : int
+        Points per tile; the last tile may be shorter.
+
+    Raises
+    ------
+    DimensionError
+        If `size` is negative or `tile` below 1.
+    """
+    if size < 0 or tile < 1:
+        raise DimensionError(f"axis of {size} points in tiles of {tile}: expected size >= 0 and tile >= 1.")
+    return [(start, min(start + tile, size)) for start in range(0, size, tile)]
+
+
+def raised_cosine_weights(length: int, overlap: int) -> NDArray[np.float64]:
+    """Return weights that rise along the overlap, stay at one, and fall along the overlap.
+
+    Copies shifted by ``length - overlap`` sum to one, exactly in float64 (the rising weight at a place is
+    one minus the falling one), so that blending needs no division.
+
+    Parameters
+    ----------
+    length : int
+        Length of a tile, 1 or more.
+    overlap : int
+        Points shared with each neighbour, 0 to half the length.
+
+    Returns
+    -------
+    ndarray of float64, shape (length,)
+        Weights in (0, 1].
+
+    Raises
+    ------
+    DimensionError
+        If the overlap is negative or more than half the length: three tiles would meet in a point.
+    """
+    if length < 1 or not 0 <= 2 * overlap <= length:
+        raise DimensionError(
+            f"overlap {overlap} in a tile of {length}: expected 0 to half a tile. Take a smaller overlap."
+        )
+    weights = np.ones(length)
+    half = (overlap + 1) // 2
+    rise = np.sin(np.pi / 2 * (np.arange(half) + 0.5) / max(overlap, 1)) ** 2
+    if overlap % 2:
+        rise[-1] = 0.5  # the middle point; sin(pi / 4)**2 is off by one bit
+    weights[:half] = rise
+    weights[overlap - half : overlap] = 1.0 - rise[::-1]
+    weights[length - overlap :] = weights[:overlap][::-1]
+    return weights
+
+
+def blended(
+    function: Callable[[NDArray], NDArray], image: NDArray, *, tile: int, overlap: int, scale: int = 1
+) -> NDArray:
+    """Apply a function that is not local tile by tile and blend its results, so that no seam shows.
+
+    Tiles start one overlap before the first pixel and end one overlap or more behind the last; what is
+    outside comes from the symmetric extension, so that the edges of the function's own padding lie outside
+    the image or under small weights. Each point is weighted by 2-D raised cosines that sum to one.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an array of shape (plane, tile, tile) and returns (plane, tile * scale, tile * scale); the
+        number of planes may change.
+    image : ndarray, shape (plane, y, x)
+        Of any size, also smaller than a tile.
+    tile : int
+        Rows and columns of a tile, in pixels of `image`.
+    overlap : int
+        Pixels that two neighbouring tiles share, 0 to half a tile.
+    scale : int
+        Output pixels per input pixel and axis: 1, or the stride when latents are decoded.
+
+    Returns
+    -------
+    ndarray, shape (plane, y * scale, x * scale)
+        In the dtype of the function's results if that is a float, else float64. Blended in float64.
+
+    Raises
+    ------
+    DimensionError
+        If the image is not 3-d or has no pixels, or the function returns another shape than promised.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or 0 in image.shape[1:]:
+        raise DimensionError(f"image of shape {image.shape}: expected (plane, y, x) with at least one pixel.")
+    if scale < 1:
+        raise DimensionError(f"scale {scale}: expected 1 or more output pixels per input pixel.")
+    weights = raised_cosine_weights(tile * scale, overlap * scale)
+    weights = weights[:, None] * weights[None, :]
+    rows, columns = image.shape[1:]
+    total, dtype = None, np.dtype(np.float64)
+    for top in _overlapping_starts(rows, tile, overlap):
+        row_indices, _ = reflect_indices(top, top + tile, rows)
+        for left in _overlapping_starts(columns, tile, overlap):
+            column_indices, _ = reflect_indices(left, left + tile, columns)
+            result = np.asarray(function(image[:, row_indices[:, None], column_indices[None, :]]))
+            if total is None:
+                dtype = result.dtype if result.dtype.kind == "f" else dtype
+                total = np.zeros((*result.shape[:1], rows * scale, columns * scale))
+            if result.shape != (total.shape[0], tile * scale, tile * scale):
+                raise DimensionError(
+                    f"the function returned shape {result.shape} for a tile of {tile} pixels; expected "
+                    f"(plane, {tile * scale}, {tile * scale}) with scale {scale}. Check scale and function."
+                )
+            _add_inside(total, result * weights, top * scale, left * scale)
+    return total.astype(dtype)
+
+
+def _overlapping_starts(size: int, tile: int, overlap: int) -> range:
+    """First positions of the tiles whose weights sum to one everywhere on an axis of `size` points."""
+    return range(-overlap, size, tile - overlap)
+
+
+def _add_inside(total: NDArray[np.float64], part: NDArray[np.float64], top: int, left: int) -> None:
+    """Add a part at its place in the total, leaving out what lies beyond the edges. Changes `total`."""
+    rows, columns = total.shape[1:]
+    bottom, right = min(top + part.shape[1], rows), min(left + part.shape[2], columns)
+    inside_top, inside_left = max(top, 0), max(left, 0)
+    total[:, inside_top:bottom, inside_left:right] += part[
+        :, inside_top - top : bottom - top, inside_left - left : right - left
+    ]

@@ -1,0 +1,98 @@
+"""Compare coders on whole scenes: the mean correction of a coder, and the gate between two."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.block import decode_planes, encode_planes
+from xsarcomp.coder import LappedCoder
+from xsarcomp.entropy_coding import estimate_bits
+from xsarcomp.evaluation.rate_distortion import RatePoint, bd_rate, rmse_at_rates
+from xsarcomp.training.planes import Plane
+
+GATE_STEPS_DB = (0.7, 1.2, 2.0, 3.4, 5.6, 9.6, 14.0)
+GATE_RATES = (0.25, 0.5, 1.0, 2.0)
+CORRECTION_PLANES = 24
+
+
+def _round_trip(coder: LappedCoder, plane: Plane, step_db: float) -> tuple[float, NDArray[np.float64]]:
+    """Ideal code length in bits, and the error in dB at valid pixels, without the mean correction."""
+    signal = plane.decibel[None].astype(np.float64) - coder.card.offset_db
+    symbols = encode_planes(np.rint(signal * 512) / 512, coder, step_db)
+    bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db))
+    restored = decode_planes(symbols, plane.decibel.shape, coder, step_db)[0]
+    return bits, (restored - signal[0])[plane.valid]
+
+
+def mean_corrections(coder: LappedCoder, planes: Sequence[Plane]) -> tuple[float, ...]:
+    """Decibels to add at each anchor so that the mean power of the training planes stays.
+
+    Decoding to the mean in dB lowers the mean of the power; the correction is the median over planes of the ratio of
+    the mean powers, measured, since the errors are not quite Gaussian.
+    """
+    chosen = planes[:: max(1, len(planes) // CORRECTION_PLANES)]
+    corrections = []
+    for step_db in coder.card.anchor_steps_db:
+        ratios = []
+        for plane in chosen:
+            _, error = _round_trip(coder, plane, step_db)
+            power = 10 ** (plane.decibel[plane.valid].astype(np.float64) / 10)
+            ratios.append(10 * np.log10(power.sum() / (power * 10 ** (error / 10)).sum()))
+        corrections.append(round(float(np.median(ratios)), 5))
+    return tuple(corrections)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """Rate and RMSE of coders on the same scenes."""
+
+    points: Mapping[str, Sequence[RatePoint]]
+    """Model name to the points of its curve; the setting is the step in dB."""
+    scenes: int
+    """Number of planes."""
+
+    def record(self, name: str) -> dict:
+        """What the model's JSON file says about this coder and how it stands against the others."""
+        return {
+            "planes": self.scenes,
+            "rmse_db_at_bits_per_pixel": dict(
+                zip(map(str, GATE_RATES), np.round(rmse_at_rates(self.points[name], GATE_RATES), 4).tolist(), strict=True)
+            ),
+            "bd_rate_percent_against": {
+                other: round(bd_rate(self.points[name], points), 2) for other, points in self.points.items() if other != name
+            },
+        }
+
+    def lines(self) -> list[str]:
+        """Lines to print."""
+        return [f"{name} on {self.scenes} validation planes: {self.record(name)}" for name in self.points]
+
+
+def gate(coders: Mapping[str, LappedCoder], planes: Sequence[Plane]) -> GateReport:
+    """Measure coders on whole planes at ``GATE_STEPS_DB``; rates are ideal code lengths over all pixels.
+
+    Parameters
+    ----------
+    coders : mapping of str to LappedCoder
+    planes : sequence of Plane
+        Validation or test planes.
+
+    Returns
+    -------
+    GateReport
+    """
+    points = {}
+    pixels = sum(plane.decibel.size for plane in planes)
+    valid = sum(int(plane.valid.sum()) for plane in planes)
+    for name, coder in coders.items():
+        curve = []
+        for step_db in GATE_STEPS_DB:
+            trips = [_round_trip(coder, plane, step_db) for plane in planes]
+            squared = sum(float((error**2).sum()) for _, error in trips)
+            rate = sum(bits for bits, _ in trips) / pixels
+            rmse_db = float(np.sqrt(squared / valid))
+            curve.append(RatePoint(setting=step_db, bits_per_pixel=rate, rmse_db=rmse_db))
+        points[name] = curve
+    return GateReport(points=points, scenes=len(planes))

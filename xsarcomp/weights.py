@@ -1,0 +1,219 @@
+"""Model files: from a name or id to a verified, ready coder. The only file that opens model files.
+
+A model is one safetensors file. Its id is the SHA-256 of the file and is checked at each load, so a name can never
+change what it decodes to. Beside it lies a JSON file of the same name with the id and what a reader wants to know:
+training data, figures, limits. Models are looked up in the package and in the folders of the environment variable
+``XSARCOMP_MODEL_PATH``; nothing is ever downloaded, and no store can name a path.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from xsarcomp.coder import LappedCoder
+from xsarcomp.entropy_coding import EntropyTables
+from xsarcomp.errors import MissingDependencyError, ModelIntegrityError, ModelNotFoundError
+from xsarcomp.model_card import MODEL_ID_PATTERN, NAME_PATTERN, ModelCard
+from xsarcomp.quantization import SHIFT_CLASSES
+
+DEFAULT_MODEL = "s1-grd-10m"
+LARGEST_MODEL_BYTES = 256 * 2**20
+_NETWORK_PREFIX = "network."
+_LOCK = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock()))
+
+
+def model_folders() -> list[Path]:
+    """Folders that are searched for models: the package, then ``XSARCOMP_MODEL_PATH``."""
+    configured = os.environ.get("XSARCOMP_MODEL_PATH", "")
+    return [Path(__file__).parent / "pretrained", *(Path(part) for part in configured.split(os.pathsep) if part)]
+
+
+def installed_models() -> dict[str, dict]:
+    """The models that can be used.
+
+    Returns
+    -------
+    dict of str to dict
+        Model name to the content of its JSON file: ``id`` and documentation.
+    """
+    found: dict[str, dict] = {}
+    for folder in model_folders():
+        for path in sorted(folder.glob("*.json")):
+            if NAME_PATTERN.fullmatch(path.stem) and path.with_suffix(".safetensors").is_file():
+                try:
+                    record = json.loads(path.read_text(encoding="utf-8"))
+                except ValueError as error:
+                    raise ModelIntegrityError(f"{path.name} is no readable JSON ({error}): install the model again") from error
+                if isinstance(record, dict) and MODEL_ID_PATTERN.fullmatch(str(record.get("id"))):
+                    found.setdefault(path.stem, {**record, "path": str(path.with_suffix(".safetensors"))})
+    return found
+
+
+def resolve_model(model: str | None = None) -> str:
+    """Full id of a model.
+
+    Parameters
+    ----------
+    model : str, optional
+        Name or 64-digit id; the default model if None.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If no installed model has that name or id.
+    """
+    wanted = DEFAULT_MODEL if model is None else model
+    models = installed_models()
+    if wanted in models:
+        return models[wanted]["id"]
+    if any(record["id"] == wanted for record in models.values()):
+        return wanted
+    raise ModelNotFoundError(
+        f"model {str(wanted)[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the package "
+        "and in the folders of XSARCOMP_MODEL_PATH: put the model's .safetensors and .json files there, or update xsarcomp."
+    )
+
+
+def model_name(model_id: str) -> str:
+    """Name of an installed model from its id."""
+    for name, record in installed_models().items():
+        if record["id"] == model_id:
+            return name
+    raise ModelNotFoundError(
+        f"no model with id {str(model_id)[:80]!r} is installed. Looked in the package and in the folders of "
+        "XSARCOMP_MODEL_PATH: put the model's .safetensors and .json files there, or update xsarcomp."
+    )
+
+
+def load_coder(model: str | None = None) -> LappedCoder:
+    """Load a model once per process; threads that ask meanwhile wait for it.
+
+    Parameters
+    ----------
+    model : str, optional
+        Name or 64-digit id; the default model if None.
+
+    Returns
+    -------
+    LappedCoder
+        Shared between callers and never changed by them.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If no installed model has that name or id.
+    ModelIntegrityError
+        If the file is not the one that its id says, or breaks a rule.
+    """
+    model_id = model if model is not None and MODEL_ID_PATTERN.fullmatch(model) else resolve_model(model)
+    with _LOCK:
+        return _load(model_id)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(model_id: str) -> LappedCoder:
+    path = Path(installed_models()[model_name(model_id)]["path"])
+    content = _read_regular_file(path)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != model_id:
+        raise ModelIntegrityError(
+            f"model file {path.name} has SHA-256 {actual[:16]}..., expected {model_id[:16]}...: it was changed or damaged. "
+            "Install it again."
+        )
+    return coder_from_bytes(content)
+
+
+def _read_regular_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_MODEL_BYTES:
+            raise ModelIntegrityError(
+                f"model file {path.name} is no regular file of at most {LARGEST_MODEL_BYTES >> 20} MiB: install it again"
+            )
+        return file.read()
+
+
+def coder_from_bytes(content: bytes) -> LappedCoder:
+    """Ready coder from the bytes of a model file.
+
+    Parameters
+    ----------
+    content : bytes
+        A safetensors file as :func:`model_bytes` writes it.
+
+    Returns
+    -------
+    LappedCoder
+
+    Raises
+    ------
+    ModelIntegrityError
+        If the bytes are no such file or a value breaks a rule.
+    """
+    try:
+        arrays = safetensors.numpy.load(content)
+        header_size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
+        card = ModelCard.from_json(metadata["card"])
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelIntegrityError(f"the bytes are no model file of xsarcomp ({error}). Install the model again.") from error
+    network = {
+        name.removeprefix(_NETWORK_PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(_NETWORK_PREFIX)
+    }
+    expected = {"lapped_basis", "shifts", *EntropyTables.names()}
+    if set(arrays) != expected:
+        raise ModelIntegrityError(f"the model file holds arrays {sorted(arrays)}, expected {sorted(expected)}")
+    anchors = len(card.anchor_steps_db)
+    shapes = {"lapped_basis": (16, 8), "shifts": (anchors, 64, SHIFT_CLASSES)}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise ModelIntegrityError(f"{name} of the model has shape {arrays[name].shape}, expected finite {shape}")
+    tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
+    if len(tables.frequencies) != anchors:
+        raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
+    parts = {
+        "model_id": hashlib.sha256(content).hexdigest(),
+        "card": card,
+        "basis": arrays["lapped_basis"],
+        "tables": tables,
+        "shifts": arrays["shifts"],
+    }
+    if card.network is None:
+        return LappedCoder(**parts)
+    try:
+        from xsarcomp.models.inference import ResidualCoder
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"model {card.name!r} needs PyTorch, which is not installed. Install it with: pip install torch"
+        ) from error
+    return ResidualCoder(weights=network, **parts)
+
+
+def model_bytes(
+    card: ModelCard,
+    basis: NDArray[np.int32],
+    tables: EntropyTables,
+    shifts: NDArray[np.float32],
+    network: Mapping[str, NDArray[np.float32]] | None = None,
+) -> bytes:
+    """Bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes."""
+    arrays = {name: np.ascontiguousarray(getattr(tables, name)) for name in EntropyTables.names()}
+    arrays |= {"lapped_basis": basis, "shifts": shifts}
+    arrays |= {_NETWORK_PREFIX + name: np.ascontiguousarray(array) for name, array in (network or {}).items()}
+    return safetensors.numpy.save(dict(sorted(arrays.items())), metadata={"card": card.to_json()})
