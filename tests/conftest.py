@@ -1,9 +1,14 @@
-"""Shared fixtures: where the real data lies, and small simulated scenes."""
+"""Shared fixtures: where the real data lies, small simulated scenes, and a small model fitted to one of them."""
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+OFFSET_DB = -15.0
+ANCHOR_STEPS_DB = (1.0, 3.6, 10.0)
+LAGRANGIAN = 0.12
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +19,54 @@ def sar_data():
     if not (folder / "index.csv").is_file():
         pytest.skip(f"no real SAR data in {folder}: set XSARCOMP_DATA to the folder that holds index.csv")
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_content():
+    """Bytes of a small model file without a network, fitted to a simulated scene of 256 x 256 pixels."""
+    from xsarcomp import lapped, weights
+    from xsarcomp.entropy_coding import EntropyTables
+    from xsarcomp.evaluation.simulation import simulate_scene
+    from xsarcomp.model_card import ModelCard
+    from xsarcomp.training.tables import fit_anchor
+
+    decibel = 10 * np.log10(simulate_scene((256, 256), seed=11, nodata_border=False).astype(np.float64))
+    signal = np.rint((decibel - OFFSET_DB) * 512) / 512
+    around = lapped.OVERLAP
+    padded = np.pad(signal, ((0, 0), (around, around), (around, around)), mode="symmetric")
+    basis = lapped.lapped_basis()
+    latents = lapped.analyze(padded, basis)
+    fitted = [fit_anchor([latents], step_db, LAGRANGIAN, rounds=1) for step_db in ANCHOR_STEPS_DB]
+    tables = EntropyTables(
+        **{name: np.stack([arrays[name] for arrays, _, _ in fitted]) for name in EntropyTables.names()}
+    )
+    card = ModelCard(
+        name="simulated-small",
+        architecture="lapped",
+        network=None,
+        offset_db=OFFSET_DB,
+        lowest_db=float(decibel.min()),
+        highest_db=float(decibel.max()),
+        anchor_steps_db=ANCHOR_STEPS_DB,
+        lagrangian=LAGRANGIAN,
+        mean_corrections_db=(0.01, 0.1, 0.3),
+    )
+    return weights.model_bytes(card, basis, tables, np.stack([shifts for _, shifts, _ in fitted]))
+
+
+@pytest.fixture(scope="session")
+def coder(model_content):
+    """A ready :class:`~xsarcomp.coder.LappedCoder` with tables for 1, 3.6 and 10 dB."""
+    from xsarcomp.weights import coder_from_bytes
+
+    return coder_from_bytes(model_content)
+
+
+@pytest.fixture(scope="session")
+def speckled():
+    """A small simulated plane of sigma0: float32, shape (y=88, x=104), dB, all pixels valid; read-only."""
+    from xsarcomp.evaluation.simulation import simulate_scene
+
+    decibel = 10 * np.log10(simulate_scene((88, 104), seed=7, nodata_border=False)[0])
+    decibel.setflags(write=False)
+    return decibel

@@ -6,6 +6,7 @@ transparent store. Windows of it are coded separately and give exactly the laten
 as its mirror image.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,24 +52,24 @@ def latent_span(start: int, stop: int, latents: int, coder: LappedCoder) -> tupl
     return max(0, start - coder.latent_reach), min(latents, stop + coder.latent_reach)
 
 
-def encode_signal(
-    signal: NDArray[np.float64],
-    coder: LappedCoder,
-    step_db: float,
-    rows: tuple[int, int, int, int],
-    columns: tuple[int, int, int, int],
+Axis = tuple[int, int, int, int]
+"""Place of a window on one axis of the latent grid: first and stop latent of the window, size of the scene, and the
+position of the first pixel or latent that is at hand."""
+
+
+def encode_window(
+    signal: NDArray[np.float64], coder: LappedCoder, step_db: float, rows: Axis, columns: Axis
 ) -> NDArray[np.int32]:
-    """Symbols of a window of the latent grid.
+    """Symbols of a window of the latent grid, tile by tile.
 
     Parameters
     ----------
     signal : ndarray of float64, shape (plane, y, x), dB above the offset
-        Filled signal of the window's pixels and those around that are in the scene.
+        Filled signal of the window's pixels and those around that are in the scene, see :func:`pixel_span`.
     coder : LappedCoder
     step_db : float
         Quantisation step in dB.
     rows, columns : tuple of (first latent, stop latent, pixels of the scene, first pixel of ``signal``)
-        Place of the window on each axis.
 
     Returns
     -------
@@ -77,23 +78,24 @@ def encode_signal(
 
     def gather(start: int, stop: int, pixels: int, first: int) -> NDArray[np.intp]:
         padded = latent_count(pixels) * lapped.BLOCK
-        reach = SIGNAL_REACH
-        indices, _ = reflect_indices(start * lapped.BLOCK - reach, stop * lapped.BLOCK + reach, padded)
+        indices, _ = reflect_indices(start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH, padded)
         # pixels between the last one and the end of its block repeat the last one
         return np.minimum(indices, pixels - 1) - first
 
-    window = signal[:, gather(*rows)][:, :, gather(*columns)]
-    return coder.quantize(coder.analyze(window), step_db)
+    shape = (len(signal), lapped.CHANNELS, rows[1] - rows[0], columns[1] - columns[0])
+    symbols = np.empty(shape, np.int32)
+    for top, bottom in _tiles(*rows[:2]):
+        for left, right in _tiles(*columns[:2]):
+            tile = signal[:, gather(top, bottom, *rows[2:])][:, :, gather(left, right, *columns[2:])]
+            place = np.s_[:, :, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
+            symbols[place] = coder.quantize(coder.analyze(tile), step_db)
+    return symbols
 
 
-def decode_symbols_window(
-    symbols: NDArray[np.int32],
-    coder: LappedCoder,
-    step_db: float,
-    rows: tuple[int, int, int, int],
-    columns: tuple[int, int, int, int],
+def decode_window(
+    symbols: NDArray[np.int32], coder: LappedCoder, step_db: float, rows: Axis, columns: Axis
 ) -> NDArray[np.float32]:
-    """Signal of a window of the latent grid.
+    """Signal of a window of the latent grid, tile by tile.
 
     Parameters
     ----------
@@ -113,67 +115,38 @@ def decode_symbols_window(
         indices, is_reversed = reflect_indices(start - coder.latent_reach, stop + coder.latent_reach, latents)
         return indices - first, is_reversed
 
-    return coder.synthesize(lapped.mirrored(symbols, gather(*rows), gather(*columns)), step_db)
+    block = lapped.BLOCK
+    signal = np.empty((len(symbols), block * (rows[1] - rows[0]), block * (columns[1] - columns[0])), np.float32)
+    for top, bottom in _tiles(*rows[:2]):
+        for left, right in _tiles(*columns[:2]):
+            tile = lapped.mirrored(symbols, gather(top, bottom, *rows[2:]), gather(left, right, *columns[2:]))
+            y, x = block * (top - rows[0]), block * (left - columns[0])
+            height, width = block * (bottom - top), block * (right - left)
+            signal[:, y : y + height, x : x + width] = coder.synthesize(tile, step_db)
+    return signal
 
 
-def _tiles(latents: int) -> list[tuple[int, int]]:
-    return [(start, min(start + TILE_LATENTS, latents)) for start in range(0, latents, TILE_LATENTS)]
+def _tiles(start: int, stop: int) -> list[tuple[int, int]]:
+    """Parts of a range of latents that end at multiples of ``TILE_LATENTS``, whatever the range."""
+    edges = [start, *range(start // TILE_LATENTS * TILE_LATENTS + TILE_LATENTS, stop, TILE_LATENTS), stop]
+    return list(itertools.pairwise(edges))
 
 
 def encode_planes(signal: NDArray[np.float64], coder: LappedCoder, step_db: float) -> NDArray[np.int32]:
-    """Symbols of a whole scene, tile by tile.
-
-    Parameters
-    ----------
-    signal : ndarray of float64, shape (plane, y, x), dB above the offset
-        Filled, in steps of 1/512 dB.
-    coder : LappedCoder
-    step_db : float
-
-    Returns
-    -------
-    ndarray of int32, shape (plane, latent=64, ceil(y / 8), ceil(x / 8))
-    """
-    planes, height, width = signal.shape
-    symbols = np.empty((planes, lapped.CHANNELS, latent_count(height), latent_count(width)), np.int32)
-    for top, bottom in _tiles(symbols.shape[2]):
-        for left, right in _tiles(symbols.shape[3]):
-            rows, columns = (top, bottom, height, 0), (left, right, width, 0)
-            symbols[:, :, top:bottom, left:right] = encode_signal(signal, coder, step_db, rows, columns)
-    return symbols
+    """Symbols of a whole scene, shape (plane, latent=64, ceil(y / 8), ceil(x / 8)); see :func:`encode_window`."""
+    rows, columns = ((0, latent_count(size), size, 0) for size in signal.shape[1:])
+    return encode_window(signal, coder, step_db, rows, columns)
 
 
 def decode_planes(
     symbols: NDArray[np.int32], shape: tuple[int, int], coder: LappedCoder, step_db: float
 ) -> NDArray[np.float32]:
-    """Signal of a whole scene, tile by tile; the inverse of :func:`encode_planes`.
-
-    Parameters
-    ----------
-    symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-    shape : tuple of (y, x)
-        Pixels of the scene.
-    coder, step_db
-        As for encoding.
-
-    Returns
-    -------
-    ndarray of float32, shape (plane, y, x), dB above the offset
-    """
-    planes, _, rows, columns = symbols.shape
-    if (rows, columns) != tuple(latent_count(size) for size in shape):
-        raise DimensionError(f"{rows} x {columns} latents cannot hold {shape[0]} x {shape[1]} pixels of 8 x 8 blocks")
-    signal = np.empty((planes, *shape), np.float32)
-    for top, bottom in _tiles(rows):
-        for left, right in _tiles(columns):
-            decoded = decode_symbols_window(
-                symbols, coder, step_db, (top, bottom, rows, 0), (left, right, columns, 0)
-            )
-            place = signal[
-                :, top * lapped.BLOCK : bottom * lapped.BLOCK, left * lapped.BLOCK : right * lapped.BLOCK
-            ]
-            place[...] = decoded[:, : place.shape[1], : place.shape[2]]
-    return signal
+    """Signal of a whole scene of (y, x) pixels, shape (plane, y, x); see :func:`decode_window`."""
+    latents = symbols.shape[2:]
+    if tuple(latents) != tuple(latent_count(size) for size in shape):
+        raise DimensionError(f"{latents[0]} x {latents[1]} latents cannot hold {shape[0]} x {shape[1]} pixels")
+    rows, columns = ((0, count, count, 0) for count in latents)
+    return decode_window(symbols, coder, step_db, rows, columns)[:, : shape[0], : shape[1]]
 
 
 def signal_of(

@@ -55,7 +55,7 @@ def lapped_basis(angles: tuple[float, ...] = SENTINEL1_ANGLES) -> NDArray[np.int
     border = butterfly @ np.block([[unit, zero], [zero, rotation]]) @ butterfly
     filters = np.zeros((8, 16))
     filters[:4, :8], filters[4:, 8:] = border[4:], border[:4]
-    return np.rint((_cosine_transform() @ filters).T * BASIS_STEPS).astype(np.int32)
+    return np.ascontiguousarray(np.rint((_cosine_transform() @ filters).T * BASIS_STEPS), np.int32)
 
 
 def _cosine_transform() -> NDArray[np.float64]:

@@ -75,6 +75,12 @@ def aligned_tiles(size: int, tile: int) -> list[tuple[int, int]]:
     return [(start, min(start + tile, size)) for start in range(0, size, tile)]
 
 
+def plane_groups(planes: int, pixels: int, limit: int = 2**20) -> list[slice]:
+    """Return slices that cut a stack of planes into groups of at most `limit` pixels, at least one plane each."""
+    group = max(1, limit // max(1, pixels))
+    return [slice(start, min(start + group, planes)) for start in range(0, planes, group)]
+
+
 def raised_cosine_weights(length: int, overlap: int) -> NDArray[np.float64]:
     """Return weights that rise along the overlap, stay at one, and fall along the overlap.
 

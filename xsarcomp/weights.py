@@ -213,7 +213,9 @@ def model_bytes(
     network: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> bytes:
     """Bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes."""
-    arrays = {name: np.ascontiguousarray(getattr(tables, name)) for name in EntropyTables.names()}
+    arrays = {name: getattr(tables, name) for name in EntropyTables.names()}
     arrays |= {"lapped_basis": basis, "shifts": shifts}
-    arrays |= {_NETWORK_PREFIX + name: np.ascontiguousarray(array) for name, array in (network or {}).items()}
-    return safetensors.numpy.save(dict(sorted(arrays.items())), metadata={"card": card.to_json()})
+    arrays |= {_NETWORK_PREFIX + name: array for name, array in (network or {}).items()}
+    # safetensors writes the memory of an array as it lies, whatever its strides
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    return safetensors.numpy.save(arrays, metadata={"card": card.to_json()})

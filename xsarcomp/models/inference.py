@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
+from xsarcomp.tiling import plane_groups
 
 # One network call at a time in a process: torch uses several threads inside a call, and callers (Dask, Zarr) have
 # threads of their own; together they would ask for more cores than there are.
@@ -49,18 +50,18 @@ class ResidualCoder(LappedCoder):
         reach = self.network.refiner.reach
         planes, channels, height, width = latents.shape
         restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
-        for plane in range(planes):
+        for group in plane_groups(planes, min(TILE_LATENTS, height) * min(TILE_LATENTS, width), TILE_LATENTS**2):
             for top in range(0, restored.shape[2], TILE_LATENTS):
                 for left in range(0, restored.shape[3], TILE_LATENTS):
-                    stop_y = min(top + TILE_LATENTS, restored.shape[2])
-                    stop_x = min(left + TILE_LATENTS, restored.shape[3])
-                    tile = latents[plane : plane + 1, :, top : stop_y + 2 * reach, left : stop_x + 2 * reach]
-                    restored[plane, :, top:stop_y, left:stop_x] = self._refine(tile, step_db)
+                    bottom = min(top + TILE_LATENTS, restored.shape[2])
+                    right = min(left + TILE_LATENTS, restored.shape[3])
+                    tile = latents[group, :, top : bottom + 2 * reach, left : right + 2 * reach]
+                    restored[group, :, top:bottom, left:right] = self._refine(tile, step_db)
         return restored
 
     def _refine(self, tile: NDArray[np.float32], step_db: float) -> NDArray[np.float32]:
-        """One tile through the network, whatever autocast or gradient mode the caller is in."""
+        """Tiles of one place through the network, whatever autocast or gradient mode the caller is in."""
         # autocast is off because the caller's choice must not change decoded pixels
         with _INFERENCE_LOCK, torch.inference_mode(), torch.autocast("cpu", enabled=False):
             tensor = torch.from_numpy(np.ascontiguousarray(tile)).to(memory_format=torch.channels_last)
-            return self.network.refine(tensor, step_db).numpy()[0]
+            return self.network.refine(tensor, step_db).numpy()

@@ -1,0 +1,143 @@
+"""The coder without a network: limits, locality, and the trade of rate against error."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xsarcomp import lapped
+from xsarcomp.coder import (
+    LARGEST_STEP_DB,
+    QUANTIZER_REACH,
+    SMALLEST_STEP_DB,
+    choose_symbols,
+    initial_symbols,
+    optimized_symbols,
+)
+from xsarcomp.entropy_coding import estimate_bits
+from xsarcomp.errors import RateError
+from xsarcomp.quantization import dequantize
+
+
+@pytest.fixture(scope="module")
+def latents(coder, speckled):
+    """Latents of the simulated plane as part of its mirrored continuation, with one around for the synthesis."""
+    signal = np.rint((speckled.astype(np.float64)[None] - coder.card.offset_db) * 512) / 512
+    around = lapped.OVERLAP + lapped.BLOCK * (QUANTIZER_REACH + 1)
+    return coder.analyze(np.pad(signal, ((0, 0), (around, around), (around, around)), mode="symmetric"))
+
+
+@pytest.mark.parametrize("step_db", [0.0, -1.0, 0.9 * SMALLEST_STEP_DB, 1.1 * LARGEST_STEP_DB, np.inf, np.nan])
+def test_step_outside_the_format_is_refused_everywhere(coder, latents, step_db):
+    symbols = np.zeros((1, 64, 3, 3), np.int32)
+    for use in (
+        lambda: coder.anchor(step_db),
+        lambda: coder.quantize(latents, step_db),
+        lambda: coder.restore(symbols, step_db),
+        lambda: coder.synthesize(symbols, step_db),
+    ):
+        with pytest.raises(RateError, match=r"0\.02.*64"):
+            use()
+
+
+def test_steps_at_the_limits_are_served_by_the_nearest_tables(coder):
+    assert coder.anchor(SMALLEST_STEP_DB) == 0
+    assert coder.anchor(LARGEST_STEP_DB) == len(coder.card.anchor_steps_db) - 1
+    assert [coder.anchor(step_db) for step_db in coder.card.anchor_steps_db] == [0, 1, 2]
+
+
+def test_mean_correction_is_that_of_the_card_at_anchors_and_lies_between_them(coder):
+    card = coder.card
+    corrections = [coder.mean_correction_db(step_db) for step_db in card.anchor_steps_db]
+    np.testing.assert_allclose(corrections, card.mean_corrections_db)
+    for index, (finer, coarser) in enumerate(zip(card.anchor_steps_db, card.anchor_steps_db[1:], strict=False)):
+        # a step that is halfway in the ratio is halfway in the correction
+        halfway = np.mean(card.mean_corrections_db[index : index + 2])
+        assert coder.mean_correction_db(float(np.sqrt(finer * coarser))) == pytest.approx(halfway)
+
+
+def test_mean_correction_stays_constant_beyond_the_anchors(coder):
+    assert coder.mean_correction_db(SMALLEST_STEP_DB) == coder.card.mean_corrections_db[0]
+    assert coder.mean_correction_db(LARGEST_STEP_DB) == coder.card.mean_corrections_db[-1]
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    step_db=st.sampled_from([0.3, 1.0, 3.6, 12.0]),
+    place=st.tuples(st.integers(0, 9), st.integers(0, 11)),
+)
+@settings(deadline=None, max_examples=25)
+def test_a_symbol_depends_on_latents_within_the_reach_of_the_quantizer_alone(coder, latents, seed, step_db, place):
+    row, column = place
+    generator = np.random.default_rng(seed)
+    other = generator.normal(0, 30, latents.shape)
+    kept = (slice(None), slice(None), slice(row, row + 2 * QUANTIZER_REACH + 1), slice(column, column + 5))
+    other[kept] = latents[kept]
+    symbol = coder.quantize(latents, step_db)[:, :, row, column]
+    np.testing.assert_array_equal(coder.quantize(other, step_db)[:, :, row, column], symbol)
+
+
+def test_symbols_of_windows_are_those_of_the_whole(coder, latents):
+    whole = coder.quantize(latents, 2.0)
+    for top, bottom, left, right in ((0, 1, 0, 1), (2, 7, 5, 12), (4, 5, 0, 13), (0, whole.shape[2], 3, 4)):
+        window = latents[:, :, top : bottom + 2 * QUANTIZER_REACH, left : right + 2 * QUANTIZER_REACH]
+        np.testing.assert_array_equal(coder.quantize(window, 2.0), whole[:, :, top:bottom, left:right])
+
+
+def test_lowest_channel_is_rounded_to_the_nearest_step(coder, latents):
+    inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
+    symbols = coder.quantize(latents, 3.6)
+    np.testing.assert_array_equal(symbols[:, 0], np.rint(latents[:, 0, inside, inside] / 3.6))
+
+
+@pytest.mark.parametrize("step_db", [0.5, 1.0, 3.6, 10.0])
+def test_optimised_symbols_are_never_larger_than_rounded_ones(coder, latents, step_db):
+    symbols = optimized_symbols(latents, coder.tables, coder.anchor(step_db), coder.shifts[0], step_db, 0.12)
+    assert (np.abs(symbols) <= np.floor(np.abs(latents) / step_db + 0.5)).all()
+    assert ((symbols == 0) | (np.sign(symbols) == np.sign(latents))).all()
+
+
+def test_dearer_bits_lower_the_rate_and_raise_the_error(coder, latents):
+    start, shifts = initial_symbols(latents, 1.0), coder.shifts[0]
+    rates, errors = [], []
+    for lagrangian in (0.0, 0.12, 0.5, 2.0):
+        chosen = choose_symbols(latents, start, coder.tables, 0, shifts, 1.0, lagrangian)
+        np.testing.assert_array_equal(chosen[:, 0], start[:, 0])  # the lowest channel takes no part
+        rates.append(estimate_bits(chosen, coder.tables, 0))
+        errors.append(float(np.mean((dequantize(chosen, shifts, 1.0) - latents) ** 2)))
+    assert rates == sorted(rates, reverse=True)
+    assert errors == sorted(errors)
+
+
+def test_quantizer_leaves_its_input_alone(coder, latents):
+    before = latents.copy()
+    coder.quantize(latents, 1.0)
+    np.testing.assert_array_equal(latents, before)
+
+
+def rate_and_error(coder, latents, step_db):
+    """Bits per pixel and root mean squared error in dB of the decoded signal."""
+    symbols = coder.quantize(latents, step_db)
+    signal = coder.synthesize(symbols, step_db)
+    exact = lapped.synthesize(latents.astype(np.float32), coder.basis)
+    cut = (latents.shape[2] * 8 - 16 - signal.shape[1]) // 2
+    difference = signal - exact[:, cut:-cut, cut:-cut]
+    bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db))
+    return bits / (64 * symbols[0, 0].size), float(np.sqrt(np.mean(difference**2)))
+
+
+def test_rate_falls_and_error_rises_with_the_step(coder, latents):
+    points = [rate_and_error(coder, latents, step_db) for step_db in (0.5, 1.0, 2.0, 3.6, 7.0, 12.0)]
+    rates, errors = zip(*points, strict=True)
+    assert list(rates) == sorted(rates, reverse=True)
+    assert list(errors) == sorted(errors)
+    assert rates[0] > 5 * rates[-1]
+    assert errors[0] < 0.5  # no more than a step
+
+
+def test_synthesis_gives_pixels_of_whole_blocks_without_the_latents_around(coder):
+    signal = coder.synthesize(np.zeros((2, 64, 5, 7), np.int32), 1.0)
+    assert coder.latent_reach == 1
+    assert signal.shape == (2, 8 * 3, 8 * 5)
+    assert signal.dtype == np.float32
+    assert not signal.any()

@@ -1,0 +1,285 @@
+"""Entropy coding: round trips, damage, exact probabilities, and a range decoder written from the format alone."""
+
+import dataclasses
+
+import constriction
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xsarcomp import entropy_coding
+from xsarcomp.coder import optimized_symbols
+from xsarcomp.entropy_coding import (
+    CHANNEL_ORDER,
+    FREQUENCY_TOTAL,
+    LARGEST_MAGNITUDE,
+    TOKENS,
+    EntropyTables,
+    coded_channel_count,
+    decode_symbols,
+    encode_symbols,
+    estimate_bits,
+    tokens_of,
+    traverse,
+)
+from xsarcomp.errors import CorruptStreamError, LimitExceededError, ModelIntegrityError
+
+# A value of the lowest channel is coded as a difference of two of them, which must itself be below the limit.
+LARGEST_LOWEST = LARGEST_MAGNITUDE // 2 - 1
+
+
+@st.composite
+def symbol_arrays(draw, largest_side=12):
+    """Symbols as they come, and as they never come: empty, sparse, dense, with a few huge magnitudes."""
+    shape = (draw(st.integers(1, 4)), 64, draw(st.integers(1, largest_side)), draw(st.integers(1, largest_side)))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    spread = draw(st.sampled_from([0.0, 0.2, 3.0, 40.0, 5000.0]))
+    decay = np.array([0.5 ** draw(st.integers(0, 1)) ** (channel // 8 + channel % 8) for channel in range(64)])
+    symbols = np.rint(generator.laplace(0, 1, shape) * spread * decay[:, None, None]).astype(np.int32)
+    for value in draw(st.lists(st.integers(-(2**20) + 1, 2**20 - 1), max_size=4)):
+        place = tuple(generator.integers(0, size) for size in shape)
+        symbols[place] = np.clip(value, -LARGEST_LOWEST, LARGEST_LOWEST) if place[1] == 0 else value
+    return symbols
+
+
+@given(symbols=symbol_arrays(), anchor=st.integers(0, 2))
+@settings(deadline=None, max_examples=80)
+def test_decoding_returns_the_symbols_and_the_size_is_the_estimate(coder, symbols, anchor):
+    payload = encode_symbols(symbols, coder.tables, anchor)
+    decoded = decode_symbols(payload, symbols.shape, coder.tables, anchor)
+    np.testing.assert_array_equal(decoded, symbols)
+    assert decoded.dtype == np.int32
+    estimated_bytes = estimate_bits(symbols, coder.tables, anchor) / 8
+    assert abs(len(payload) - estimated_bytes) <= 0.01 * estimated_bytes + 64
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 64, 1, 1), (1, 64, 1, 37), (1, 64, 37, 1), (9, 64, 2, 2), (1, 64, 33, 17), (2, 64, 16, 1)]
+)
+def test_shapes_at_the_edge_of_the_coarse_grid_come_back(coder, shape):
+    symbols = np.random.default_rng(4).integers(-30, 31, shape).astype(np.int32)
+    payload = encode_symbols(symbols, coder.tables, 1)
+    np.testing.assert_array_equal(decode_symbols(payload, shape, coder.tables, 1), symbols)
+
+
+def test_symbols_that_are_all_zero_cost_five_bytes(coder):
+    symbols = np.zeros((2, 64, 40, 40), np.int32)
+    assert len(encode_symbols(symbols, coder.tables, 0)) == 5
+    assert estimate_bits(symbols, coder.tables, 0) == 0
+
+
+@pytest.mark.parametrize("channel", [0, 1, 63])
+@pytest.mark.parametrize("value", [2**20, -(2**20), 2**24, 2**31 - 1, -(2**31)])
+def test_magnitude_beyond_the_format_is_refused(coder, channel, value):
+    symbols = np.zeros((1, 64, 2, 2), np.int32)
+    symbols[0, channel, 1, 1] = value
+    with pytest.raises(LimitExceededError, match="magnitude"):
+        encode_symbols(symbols, coder.tables, 0)
+
+
+def test_differences_of_the_lowest_channel_beyond_the_format_are_refused_and_not_wrapped(coder):
+    symbols = np.zeros((1, 64, 1, 2), np.int32)
+    symbols[0, 0, 0] = LARGEST_MAGNITUDE - 1, 1 - LARGEST_MAGNITUDE
+    with pytest.raises(LimitExceededError):
+        encode_symbols(symbols, coder.tables, 0)
+
+
+def token_by_definition(magnitude):
+    """Magnitudes up to 15 are their own token; above, each octave has two."""
+    if magnitude < 16:
+        return magnitude
+    octave = magnitude.bit_length() - 1
+    return 16 + 2 * (octave - 4) + (magnitude >> (octave - 1) & 1)
+
+
+def test_tokens_follow_their_definition_up_to_the_limit():
+    edges = {2**e + h * 2 ** (e - 1) + d for e in range(4, 20) for h in (0, 1) for d in (-1, 0, 1)}
+    magnitudes = np.array([*range(200), *sorted(edges), LARGEST_MAGNITUDE - 1])
+    expected = [token_by_definition(int(magnitude)) for magnitude in magnitudes]
+    np.testing.assert_array_equal(tokens_of(magnitudes.astype(np.int32)), expected)
+    assert max(expected) == TOKENS - 1
+
+
+def test_channels_are_coded_once_each_from_low_to_high_frequency():
+    assert sorted(CHANNEL_ORDER) == list(range(64))
+    frequencies = [channel // 8 + channel % 8 for channel in CHANNEL_ORDER]
+    assert frequencies == sorted(frequencies)
+
+
+@pytest.mark.parametrize("position", [0, 1, 17, 63])
+def test_channels_after_the_last_busy_one_are_not_coded(coder, position):
+    symbols = np.zeros((1, 64, 3, 3), np.int32)
+    symbols[0, CHANNEL_ORDER[position], 2, 2] = -1
+    assert coded_channel_count(symbols) == position + 1
+    payload = encode_symbols(symbols, coder.tables, 0)
+    assert payload[0] == position + 1
+    np.testing.assert_array_equal(decode_symbols(payload, symbols.shape, coder.tables, 0), symbols)
+
+
+def decoded_or_none(payload, shape, tables):
+    """Symbols, or None where the decoder says that the stream is damaged; anything else it raises is a failure."""
+    try:
+        decoded = decode_symbols(payload, shape, tables, 1)
+    except CorruptStreamError:
+        return None
+    assert decoded.shape == shape
+    assert decoded.dtype == np.int32
+    return decoded
+
+
+@pytest.fixture(scope="module")
+def small_stream(coder):
+    generator = np.random.default_rng(8)
+    symbols = np.rint(generator.laplace(0, 3, (1, 64, 2, 3))).astype(np.int32)
+    symbols[:, CHANNEL_ORDER[12:]] = 0  # few channels, so that all the bits can be tried
+    symbols[0, 0] += 400
+    return symbols, encode_symbols(symbols, coder.tables, 1)
+
+
+def test_each_truncated_stream_is_refused(coder, small_stream):
+    symbols, payload = small_stream
+    for length in range(len(payload)):
+        assert decoded_or_none(payload[:length], symbols.shape, coder.tables) is None
+
+
+def test_each_flipped_bit_is_noticed_or_gives_other_symbols(coder, small_stream):
+    symbols, payload = small_stream
+    words_stop = 5 + 4 * int.from_bytes(payload[1:5], "little")
+    # a range coder ends with any number in its last interval: bits below that interval say nothing
+    meaningless = range(8 * (words_stop - 8), 8 * words_stop)
+    for bit in range(8 * len(payload)):
+        damaged = bytearray(payload)
+        damaged[bit // 8] ^= 1 << bit % 8
+        decoded = decoded_or_none(bytes(damaged), symbols.shape, coder.tables)
+        if decoded is not None and bit not in meaningless:
+            assert (decoded != symbols).any(), f"bit {bit} has no effect"
+
+
+@given(payload=st.binary(max_size=200))
+@settings(deadline=None, max_examples=150)
+def test_arbitrary_bytes_give_symbols_or_a_corrupt_stream(coder, payload):
+    decoded_or_none(payload, (1, 64, 2, 2), coder.tables)
+    words = len(payload) // 4
+    honest = bytes([3]) + words.to_bytes(4, "little") + payload
+    decoded_or_none(honest, (1, 64, 2, 2), coder.tables)
+
+
+def test_appended_bytes_are_refused(coder, small_stream):
+    symbols, payload = small_stream
+    for tail in (b"\0", b"\xff" * 9):
+        assert decoded_or_none(payload + tail, symbols.shape, coder.tables) is None
+
+
+class RangeDecoderFromTheFormat:
+    """The queue of constriction in Python integers: words of 32 bits, a state of 64, probabilities in 2**-24."""
+
+    def __init__(self, words):
+        self.words = iter([int(word) for word in words])
+        self.lower, self.range, self.point = 0, 2**64 - 1, 0
+        for _ in range(2):
+            self.point = self.point << 32 | next(self.words, 0)
+
+    def decode(self, frequencies):
+        scale = self.range >> 24
+        quantile = (self.point - self.lower) % 2**64 // scale
+        token, cumulative = 0, 0
+        while cumulative + 256 * frequencies[token] <= quantile:
+            cumulative += 256 * frequencies[token]
+            token += 1
+        self.lower = (self.lower + scale * cumulative) % 2**64
+        self.range = scale * 256 * frequencies[token]
+        if self.range < 2**32:
+            self.lower, self.range = (self.lower << 32) % 2**64, self.range << 32
+            self.point = (self.point << 32) % 2**64 | next(self.words, 0)
+        return token
+
+
+def test_decoder_written_from_the_format_reads_the_same_tokens(coder, speckled):
+    signal = np.pad(np.rint((speckled[None] + 15) * 512) / 512, ((0, 0), (4, 4), (4, 4)), mode="symmetric")
+    tables, latents = coder.tables, coder.analyze(signal.astype(np.float64))
+    symbols = optimized_symbols(latents, tables, 0, coder.shifts[0], 1.0, 0.12)
+    symbols[0, 1, 3, 3] = 70_000
+    coded = []
+
+    def record(values, bins, _shape, key):
+        table = (tables.lowest_frequencies if key[1] else tables.frequencies)[key[0], key[2]]
+        for context_bin in np.unique(bins):
+            tokens = tokens_of(np.abs(values[bins == context_bin])).tolist()
+            coded.extend((table[context_bin].tolist(), token) for token in tokens)
+        return values
+
+    traverse(symbols, symbols.shape, tables, 0, record, coded_channel_count(symbols))
+    payload = encode_symbols(symbols, tables, 0)
+    words = np.frombuffer(payload[5 : 5 + 4 * int.from_bytes(payload[1:5], "little")], "<u4")
+    decoder = RangeDecoderFromTheFormat(words)
+    assert [decoder.decode(frequencies) for frequencies, _ in coded] == [token for _, token in coded]
+    assert next(decoder.words, None) is None
+
+
+def tables_with(tables, **changes):
+    """A copy of tables with single entries changed: name to (place, value)."""
+    arrays = {name: getattr(tables, name).copy() for name in EntropyTables.names()}
+    for name, (place, value) in changes.items():
+        arrays[name][place] = value
+    return EntropyTables(**arrays)
+
+
+@given(seed=st.integers(0, 2**32), sharpness=st.sampled_from([0.02, 0.2, 1.0, 50.0]))
+@settings(deadline=None, max_examples=25)
+def test_integer_frequencies_reach_the_coder_unchanged(coder, seed, sharpness):
+    generator = np.random.default_rng(seed)
+    shares = generator.dirichlet(np.full(TOKENS, sharpness))
+    frequencies = 1 + np.floor(shares * (FREQUENCY_TOTAL - TOKENS)).astype(int)
+    frequencies[generator.integers(TOKENS)] += FREQUENCY_TOTAL - frequencies.sum()
+    tables = tables_with(coder.tables, frequencies=((0, 5, 0), frequencies))
+    tokens = np.concatenate([generator.permutation(TOKENS), generator.choice(TOKENS, 300, p=frequencies / 2**16)])
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(tokens.astype(np.int32), tables.model((0, 0, 5, 0)))
+    decoder = RangeDecoderFromTheFormat(encoder.get_compressed())
+    assert [decoder.decode(frequencies.tolist()) for _ in tokens] == tokens.tolist()
+
+
+@pytest.mark.parametrize("frequency", [1, 2, 255, 4096, 60_000, FREQUENCY_TOTAL - TOKENS + 1])
+def test_a_run_of_one_token_costs_its_code_length(coder, frequency):
+    frequencies = np.ones(TOKENS, int)
+    frequencies[7], frequencies[30] = frequency, FREQUENCY_TOTAL - frequency - TOKENS + 2
+    if frequency == FREQUENCY_TOTAL - TOKENS + 1:
+        frequencies[30] = 1
+    tables = tables_with(coder.tables, lowest_frequencies=((1, 2, 3), frequencies))
+    code_length = 16 - np.log2(frequency)
+    count = int(min(2e6, 2e5 / code_length))
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(np.full(count, 7, np.int32), tables.model((1, 1, 2, 3)))
+    # the coder ends on whole words, and its range, 2**32 to 2**64, is cut to a multiple of 2**24 at each token: that
+    # loses half of 2**24 of the range in the mean, 1.3e-4 bits when averaged over the logarithm of the range
+    assert encoder.num_bits() == pytest.approx(count * code_length, rel=1e-3, abs=64 + 2e-4 * count)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"term_channels": ((0, 9, 0), 63)}, "not decoded yet"),
+        ({"term_channels": ((0, 9, 0), 9)}, "not decoded yet"),
+        ({"term_channels": ((0, 0, 0), 0)}, "not decoded yet"),
+        ({"term_channels": ((0, 9, 0), 64)}, "does not exist"),
+        ({"term_kinds": ((0, 9, 0), 3)}, "does not exist"),
+        ({"term_weights": ((0, 9, 0), -1)}, "does not exist"),
+        ({"frequencies": ((0, 9, 0, 0), 0)}, "sum"),
+        ({"frequencies": ((2, 63, 19, 47), 9999)}, "sum"),
+        ({"lowest_frequencies": ((1, 12, 11, 40), 9999)}, "sum"),
+    ],
+)
+def test_tables_that_break_a_rule_are_refused(coder, changes, message):
+    with pytest.raises(ModelIntegrityError, match=message):
+        tables_with(coder.tables, **changes)
+
+
+@pytest.mark.parametrize("name", EntropyTables.names())
+def test_table_of_another_shape_is_refused(coder, name):
+    with pytest.raises(ModelIntegrityError, match="shape"):
+        dataclasses.replace(coder.tables, **{name: getattr(coder.tables, name)[:, :-1]})
+
+
+def test_model_files_name_each_table_once():
+    assert set(EntropyTables.names()) == {field.name for field in dataclasses.fields(entropy_coding.EntropyTables)}

@@ -1,0 +1,130 @@
+"""Quantisation: laws of rounding, cost and symmetry."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from xsarcomp.quantization import (
+    SHIFT_CLASSES,
+    dequantize,
+    nearest_anchor,
+    quantize_deadzone,
+    quantize_rate_distortion,
+)
+
+ANCHORS_DB = np.array([0.25, 0.5, 1.0, 3.6, 10.0])
+scaled_latents = arrays.arrays(np.float64, (1, 3, 5), elements=st.floats(-300, 300))
+
+
+@pytest.mark.parametrize("index", range(len(ANCHORS_DB)))
+def test_an_anchor_is_nearest_to_itself(index):
+    assert nearest_anchor(float(ANCHORS_DB[index]), ANCHORS_DB) == index
+
+
+@given(step_db=st.floats(0.01, 100))
+def test_nearest_anchor_has_the_smallest_ratio_to_the_step(step_db):
+    ratios = [max(step_db / anchor, anchor / step_db) for anchor in ANCHORS_DB.tolist()]
+    chosen = nearest_anchor(step_db, ANCHORS_DB)
+    assert ratios[chosen] <= min(ratios) * (1 + 1e-12)
+
+
+@given(scaled=scaled_latents, rounding=st.floats(0, 0.5))
+def test_deadzone_treats_both_signs_alike(scaled, rounding):
+    symbols = quantize_deadzone(scaled, rounding)
+    assert symbols.dtype == np.int32
+    np.testing.assert_array_equal(quantize_deadzone(-scaled, rounding), -symbols)
+
+
+@given(scaled=scaled_latents, rounding=st.floats(0, 0.5))
+def test_deadzone_rounds_to_one_of_the_two_integers_around_and_rather_to_zero(scaled, rounding):
+    magnitude, symbol = np.abs(scaled), np.abs(quantize_deadzone(scaled, rounding))
+    # the sum of latent and rounding is itself rounded to a float64
+    assert (magnitude - symbol < 1 - rounding + 1e-12).all()
+    assert (symbol - magnitude <= rounding + 1e-12).all()
+    assert (symbol[magnitude < 1 - rounding - 1e-12] == 0).all()
+
+
+def cost(scaled, symbols, bins, code_length, shifts, lagrangian):
+    """Squared error plus weighted bits of given symbols, written out symbol by symbol."""
+    total = np.empty(scaled.shape)
+    for place in np.ndindex(*scaled.shape):
+        magnitude = abs(int(symbols[place]))
+        value = 0.0 if magnitude == 0 else magnitude - float(shifts[min(magnitude, SHIFT_CLASSES) - 1])
+        bits = float(code_length[bins[place], min(magnitude, code_length.shape[1] - 1)]) + (magnitude > 0)
+        total[place] = (abs(float(scaled[place])) - value) ** 2 + lagrangian * bits
+    return total
+
+
+@st.composite
+def rate_distortion_cases(draw):
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scaled = generator.laplace(0, draw(st.sampled_from([0.3, 1.5, 20.0])), (2, 4, 6))
+    bins = generator.integers(0, 4, scaled.shape).astype(np.uint8)
+    code_length = -np.log2(generator.dirichlet(np.full(16, 0.5), 4) + 1e-5).astype(np.float32)
+    shifts = generator.uniform(-0.1, 0.3, SHIFT_CLASSES).astype(np.float32)
+    return scaled, bins, code_length, shifts, draw(st.sampled_from([0.0, 0.05, 0.12, 1.0]))
+
+
+@given(case=rate_distortion_cases())
+@settings(deadline=None, max_examples=50)
+def test_the_chosen_symbol_never_costs_more_than_the_nearest_the_one_below_or_zero(case):
+    scaled, *rest = case
+    chosen = quantize_rate_distortion(*case)
+    nearest = np.floor(np.abs(scaled) + 0.5).astype(int)
+    chosen_cost = cost(scaled, chosen, *rest)
+    for candidate in (nearest, np.maximum(nearest - 1, 0), np.zeros_like(nearest)):
+        # code lengths are float32: costs carry about seven digits
+        assert (chosen_cost <= cost(scaled, candidate, *rest) * (1 + 1e-5) + 1e-5).all()
+    assert (np.abs(chosen) <= nearest).all()
+    assert ((chosen == 0) | (np.sign(chosen) == np.sign(scaled))).all()
+
+
+@given(case=rate_distortion_cases())
+@settings(deadline=None, max_examples=20)
+def test_the_choice_does_not_depend_on_the_sign_of_a_latent(case):
+    scaled, *rest = case
+    np.testing.assert_array_equal(
+        quantize_rate_distortion(-scaled, *rest), -quantize_rate_distortion(scaled, *rest)
+    )
+
+
+def test_without_a_price_of_bits_the_nearest_symbol_is_chosen():
+    scaled = np.random.default_rng(1).normal(0, 3, (1, 8, 8))
+    chosen = quantize_rate_distortion(
+        scaled, np.zeros(scaled.shape, np.uint8), np.ones((1, 16), np.float32), np.zeros(3, np.float32), 0.0
+    )
+    np.testing.assert_array_equal(chosen, np.rint(scaled))
+
+
+def test_where_bits_are_dear_all_symbols_are_zero():
+    scaled = np.random.default_rng(1).normal(0, 3, (1, 8, 8))
+    code_length = np.arange(1, 17, dtype=np.float32)[None]
+    chosen = quantize_rate_distortion(
+        scaled, np.zeros(scaled.shape, np.uint8), code_length, np.zeros(3, np.float32), 1e6
+    )
+    assert not chosen.any()
+
+
+symbol_arrays = arrays.arrays(np.int32, (1, 64, 2, 2), elements=st.integers(-(2**20) + 1, 2**20 - 1))
+
+
+@given(symbols=symbol_arrays, seed=st.integers(0, 2**32), step_db=st.floats(0.02, 64))
+@settings(deadline=None, max_examples=50)
+def test_reconstruction_is_odd_and_zero_at_zero(symbols, seed, step_db):
+    shifts = np.random.default_rng(seed).uniform(-0.2, 0.4, (64, SHIFT_CLASSES)).astype(np.float32)
+    latents = dequantize(symbols, shifts, step_db)
+    assert latents.dtype == np.float32
+    np.testing.assert_array_equal(dequantize(-symbols, shifts, step_db), -latents)
+    assert (latents[symbols == 0] == 0).all()
+
+
+def test_each_magnitude_class_has_its_own_reconstruction_point():
+    symbols = np.zeros((1, 64, 1, 6), np.int32)
+    symbols[0, 9, 0] = [0, 1, -2, 3, -4, 70]
+    shifts = np.zeros((64, 3), np.float32)
+    shifts[9] = [0.25, 0.125, -0.5]
+    latents = dequantize(symbols, shifts, 2.0)
+    np.testing.assert_array_equal(latents[0, 9, 0], [0, 1.5, -3.75, 7, -9, 141])
+    assert not np.delete(latents, 9, axis=1).any()

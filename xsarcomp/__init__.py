@@ -1,0 +1,33 @@
+"""Learned compression of Sentinel-1 backscatter for xarray, Dask and Zarr.
+
+``import xsarcomp`` registers ``.sarcomp`` on DataArray and Dataset. The way of one array, and the file of each step::
+
+    accessor          .sarcomp.encode, decode, encoding, compare, info        cli        the same as commands
+    backend           xr.open_dataset(store, engine="sarcomp")
+    latents           datasets of latents                                     transparent  encodings of plain stores
+    plan, variables, record, sampling, windows                                what is encoded, and lazily
+    codec_zarr        Zarr format 3                                           codec_numcodecs  Zarr format 2
+    rate_control      rate or error asked for -> step                         weights    model name or id -> verified coder
+    models/           torch networks
+    chunk             one stored chunk <-> bytes
+    block             one window of a scene <-> symbols
+    coder             a ready model: analysis, quantisation, reconstruction
+    radiometry        scales, decibels, pixel classes, filling                lapped     the transform
+    quantization      latents <-> symbols                                     entropy_coding  symbols <-> bytes
+    bitstream         frame, checksums, limits                                model_card tiling errors
+    pretrained/       models that ship with the package
+    training/         patches, tables, one loop for every model               evaluation/  metrics, baselines, simulation
+
+``docs/architecture.md`` says which file may import which.
+"""
+
+from importlib.metadata import version as _version
+
+from xsarcomp import accessor as _accessor  # registers .sarcomp
+from xsarcomp.errors import SarcompError
+
+__version__ = _version("xsarcomp")
+
+__all__ = ["SarcompError", "__version__"]
+
+del _accessor

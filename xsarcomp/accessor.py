@@ -1,0 +1,219 @@
+"""The ``.sarcomp`` accessor of DataArray and Dataset: each method is one call into the floors below."""
+
+from typing import Any
+
+import xarray as xr
+
+from xsarcomp.rate_control import Target
+from xsarcomp.variables import backscatter_names
+
+UNNAMED = "backscatter"
+"""Name in a latents store of an array without a name."""
+
+
+class _Accessor:
+    """What both accessors share; ``_obj`` is the DataArray or Dataset."""
+
+    def __init__(self, obj: Any):
+        self._obj = obj
+
+    def _dataset(self) -> xr.Dataset:
+        return self._obj
+
+    def _names(self) -> list:
+        return backscatter_names(self._obj)
+
+    def encode(
+        self,
+        *,
+        bits_per_pixel: float | None = None,
+        ratio: float | None = None,
+        rmse_db: float | None = None,
+        preset: str | None = None,
+        model: str | None = None,
+        scale: str = "auto",
+        recompress: bool = False,
+    ) -> xr.Dataset:
+        """Encode backscatter to latents, lazily on Dask arrays and at once on NumPy arrays.
+
+        At most one of the first four arguments; the preset "analysis" if none. The step that meets the target is found
+        on a sample of the values, which is read at once also where the rest stays lazy.
+
+        Parameters
+        ----------
+        bits_per_pixel : float, optional
+            Coded bits over all pixels and polarizations.
+        ratio : float, optional
+            Size in float32 over coded size.
+        rmse_db : float, optional
+            Root mean square error over valid pixels, dB.
+        preset : {"archive", "analysis", "browse"}, optional
+            2, 1 or 0.25 bits per pixel.
+        model : str, optional
+            Name or id of an installed model.
+        scale : {"auto", "power", "amplitude", "decibel"}
+            Scale of the values; "auto" finds it out and records why.
+        recompress : bool
+            Accept data that was compressed with loss before.
+
+        Returns
+        -------
+        xarray.Dataset
+            Latents, mask and all other variables and coordinates. ``to_zarr`` writes it entropy coded.
+
+        Raises
+        ------
+        RateError
+            If the target is contradictory or out of reach.
+        RadiometryError
+            If the values are no calibrated backscatter, or their scale is in doubt.
+        DimensionError
+            If no variable with backscatter is found.
+        AlreadyLossyError
+            If the values were compressed with loss before.
+        ModelError
+            If the model is missing or damaged.
+
+        Examples
+        --------
+        >>> import xarray as xr, xsarcomp
+        >>> from xsarcomp.evaluation.simulation import simulated_dataset
+        >>> encoded = simulated_dataset((64, 64), seed=1).sarcomp.encode(bits_per_pixel=1)
+        >>> sorted(encoded.data_vars)
+        ['vh_latents', 'vh_mask', 'vv_latents', 'vv_mask']
+        """
+        from xsarcomp.latents import CHUNK_PIXELS, encode_dataset
+        from xsarcomp.plan import make_plan
+
+        target = Target.from_arguments(bits_per_pixel=bits_per_pixel, ratio=ratio, rmse_db=rmse_db, preset=preset)
+        dataset = self._dataset()
+        plan = make_plan(
+            dataset, self._names(), target, model=model, scale=scale, recompress=recompress, chunk_pixels=CHUNK_PIXELS
+        )
+        return encode_dataset(dataset, plan)
+
+    def encoding(
+        self,
+        *,
+        bits_per_pixel: float | None = None,
+        ratio: float | None = None,
+        rmse_db: float | None = None,
+        preset: str | None = None,
+        model: str | None = None,
+        scale: str = "auto",
+        recompress: bool = False,
+        zarr_format: int = 3,
+    ) -> dict:
+        """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees backscatter.
+
+        Each chunk stands alone. The chunks are those of the Dask array, or 512 x 512 pixels.
+
+        Parameters
+        ----------
+        bits_per_pixel, ratio, rmse_db, preset, model, scale, recompress
+            As for :meth:`encode`.
+        zarr_format : {3, 2}
+            Format of the store that will be written; pass the same to ``to_zarr``.
+
+        Returns
+        -------
+        dict
+            Variable name to its encoding.
+
+        Raises
+        ------
+        SarcompError
+            As :meth:`encode` does.
+
+        Examples
+        --------
+        ``scene.to_zarr("plain.zarr", encoding=scene.sarcomp.encoding(bits_per_pixel=1.0))``
+        """
+        from xsarcomp.transparent import plan_encoding
+
+        target = Target.from_arguments(bits_per_pixel=bits_per_pixel, ratio=ratio, rmse_db=rmse_db, preset=preset)
+        return plan_encoding(
+            self._dataset(), self._names(), target, model=model, scale=scale, recompress=recompress, zarr_format=zarr_format
+        )
+
+    def compare(self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None) -> dict[str, Any]:
+        """Measure this (restored) backscatter against the original.
+
+        Parameters
+        ----------
+        original : xarray.Dataset or xarray.DataArray
+            On the same grid.
+        scale : {"power", "amplitude", "decibel"}, optional
+            Scale of both; found out if None.
+
+        Returns
+        -------
+        dict
+            ``rmse_db``, ``bias_db``, ``max_error_db``, ``enl_ratio``, ``edge_preservation``, ``valid_pixels`` and more, see
+            :func:`xsarcomp.evaluation.compare.compare`.
+        """
+        from xsarcomp.evaluation.compare import compare
+
+        return compare(original, self._obj, scale=scale)
+
+    def info(self) -> dict[str, Any]:
+        """What is known about encoded or decoded variables: model, step, target, scale, estimated rate.
+
+        Returns
+        -------
+        dict
+            Variable name to a dict.
+        """
+        from xsarcomp.latents import describe
+
+        return describe(self._dataset())
+
+
+@xr.register_dataset_accessor("sarcomp")
+class DatasetAccessor(_Accessor):
+    """``dataset.sarcomp``: learned compression of the backscatter in a dataset."""
+
+    def decode(self) -> xr.Dataset:
+        """Decode the latents that :meth:`encode` made, lazily where they are lazy.
+
+        Returns
+        -------
+        xarray.Dataset
+            Backscatter with the dimensions, coordinates, attributes, data type, scale and invalid pixels of the original.
+            The attribute ``sarcomp_lossy`` says what was lost.
+
+        Raises
+        ------
+        NotEncodedError
+            If there are no latents, or a part of them is missing.
+        BitstreamError
+            If a chunk is damaged (when it is read).
+        ModelNotFoundError
+            If the model that encoded is not installed.
+        """
+        from xsarcomp.latents import decode_dataset
+
+        return decode_dataset(self._obj)
+
+
+@xr.register_dataarray_accessor("sarcomp")
+class DataArrayAccessor(_Accessor):
+    """``array.sarcomp``: learned compression of one array of backscatter."""
+
+    def _dataset(self) -> xr.Dataset:
+        return self._obj.to_dataset(name=UNNAMED if self._obj.name is None else self._obj.name)
+
+    def _names(self) -> list:
+        return [UNNAMED if self._obj.name is None else self._obj.name]
+
+    def decode(self) -> xr.DataArray:
+        """Refused with advice: latents are a Dataset, so that the mask stays with them.
+
+        Raises
+        ------
+        NotEncodedError
+            Always.
+        """
+        from xsarcomp.errors import NotEncodedError
+
+        raise NotEncodedError("decode() works on the Dataset that encode() returned, of which this array is a part: dataset.sarcomp.decode()")

@@ -1,0 +1,126 @@
+"""The xarray engine "sarcomp": open a latents store as backscatter, lazily, in one call.
+
+Nothing heavy is imported at module level: xarray imports every installed engine when it has to guess one.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
+
+from xsarcomp.record import Record
+
+
+class LazyBackscatter(BackendArray):
+    """Backscatter that is decoded where it is indexed; holds lazily opened latents and the record, never a model.
+
+    Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
+    """
+
+    def __init__(self, latents: xr.Variable, mask: xr.Variable, exact: xr.Variable | None, record: Record):
+        self.latents, self.mask, self.exact, self.record = latents, mask, exact, record
+        self.shape = (*mask.shape[:-2], *record.pixels)
+        self.dtype = np.dtype(record.dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._window)
+
+    def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
+        """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
+        from xsarcomp.block import latent_count, latent_span
+        from xsarcomp.latents import decode_block, latent_range
+        from xsarcomp.weights import load_coder
+
+        positions = [np.arange(size)[part] for part, size in zip(key, self.shape, strict=True)]
+        if any(position.size == 0 for position in positions):
+            return np.empty([position.size for position in positions if position.ndim], self.dtype)
+        block = tuple((int(position.min()), int(position.max()) + 1) for position in positions)
+        coder = load_coder(self.record.model_id)
+        spans = [
+            latent_span(*latent_range(*span), latent_count(size), coder)
+            for span, size in zip(block[-2:], self.record.pixels, strict=True)
+        ]
+        lead = tuple(slice(*span) for span in block[:-2])
+        latents = self.latents[(*lead, slice(None), *(slice(*span) for span in spans))].values
+        place = (*lead, *(slice(*span) for span in block[-2:]))
+        exact = None if self.exact is None else self.exact[place].values
+        values = decode_block(block, latents, self.mask[place].values, exact, record=self.record)
+        relative = tuple(position - start for position, (start, _) in zip(positions, block, strict=True))
+        for axis, position in reversed(list(enumerate(relative))):
+            values = np.take(values, position, axis=axis)
+        return values
+
+
+class SarcompBackendEntrypoint(BackendEntrypoint):
+    """``xr.open_dataset(store, engine="sarcomp")``: a latents store as backscatter."""
+
+    description = "Open latents stores of xsarcomp as Sentinel-1 backscatter"
+    url = "https://pypi.org/project/xsarcomp/"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group", "storage_options")
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        storage_options: dict[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Open a latents store.
+
+        Parameters
+        ----------
+        filename_or_obj : str, path or Zarr store
+        drop_variables : str or iterable of str, optional
+            Decoded variables to leave out.
+        group : str, optional
+            Path of the group in the store.
+        storage_options : dict, optional
+            Passed to the file system.
+
+        Returns
+        -------
+        xarray.Dataset
+            Backscatter, decoded where and when it is read; ``chunks={}`` follows the chunks of the store.
+
+        Raises
+        ------
+        NotEncodedError
+            If the store holds no latents.
+        """
+        from xsarcomp.latents import CHUNK_LATENTS, decoded_variable, encoded_names, with_decoded
+        from xsarcomp.lapped import BLOCK
+
+        if isinstance(filename_or_obj, os.PathLike):
+            filename_or_obj = os.fspath(filename_or_obj)
+        dataset = xr.open_dataset(
+            filename_or_obj, engine="zarr", chunks=None, group=group, storage_options=storage_options
+        )
+        dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+        records = encoded_names(dataset)
+        decoded = {}
+        for name, record in records.items():
+            exact = f"{record.name}_exact"
+            values = LazyBackscatter(
+                dataset.variables[name],
+                dataset.variables[f"{record.name}_mask"],
+                dataset.variables.get(exact),
+                record,
+            )
+            variable = decoded_variable(indexing.LazilyIndexedArray(values), record)
+            edges = {
+                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else 1 for dim, size in variable.sizes.items()
+            }
+            variable.encoding["preferred_chunks"] = edges
+            decoded[record.name] = variable
+        result = with_decoded(dataset, decoded, records)
+        result.set_close(dataset.close)
+        return result.drop_vars([name for name in dropped if name in result.variables])
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Never by guessing: a latents store is a Zarr store too, and its latents may be what is wanted."""
+        return False

@@ -1,0 +1,236 @@
+"""The frame around a coded chunk: header, checksums, limits. ``docs/format.md`` is its normative text.
+
+A frame is checked in this order: length, magic and version, header checksum, flags and codes, limits, lengths of the
+sections, payload checksum. Only then does anything allocate memory for the content. The hash of the symbols is compared
+after entropy decoding and before any pixel leaves.
+"""
+
+import hashlib
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.errors import CorruptStreamError, DimensionError, LimitExceededError, UnsupportedFormatError
+
+MAGIC = b"XSAR"
+MAJOR, MINOR = 1, 0
+BACKSCATTER, LATENTS = 1, 2
+"""Kinds of frames: pixels of a chunk that stands alone, or a chunk of a grid of latents."""
+MASKED, HAS_EXACT, FORTRAN_ORDER = 1, 2, 4
+_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER
+
+DTYPES = ("<f4", "<f8", "<f2", "|u1", "<u2", "|i1", "<i2", "<i4", "<u4", ">f4", ">f8", ">f2", ">u2", ">i2", ">i4", ">u4")
+"""Position is the code in the header; new ones are added at the end."""
+SCALES = ("", "power", "amplitude", "decibel")
+"""Position is the code in the header; a chunk of latents has none."""
+
+LARGEST_DIMENSIONS = 8
+LARGEST_CHUNK = 2**26
+"""Values (pixels or latents) in one chunk."""
+LARGEST_EXPANSION = 10**5
+"""Decoded over coded bytes of the mask and the exact values."""
+
+_FIXED = struct.Struct("<4sBBBBHBBBxd8sIII8sI")
+_CRC = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A chunk as it is stored."""
+
+    kind: int
+    """BACKSCATTER or LATENTS."""
+    dtype: np.dtype
+    """Data type of the decoded chunk."""
+    shape: tuple[int, ...]
+    """Shape of the decoded chunk."""
+    anchor: int
+    """Index of the table set."""
+    step_db: float
+    """Quantisation step in dB; 0 in a chunk of latents, where it stands in the attributes."""
+    scale: str
+    """Scale of the backscatter; empty in a chunk of latents."""
+    model_id: str
+    """First 16 hexadecimal digits of the model's SHA-256."""
+    symbol_hash: bytes
+    """BLAKE2b, 8 bytes, of the symbols as little-endian int32 in C order."""
+    symbols: bytes
+    """Section of the entropy coder."""
+    classes: bytes = b""
+    """Section of the pixel classes; empty where all pixels are valid."""
+    exact: bytes = b""
+    """Section of the values stored exactly."""
+    fortran_order: bool = False
+    """Whether the caller's array was in Fortran order and is to be returned so."""
+
+
+def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
+    """Hash of symbols that encoder and decoder compare, 8 bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(symbols, "<i4").data, digest_size=8).digest()
+
+
+def check_chunk(shape: tuple[int, ...]) -> None:
+    """Refuse a chunk that the format does not hold.
+
+    Raises
+    ------
+    DimensionError
+        If there are fewer than two or too many dimensions, or too many values.
+    """
+    if not 2 <= len(shape) <= LARGEST_DIMENSIONS or math.prod(shape) > LARGEST_CHUNK or min(shape) < 1:
+        raise DimensionError(
+            f"a chunk of shape {tuple(shape)} cannot be coded: expected 2 to {LARGEST_DIMENSIONS} dimensions of at least 1 "
+            f"and at most {LARGEST_CHUNK} values. Choose chunks of about 512 x 512 pixels."
+        )
+
+
+def write_frame(frame: Frame) -> bytes:
+    """Bytes of a frame."""
+    flags = (
+        (MASKED if frame.classes else 0)
+        | (HAS_EXACT if frame.exact else 0)
+        | (FORTRAN_ORDER if frame.fortran_order else 0)
+    )
+    payload = frame.symbols + frame.classes + frame.exact
+    header = _FIXED.pack(
+        MAGIC, MAJOR, MINOR, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
+        SCALES.index(frame.scale), frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
+        len(frame.classes), len(frame.exact), frame.symbol_hash, google_crc32c.value(payload),
+    )  # fmt: skip
+    header += struct.pack(f"<{len(frame.shape)}I", *frame.shape)
+    return header + _CRC.pack(google_crc32c.value(header)) + payload
+
+
+def read_frame(content: bytes) -> Frame:
+    """Frame from bytes, checked.
+
+    Parameters
+    ----------
+    content : bytes
+        Exactly one frame.
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    CorruptStreamError
+        If lengths or checksums disagree.
+    UnsupportedFormatError
+        If the bytes are no frame, or one of a newer version or with unknown codes.
+    LimitExceededError
+        If the header asks for more than the limits allow.
+    """
+    if len(content) < _FIXED.size + _CRC.size:
+        raise CorruptStreamError(f"a frame of {len(content)} bytes is shorter than its header: the chunk is truncated")
+    (
+        magic, major, minor, kind, dtype_code, flags, anchor, dimensions, scale_code, step_db, model, symbols_length,
+        classes_length, exact_length, expected_hash, payload_crc,
+    ) = _FIXED.unpack_from(content)  # fmt: skip
+    if magic != MAGIC:
+        raise UnsupportedFormatError(f"the chunk begins with {magic!r}, expected {MAGIC!r}: it was not written by xsarcomp")
+    if major != MAJOR:
+        raise UnsupportedFormatError(f"the chunk has format {major}.{minor}, this version reads {MAJOR}.x: update xsarcomp")
+    if not 2 <= dimensions <= LARGEST_DIMENSIONS:
+        raise CorruptStreamError(f"the header names {dimensions} dimensions, expected 2 to {LARGEST_DIMENSIONS}")
+    header_length = _FIXED.size + 4 * dimensions
+    if len(content) < header_length + _CRC.size:
+        raise CorruptStreamError("the header is truncated")
+    if _CRC.unpack_from(content, header_length)[0] != google_crc32c.value(content[:header_length]):
+        raise CorruptStreamError("the header does not match its checksum: the chunk is damaged, restore it from a copy")
+    shape = struct.unpack_from(f"<{dimensions}I", content, _FIXED.size)
+    _check_header(kind, dtype_code, flags, scale_code, step_db, shape)
+    start = header_length + _CRC.size
+    if start + symbols_length + classes_length + exact_length != len(content):
+        raise CorruptStreamError(
+            f"the header announces {start + symbols_length + classes_length + exact_length} bytes, found {len(content)}: "
+            "the chunk is truncated or something was appended"
+        )
+    if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
+        raise CorruptStreamError("the flags of the header contradict its section lengths")
+    payload = content[start:]
+    if google_crc32c.value(payload) != payload_crc:
+        raise CorruptStreamError("the payload does not match its checksum: the chunk is damaged, restore it from a copy")
+    return Frame(
+        kind=kind,
+        dtype=np.dtype(DTYPES[dtype_code]),
+        shape=shape,
+        anchor=anchor,
+        step_db=step_db,
+        scale=SCALES[scale_code],
+        model_id=model.hex(),
+        symbol_hash=expected_hash,
+        symbols=payload[:symbols_length],
+        classes=payload[symbols_length : symbols_length + classes_length],
+        exact=payload[symbols_length + classes_length :],
+        fortran_order=bool(flags & FORTRAN_ORDER),
+    )
+
+
+def _check_header(kind: int, dtype_code: int, flags: int, scale_code: int, step_db: float, shape: tuple[int, ...]) -> None:
+    """Codes and limits of a header whose checksum holds."""
+    known = kind in (BACKSCATTER, LATENTS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
+    if not known or flags & ~_KNOWN_FLAGS:
+        raise UnsupportedFormatError(
+            f"the header holds kind {kind}, data type {dtype_code}, scale {scale_code}, flags {flags:#x}, of which one is "
+            "unknown to this version: update xsarcomp"
+        )
+    if not (math.isfinite(step_db) and 0 <= step_db < 1e3) or (kind == BACKSCATTER) != bool(scale_code):
+        raise CorruptStreamError(f"the header holds a step of {step_db} dB and scale code {scale_code}, which cannot be")
+    if min(shape) < 1 or math.prod(shape) > LARGEST_CHUNK:
+        raise LimitExceededError(f"the header asks for a chunk of shape {shape}, the limit is {LARGEST_CHUNK} values")
+
+
+def pack_classes(classes: NDArray[np.uint8]) -> bytes:
+    """Section of pixel classes; empty where all pixels are valid (class 0)."""
+    present = np.unique(classes)
+    present = present[present > 0]
+    if present.size == 0:
+        return b""
+    if present.size == 1:  # one kind of invalid pixel, nearly always: a bit each
+        return bytes([present[0]]) + deflate(np.packbits(classes > 0).tobytes())
+    return b"\xff" + deflate(np.ascontiguousarray(classes).tobytes())
+
+
+def unpack_classes(section: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixel classes from their section; the inverse of :func:`pack_classes`."""
+    if not section:
+        return np.zeros(shape, np.uint8)
+    count = math.prod(shape)
+    if section[0] == 0xFF:
+        return np.frombuffer(inflate(section[1:], count), np.uint8).reshape(shape)
+    bits = np.unpackbits(np.frombuffer(inflate(section[1:], -(-count // 8)), np.uint8), count=count)
+    return (bits * np.uint8(section[0])).reshape(shape)
+
+
+def deflate(content: bytes) -> bytes:
+    """Compress a section without loss."""
+    return zlib.compress(content, 9)
+
+
+def inflate(section: bytes, expected: int) -> bytes:
+    """Decompress exactly the expected number of bytes.
+
+    Raises
+    ------
+    LimitExceededError
+        If so many bytes cannot honestly come from so small a section.
+    CorruptStreamError
+        If there are fewer or more bytes.
+    """
+    if expected > LARGEST_EXPANSION * max(1, len(section)):
+        raise LimitExceededError(f"{len(section)} bytes claim to expand to {expected}")
+    inflater = zlib.decompressobj()
+    try:
+        content = inflater.decompress(section, expected + 1)
+    except zlib.error as error:
+        raise CorruptStreamError(f"a section cannot be decompressed: {error}") from error
+    if len(content) != expected or not inflater.eof or inflater.unused_data:
+        raise CorruptStreamError(f"a section holds {len(content)} bytes, expected exactly {expected}")
+    return content

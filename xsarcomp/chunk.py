@@ -1,0 +1,171 @@
+"""One stored chunk: backscatter or latents to bytes and back."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp import bitstream, pixel_classes
+from xsarcomp.bitstream import BACKSCATTER, LATENTS, Frame
+from xsarcomp.block import Settings, backscatter_of, decode_planes, encode_planes, latent_count, signal_of
+from xsarcomp.coder import LappedCoder
+from xsarcomp.entropy_coding import CHANNELS, decode_symbols, encode_symbols
+from xsarcomp.errors import CorruptStreamError, DimensionError, UnsupportedFormatError
+
+
+def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCoder) -> bytes:
+    """Code a chunk of backscatter that stands alone.
+
+    Parameters
+    ----------
+    backscatter : ndarray of float16, float32, float64 or integer, shape (..., y, x)
+        Any byte order and memory layout; invalid pixels come back as they are.
+    settings : Settings
+    coder : LappedCoder
+
+    Returns
+    -------
+    bytes
+        One frame, see ``docs/format.md``.
+
+    Raises
+    ------
+    DimensionError
+        If the chunk has fewer than two dimensions, none or too many values.
+    RadiometryError
+        If the data type cannot hold backscatter.
+    """
+    bitstream.check_chunk(backscatter.shape)
+    if backscatter.dtype.str not in bitstream.DTYPES:
+        pixel_classes.check_dtype(backscatter.dtype)
+        raise DimensionError(f"data type {backscatter.dtype} is not in the format: convert to float32")
+    planes = backscatter.reshape(-1, *backscatter.shape[-2:])
+    signal, classes = signal_of(planes, settings, coder)
+    symbols = encode_planes(signal, coder, settings.step_db)
+    anchor = coder.anchor(settings.step_db)
+    exact = pixel_classes.exact_values(planes, classes)
+    frame = Frame(
+        kind=BACKSCATTER,
+        dtype=backscatter.dtype,
+        shape=backscatter.shape,
+        anchor=anchor,
+        step_db=settings.step_db,
+        scale=settings.scale,
+        model_id=coder.model_id,
+        symbol_hash=bitstream.symbol_hash(symbols),
+        symbols=encode_symbols(symbols, coder.tables, anchor),
+        classes=bitstream.pack_classes(classes),
+        exact=bitstream.deflate(exact.tobytes()) if exact.size else b"",
+        fortran_order=backscatter.flags.f_contiguous and not backscatter.flags.c_contiguous,
+    )
+    return bitstream.write_frame(frame)
+
+
+def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder) -> NDArray:
+    """Decode a chunk of backscatter; the inverse of :func:`encode_backscatter`.
+
+    Parameters
+    ----------
+    content : bytes
+        One frame.
+    nodata : float or None
+        Declared fill value, as it was given to the encoder.
+    coder : LappedCoder
+        Of the model that encoded.
+
+    Returns
+    -------
+    ndarray
+        Shape, data type and memory order of the chunk that was encoded.
+
+    Raises
+    ------
+    BitstreamError
+        If anything about the bytes is wrong; no pixel leaves in that case.
+    """
+    frame = _frame(content, BACKSCATTER, coder)
+    planes = math.prod(frame.shape[:-2])
+    symbols = _symbols(frame, (planes, CHANNELS, *map(latent_count, frame.shape[-2:])), coder)
+    shape = (planes, *frame.shape[-2:])
+    classes = bitstream.unpack_classes(frame.classes, shape)
+    count = int(np.count_nonzero(classes == pixel_classes.EXACT))
+    exact = np.frombuffer(
+        bitstream.inflate(frame.exact, count * frame.dtype.itemsize) if frame.exact else b"", frame.dtype
+    )
+    if exact.size != count:
+        raise CorruptStreamError(f"the chunk holds {exact.size} exact values for {count} pixels that need one")
+    settings = Settings(step_db=frame.step_db, scale=frame.scale, nodata=nodata)
+    signal = decode_planes(symbols, frame.shape[-2:], coder, frame.step_db)
+    values = backscatter_of(signal, classes, exact, frame.dtype, settings, coder).reshape(frame.shape)
+    return np.asfortranarray(values) if frame.fortran_order else values
+
+
+def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) -> bytes:
+    """Code a chunk of integer latents without loss.
+
+    Parameters
+    ----------
+    latents : ndarray of int32, shape (..., latent=64, y_latent, x_latent)
+    anchor : int
+        Which set of tables to use.
+    coder : LappedCoder
+        Gives the tables.
+
+    Returns
+    -------
+    bytes
+        One frame.
+    """
+    bitstream.check_chunk(latents.shape)
+    if latents.ndim < 3 or latents.shape[-3] != CHANNELS or latents.dtype.newbyteorder("=") != np.int32:
+        raise DimensionError(
+            f"latents of type {latents.dtype} and shape {latents.shape} were given, expected int32 and {CHANNELS} latents in "
+            "the third dimension from the end: write them in the chunks that encode() chose"
+        )
+    symbols = np.ascontiguousarray(latents, np.int32).reshape(-1, *latents.shape[-3:])
+    frame = Frame(
+        kind=LATENTS,
+        dtype=np.dtype("<i4"),
+        shape=latents.shape,
+        anchor=anchor,
+        step_db=0.0,
+        scale="",
+        model_id=coder.model_id,
+        symbol_hash=bitstream.symbol_hash(symbols),
+        symbols=encode_symbols(symbols, coder.tables, anchor),
+    )
+    return bitstream.write_frame(frame)
+
+
+def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
+    """Decode a chunk of latents; the inverse of :func:`encode_latents`."""
+    frame = _frame(content, LATENTS, coder)
+    if len(frame.shape) < 3 or frame.shape[-3] != CHANNELS:
+        raise CorruptStreamError(f"the chunk of latents has shape {frame.shape}, expected {CHANNELS} latents")
+    symbols = _symbols(frame, (math.prod(frame.shape[:-3]), *frame.shape[-3:]), coder)
+    return symbols.reshape(frame.shape)
+
+
+def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
+    """Frame of the expected kind and model."""
+    frame = bitstream.read_frame(content)
+    if frame.kind != kind:
+        raise UnsupportedFormatError(f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one")
+    if not coder.model_id.startswith(frame.model_id):
+        raise UnsupportedFormatError(
+            f"the chunk was written with model {frame.model_id}..., the array names {coder.model_id[:16]}...: chunks of "
+            "different stores were mixed"
+        )
+    if frame.anchor >= len(coder.card.anchor_steps_db) or (kind == BACKSCATTER and frame.step_db <= 0):
+        raise CorruptStreamError(f"the chunk names table set {frame.anchor} and step {frame.step_db}, which cannot be")
+    return frame
+
+
+def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArray[np.int32]:
+    """Symbols of a frame, compared with their hash."""
+    symbols = decode_symbols(frame.symbols, shape, coder.tables, frame.anchor)
+    if bitstream.symbol_hash(symbols) != frame.symbol_hash:
+        raise CorruptStreamError(
+            "the decoded symbols are not those that were encoded: the chunk is damaged, or this installation decodes differently"
+        )
+    return symbols

@@ -1,0 +1,60 @@
+"""Codec for Zarr format 2 and other users of numcodecs."""
+
+from typing import Any
+
+import numpy as np
+from numcodecs.abc import Codec
+from numcodecs.compat import ensure_bytes, ndarray_copy
+
+from xsarcomp import chunk
+from xsarcomp.block import Settings
+from xsarcomp.codec_checks import check_model_id, check_settings
+from xsarcomp.errors import DimensionError
+from xsarcomp.weights import load_coder
+
+
+class BackscatterCodec(Codec):
+    """Lossy codec of backscatter: ``compressors`` of a Zarr format 2 array.
+
+    Parameters
+    ----------
+    model : str
+        Id of the model, 64 hexadecimal digits.
+    step_db : float
+        Quantisation step in dB; ``.sarcomp.encoding(zarr_format=2)`` finds it from a rate.
+    scale : {"power", "amplitude", "decibel"}
+        Scale of the values.
+    nodata : float, optional
+        Declared fill value among the values. Format 2 does not tell a codec the array's fill value: name it here.
+
+    Raises
+    ------
+    ConfigurationError, RadiometryError
+        If a parameter is wrong.
+    """
+
+    codec_id = "xsarcomp.backscatter"
+
+    def __init__(self, model: str, step_db: float, scale: str, nodata: float | None = None):
+        check_model_id(model)
+        check_settings(step_db, scale, nodata)
+        self.model = model
+        self.step_db = step_db
+        self.scale = scale
+        self.nodata = nodata
+
+    def encode(self, buf: Any) -> bytes:
+        """Bytes of a chunk; it must arrive as an array, so the codec comes first in a pipeline."""
+        values = np.asarray(buf)
+        if values.ndim < 2:
+            raise DimensionError(
+                f"{self.codec_id} was handed shape {values.shape}, expected chunks of at least 2 dimensions (y, x): it must be "
+                "the first codec that sees the array"
+            )
+        settings = Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata)
+        return chunk.encode_backscatter(values, settings, load_coder(self.model))
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """The chunk, with the shape, data type and memory order that it was encoded with."""
+        values = chunk.decode_backscatter(bytes(ensure_bytes(buf)), self.nodata, load_coder(self.model))
+        return values if out is None else ndarray_copy(values, out)

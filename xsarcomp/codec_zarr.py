@@ -1,0 +1,166 @@
+"""Codecs for Zarr format 3; the only file, beside the engine, that names zarr.
+
+Both are serializers (array to bytes). ``xsarcomp.backscatter`` compresses chunks of backscatter with loss and makes any
+reader that has xsarcomp installed see an ordinary array; ``xsarcomp.latents`` codes the integer latents of a latents
+store without loss. Metadata holds a model id, never a path and never weights.
+"""
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec
+
+from xsarcomp import chunk
+from xsarcomp.block import Settings
+from xsarcomp.codec_checks import check_model_id, check_settings
+from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
+from xsarcomp.scale_inference import check_dtype
+from xsarcomp.weights import load_coder
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+
+
+class _ChunkCodec(ArrayBytesCodec):
+    """What both codecs share: strict metadata, and work in a thread of zarr's pool."""
+
+    codec_name: ClassVar[str]
+    is_fixed_size: ClassVar[bool] = False
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Codec from its metadata; unknown or missing keys are refused, because they could change the meaning."""
+        if data.get("name") != cls.codec_name:
+            raise ConfigurationError(f"expected codec {cls.codec_name!r}, got {data.get('name')!r}")
+        try:
+            return cls(**(data.get("configuration") or {}))
+        except TypeError as error:
+            raise ConfigurationError(
+                f"the configuration of codec {cls.codec_name!r} has missing or unknown keys ({error}): the store was written by "
+                "another version, update xsarcomp"
+            ) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Metadata of the codec."""
+        return {"name": self.codec_name, "configuration": asdict(self)}
+
+    def evolve_from_array_spec(self, array_spec: "ArraySpec") -> Self:
+        """The codec itself: nothing in it depends on the array."""
+        return self
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: "ArraySpec") -> int:
+        """Not known before coding."""
+        raise NotImplementedError(f"the size of a chunk of {self.codec_name} is not known before coding")
+
+    async def _encode_single(self, chunk_data: "NDBuffer", chunk_spec: "ArraySpec") -> "Buffer | None":
+        return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
+
+    async def _decode_single(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
+        return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
+
+    def _encode_sync(self, chunk_data: "NDBuffer", chunk_spec: "ArraySpec") -> "Buffer | None":
+        content = self._encode(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
+        return chunk_spec.prototype.buffer.from_bytes(content)
+
+    def _decode_sync(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
+        values = self._decode(chunk_data.to_bytes(), chunk_spec)
+        if values.shape != tuple(chunk_spec.shape):
+            raise CorruptStreamError(
+                f"the chunk decodes to shape {values.shape}, the array's metadata says {tuple(chunk_spec.shape)}"
+            )
+        # Zarr format 3 has no memory order on disk
+        values = np.ascontiguousarray(values, chunk_spec.dtype.to_native_dtype())
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(values)
+
+
+@dataclass(frozen=True)
+class BackscatterCodec(_ChunkCodec):
+    """Lossy codec of backscatter: ``serializer`` of a Zarr format 3 array.
+
+    Parameters
+    ----------
+    model : str
+        Id of the model, 64 hexadecimal digits.
+    step_db : float
+        Quantisation step in dB; :meth:`.sarcomp.encoding` finds it from a rate.
+    scale : {"power", "amplitude", "decibel"}
+        Scale of the values.
+    nodata : float, optional
+        Declared fill value among the values; the array's own fill value if None.
+
+    Raises
+    ------
+    ConfigurationError, RadiometryError
+        If a parameter is wrong.
+    """
+
+    codec_name: ClassVar[str] = "xsarcomp.backscatter"
+    model: str
+    step_db: float
+    scale: str
+    nodata: float | None = None
+
+    def __post_init__(self) -> None:
+        check_model_id(self.model)
+        check_settings(self.step_db, self.scale, self.nodata)
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Refuse an array that cannot hold backscatter, when it is created."""
+        check_dtype(dtype.to_native_dtype())
+        if len(shape) < 2:
+            raise DimensionError(f"{self.codec_name} needs at least 2 dimensions (y, x), got shape {shape}")
+
+    def _nodata(self, chunk_spec: "ArraySpec") -> float | None:
+        # chunks at the edge arrive padded with the array's fill value: it is no backscatter either
+        value = chunk_spec.fill_value if self.nodata is None else self.nodata
+        return float(value) if value is not None and np.isfinite(value) else None
+
+    def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
+        settings = Settings(step_db=self.step_db, scale=self.scale, nodata=self._nodata(chunk_spec))
+        return chunk.encode_backscatter(np.ascontiguousarray(values), settings, load_coder(self.model))
+
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
+        return chunk.decode_backscatter(content, self._nodata(chunk_spec), load_coder(self.model))
+
+
+@dataclass(frozen=True)
+class LatentsCodec(_ChunkCodec):
+    """Lossless entropy codec of integer latents: ``serializer`` in a latents store.
+
+    Parameters
+    ----------
+    model : str
+        Id of the model, 64 hexadecimal digits.
+    anchor : int
+        Which set of the model's tables codes the latents.
+
+    Raises
+    ------
+    ConfigurationError
+        If a parameter is wrong.
+    """
+
+    codec_name: ClassVar[str] = "xsarcomp.latents"
+    model: str
+    anchor: int
+
+    def __post_init__(self) -> None:
+        check_model_id(self.model)
+        if isinstance(self.anchor, bool) or not isinstance(self.anchor, int) or not 0 <= self.anchor < 256:
+            raise ConfigurationError(f"anchor is {self.anchor!r}, expected an integer from 0 to 255")
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Refuse an array that cannot hold latents, when it is created."""
+        if dtype.to_native_dtype() != np.int32 or len(shape) < 3:
+            raise DimensionError(
+                f"{self.codec_name} codes int32 arrays (..., latent, y_latent, x_latent), got {dtype.to_native_dtype()} of shape {shape}"
+            )
+
+    def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
+        return chunk.encode_latents(values, self.anchor, load_coder(self.model))
+
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
+        return chunk.decode_latents(content, load_coder(self.model))

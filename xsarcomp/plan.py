@@ -1,0 +1,192 @@
+"""From a request to a plan: which variables are encoded, on which scale, with which step. Looks at a sample of the data."""
+
+import math
+import warnings
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xsarcomp import radiometry
+from xsarcomp.coder import LappedCoder
+from xsarcomp.errors import AlreadyLossyError, DimensionError
+from xsarcomp.rate_control import Estimate, Sample, Target, find_step
+from xsarcomp.record import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, kept_attributes
+from xsarcomp.sampling import sample_windows
+from xsarcomp.variables import declared_nodata, spatial_dimensions
+from xsarcomp.weights import load_coder
+
+CHUNK_OVERHEAD_BYTES = 96
+"""Header and rounding of one coded chunk, about."""
+REPORTED_SHARE = 0.001
+"""Share of values outside the training range from which a warning is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be encoded and how."""
+
+    records: Mapping[Hashable, Record]
+    """Variable name to what its latents will remember."""
+    estimate: Estimate
+    """What the sample says."""
+
+
+def make_plan(
+    dataset: xr.Dataset,
+    names: Iterable[Hashable],
+    target: Target,
+    *,
+    model: str | None,
+    scale: str,
+    recompress: bool,
+    chunk_pixels: int,
+) -> Plan:
+    """Plan the encoding of variables with one common step.
+
+    One step for all polarizations is the best allocation of bits for squared error in dB.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    names : iterable of variable names
+    target : Target
+    model : str or None
+        Name or id; the default model if None.
+    scale : {"power", "amplitude", "decibel", "auto"}
+    recompress : bool
+        Whether data that was compressed with loss before is accepted.
+    chunk_pixels : int
+        Pixels that share one header.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    AlreadyLossyError, DimensionError, RadiometryError, RateError, ModelError
+        Where the request cannot be met, with what was found.
+    """
+    coder = load_coder(model)
+    samples: list[Sample] = []
+    found: dict[Hashable, tuple[str, str, float | None, list[NDArray]]] = {}
+    chunks = pixels = 0
+    for name in names:
+        array = dataset[name]
+        if not recompress:
+            refuse_lossy(array)
+        radiometry.check_dtype(array.dtype)
+        windows = sample_windows(array, spatial_dimensions(array), _load)
+        nodata = declared_nodata(array)
+        array_scale, reason = _scale(array, windows, scale, nodata)
+        found[name] = (array_scale, reason, nodata, windows)
+        samples += [Sample(backscatter=values, scale=array_scale, nodata=nodata) for values in windows]
+        chunks += math.ceil(array.size / chunk_pixels)
+        pixels += array.size
+    overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels)
+    estimate = find_step(samples, target, coder, overhead)
+    records = {
+        name: _record(dataset[name], *details, target=target, estimate=estimate, coder=coder) for name, details in found.items()
+    }
+    return Plan(records=records, estimate=estimate)
+
+
+def refuse_lossy(array: xr.DataArray) -> None:
+    """Refuse data that already lost something: a second pass would lose more, and nobody would see it.
+
+    Raises
+    ------
+    AlreadyLossyError
+        If the array was decoded by xsarcomp, or opened from a transparent store.
+    """
+    codecs = [array.encoding.get("serializer"), *np.atleast_1d(array.encoding.get("compressors") or []).tolist()]
+    names = [
+        codec.get("name", codec.get("id")) if isinstance(codec, Mapping) else getattr(codec, "codec_name", getattr(codec, "codec_id", None))
+        for codec in codecs
+    ]
+    lossy = LOSS_ATTRIBUTE in array.attrs or any(str(name).startswith("xsarcomp.") for name in names)
+    if lossy:
+        raise AlreadyLossyError(
+            f"variable {array.name!r} was compressed with loss before ({array.attrs.get(LOSS_ATTRIBUTE, 'transparent store')}). "
+            "Encode the original, or pass recompress=True to accept the additional loss"
+        )
+
+
+def _load(arrays: Iterable[Any]) -> list[NDArray]:
+    """Values of arrays; Dask is loaded only if one of them is a Dask array."""
+    arrays = list(arrays)
+    if any(hasattr(array, "__dask_graph__") for array in arrays):
+        from xsarcomp.windows import compute_together
+
+        return compute_together(arrays)
+    return [np.asarray(array) for array in arrays]
+
+
+def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> tuple[str, str]:
+    """Scale of an array and how it is known."""
+    if scale != "auto":
+        radiometry.check_scale(scale)
+        return scale, "given by the caller"
+    sample = np.concatenate([values.reshape(-1)[:: max(1, len(windows) // 4)] for values in windows] or [np.empty(0, array.dtype)])
+    name = None if array.name is None else str(array.name)
+    evidence = radiometry.infer_scale(sample, name=name, attributes=array.attrs, nodata=nodata)
+    return evidence.scale, evidence.reason
+
+
+def _record(
+    array: xr.DataArray,
+    scale: str,
+    reason: str,
+    nodata: float | None,
+    windows: list[NDArray],
+    *,
+    target: Target,
+    estimate: Estimate,
+    coder: LappedCoder,
+) -> Record:
+    y, x = spatial_dimensions(array)
+    if len({str(name) for name in array.dims}) != array.ndim:
+        raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
+    return Record(
+        name="backscatter" if array.name is None else str(array.name),
+        dims=tuple(str(name) for name in array.dims),
+        spatial=(str(y), str(x)),
+        pixels=(array.sizes[y], array.sizes[x]),
+        dtype=array.dtype.str,
+        scale=scale,
+        scale_reason=reason,
+        nodata=nodata,
+        model=coder.card.name,
+        model_id=coder.model_id,
+        anchor=coder.anchor(estimate.step_db),
+        step_db=estimate.step_db,
+        target=target.asked,
+        estimated_bits_per_pixel=estimate.bits_per_pixel,
+        estimated_rmse_db=estimate.rmse_db,
+        outside_training_range=_outside(array, windows, scale, nodata, coder),
+        attributes=kept_attributes(array.attrs, array.name),
+        encoding=kept_attributes({name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name),
+    )
+
+
+def _outside(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None, coder: LappedCoder) -> float:
+    """Share of the sample's valid values outside the range of the training data; said aloud where it is large."""
+    outside = valid = 0
+    for values in windows:
+        classes = radiometry.classify(values, scale, nodata)
+        decibel = radiometry.decibel_from_backscatter(values, scale, classes=classes)
+        is_valid = classes == radiometry.VALID
+        report = radiometry.out_of_range(decibel, coder.card.lowest_db, coder.card.highest_db, is_valid)
+        outside, valid = outside + report.outside_count, valid + int(is_valid.sum())
+    share = outside / valid if valid else 0.0
+    if share > REPORTED_SHARE:
+        warnings.warn(
+            f"{share:.1%} of the values of {array.name!r} lie outside the {coder.card.lowest_db:.0f} to {coder.card.highest_db:.0f} dB "
+            f"that model {coder.card.name!r} was trained on (scale {scale}). They are coded, not clipped; check scale and calibration",
+            stacklevel=5,
+        )
+    return share

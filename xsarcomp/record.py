@@ -1,0 +1,160 @@
+"""What a latents variable remembers of the variable it was made from: one attribute, plain JSON."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
+
+ATTRIBUTE = "sarcomp"
+"""Attribute of a latents variable that holds its record."""
+LOSS_ATTRIBUTE = "sarcomp_lossy"
+"""Attribute of decoded backscatter that says what was lost."""
+RECORD_FORMAT = 1
+KEPT_ENCODING = ("_FillValue", "grid_mapping")
+"""Entries of ``encoding`` that describe the data and not how some file stored it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything that decoding a latents variable needs beside the latents, the mask and the model."""
+
+    name: str | None
+    """Name of the original variable."""
+    dims: tuple[str, ...]
+    """Its dimensions, in its order."""
+    spatial: tuple[str, str]
+    """Its vertical and horizontal dimension."""
+    pixels: tuple[int, int]
+    """Its size along them."""
+    dtype: str
+    """Its data type, as NumPy writes it."""
+    scale: str
+    """"power", "amplitude" or "decibel"."""
+    scale_reason: str
+    """How the scale was found."""
+    nodata: float | None
+    """Declared fill value among the values."""
+    model: str
+    """Name of the model, for people."""
+    model_id: str
+    """SHA-256 of the model file."""
+    anchor: int
+    """Table set of the entropy coder."""
+    step_db: float
+    """Quantisation step in dB."""
+    target: str
+    """What the user asked for."""
+    estimated_bits_per_pixel: float
+    """Rate on the sample that chose the step."""
+    estimated_rmse_db: float | None
+    """Error on that sample, where it was measured."""
+    outside_training_range: float
+    """Share of the sample's valid values outside the range of the training data."""
+    attributes: dict[str, Any]
+    """Attributes of the original variable, see :func:`to_json`."""
+    encoding: dict[str, Any]
+    """The entries of its encoding named in ``KEPT_ENCODING``."""
+
+    def to_attribute(self) -> dict[str, Any]:
+        """Value for the attribute ``ATTRIBUTE``."""
+        return {"format": RECORD_FORMAT, **{name: to_json(value) for name, value in asdict(self).items()}}
+
+    @classmethod
+    def from_attribute(cls, value: Any) -> "Record":
+        """Record from the attribute; strict about its format and fields.
+
+        Raises
+        ------
+        NotEncodedError
+            If the value is no record.
+        UnsupportedFormatError
+            If it is a record of another format.
+        """
+        if not isinstance(value, Mapping) or "format" not in value:
+            raise NotEncodedError(f"the attribute {ATTRIBUTE!r} holds no record of xsarcomp: the variable was not encoded by it")
+        names = {field.name for field in fields(cls)}
+        if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
+            raise UnsupportedFormatError(
+                f"the record has format {value['format']!r} and fields {sorted(map(str, value))}, this version reads format "
+                f"{RECORD_FORMAT}: update xsarcomp"
+            )
+        loaded = {name: from_json(value[name]) for name in names}
+        for name in ("dims", "spatial", "pixels"):
+            loaded[name] = tuple(loaded[name])
+        return cls(**loaded)
+
+    def loss(self) -> str:
+        """What was lost, in one line for the attributes of decoded data."""
+        return (
+            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB, "
+            f"asked for {self.target}"
+        )
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON from an attribute; NumPy values, tuples and numbers that are not finite are tagged.
+
+    Raises
+    ------
+    TypeError
+        If a value has no JSON form.
+    """
+    if value is None or isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, float) and not isinstance(value, np.generic):
+        return {"float": repr(value)}
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub":
+        array = np.asarray(value)
+        return {"numpy": array.dtype.str, "shape": list(array.shape), "values": [repr(item) for item in array.ravel().tolist()]}
+    if isinstance(value, np.str_ | np.ndarray) and np.asarray(value).dtype.kind == "U":
+        return np.asarray(value).tolist()
+    if isinstance(value, tuple):
+        return {"tuple": [to_json(item) for item in value]}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {"mapping": {str(key): to_json(item) for key, item in value.items()}}
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def from_json(value: Any) -> Any:
+    """Attribute from its JSON; the inverse of :func:`to_json`."""
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "float" in value:
+        return float(value["float"])
+    if "tuple" in value:
+        return tuple(from_json(item) for item in value["tuple"])
+    if "mapping" in value:
+        return {key: from_json(item) for key, item in value["mapping"].items()}
+    dtype = np.dtype(value["numpy"])
+    if dtype.kind not in "fiub":
+        raise UnsupportedFormatError(f"the record holds a value of type {dtype}: update xsarcomp")
+    parse = {"b": lambda text: text == "True", "f": float}.get(dtype.kind, int)
+    array = np.array([parse(item) for item in value["values"]], dtype).reshape(value["shape"])
+    return array if array.ndim else array[()]
+
+
+def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
+    """Attributes that can be stored; objects of Python are left out with a warning that names them."""
+    kept, lost = {}, []
+    for key, value in attributes.items():
+        try:
+            to_json(value)
+        except TypeError:
+            lost.append(f"{key} ({type(value).__name__})")
+        else:
+            kept[str(key)] = value
+    if lost:
+        warnings.warn(
+            f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(lost)}",
+            stacklevel=4,
+        )
+    return kept

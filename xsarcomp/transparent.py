@@ -1,0 +1,83 @@
+"""Encoding of transparent stores: each chunk codes itself, readers need no call to xsarcomp."""
+
+import math
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xsarcomp.errors import ConfigurationError
+from xsarcomp.plan import make_plan
+from xsarcomp.rate_control import Target
+from xsarcomp.record import Record
+from xsarcomp.variables import spatial_dimensions
+
+CHUNK_EDGE = 512
+"""Pixels of a chunk along an axis, where the array has no chunks of its own."""
+
+
+def plan_encoding(
+    dataset: xr.Dataset,
+    names: Iterable[Hashable],
+    target: Target,
+    *,
+    model: str | None,
+    scale: str,
+    recompress: bool,
+    zarr_format: int,
+) -> dict[Hashable, dict[str, Any]]:
+    """Encoding for ``to_zarr``; see ``.sarcomp.encoding``."""
+    if zarr_format not in (2, 3):
+        raise ConfigurationError(f"zarr_format is {zarr_format!r}, expected 3 or 2")
+    names = list(names)
+    chunks = {name: _chunks(dataset[name]) for name in names}
+    chunk_pixels = min((math.prod(sizes) for sizes in chunks.values()), default=1)
+    plan = make_plan(
+        dataset, names, target, model=model, scale=scale, recompress=recompress, chunk_pixels=max(1, chunk_pixels)
+    )
+    codec = _codec_format_3 if zarr_format == 3 else _codec_format_2
+    return {
+        # to_zarr replaces a variable's own encoding by this: what describes the data must be in it, or the CRS is lost
+        name: {**codec(record), "chunks": chunks[name], **_kept(dataset[name])}
+        for name, record in plan.records.items()
+    }
+
+
+def _chunks(array: xr.DataArray) -> tuple[int, ...]:
+    """Chunks of the store: those of a Dask array with regular chunks, else 512 pixels and one of each other dimension."""
+    spatial = set(spatial_dimensions(array))
+    chunks = []
+    for axis, (name, size) in enumerate(array.sizes.items()):
+        default = min(CHUNK_EDGE, size) if name in spatial else 1
+        sizes = array.chunks[axis] if array.chunks else (default,)
+        chunks.append(max(1, sizes[0]))
+    return tuple(chunks)
+
+
+def _configuration(record: Record) -> dict[str, Any]:
+    return {
+        "model": record.model_id,
+        "step_db": record.step_db,
+        "scale": record.scale,
+        "nodata": record.nodata,
+    }
+
+
+def _codec_format_3(record: Record) -> dict[str, Any]:
+    codec = {"name": "xsarcomp.backscatter", "configuration": _configuration(record)}
+    return {"serializer": codec, "compressors": None}
+
+
+def _codec_format_2(record: Record) -> dict[str, Any]:
+    from xsarcomp.codec_numcodecs import BackscatterCodec
+
+    return {"compressors": [BackscatterCodec(**_configuration(record))], "filters": None}
+
+
+def _kept(array: xr.DataArray) -> dict[str, Any]:
+    """Entries of the encoding that describe the data; a fill value that would turn NaN into numbers is left out."""
+    kept = {name: array.encoding[name] for name in ("grid_mapping",) if name in array.encoding}
+    if array.dtype.kind == "f" and "_FillValue" not in array.attrs:
+        kept["_FillValue"] = np.array(np.nan, array.dtype)[()]
+    return kept

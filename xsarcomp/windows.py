@@ -1,0 +1,124 @@
+"""Lazy arrays made window by window; the only runtime file that names Dask.
+
+Each block of the result is one task. It receives the source blocks that its window touches and cuts the window out of
+them, so halos cost no tasks of their own, chunks of any size serve, and taking a part of the result computes only what
+that part needs.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import DTypeLike, NDArray
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An array that windows are cut from, and how a block of the result says which window."""
+
+    array: da.Array
+    spans: Callable[[tuple[Span, ...]], tuple[Span, ...]]
+    """From the (start, stop) of a block of the result on each axis to the (start, stop) on each axis of ``array``."""
+
+
+def map_windows(
+    function: Callable[..., NDArray],
+    sources: Sequence[Source],
+    chunks: tuple[tuple[int, ...], ...],
+    dtype: DTypeLike,
+    *,
+    name: str,
+    arguments: tuple[Any, ...] = (),
+) -> da.Array:
+    """Array whose blocks are computed from windows of other arrays.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(block, *windows, *arguments) -> ndarray``; ``block`` is the (start, stop) on each axis of the result,
+        ``windows`` the cut pieces in the order of ``sources``.
+    sources : sequence of Source
+    chunks : tuple of tuple of int
+        Chunks of the result.
+    dtype : dtype
+    name : str
+        Beginning of the task names, shown on dashboards.
+    arguments : tuple
+        Small, picklable; never a model, which travels by its id.
+
+    Returns
+    -------
+    dask.array.Array
+        Its keys depend on the sources, the function and the arguments alone.
+    """
+    token = tokenize(function, [source.array.name for source in sources], chunks, str(dtype), arguments)
+    key_name = f"{name}-{token}"
+    edges = [np.concatenate([[0], np.cumsum(sizes)]).astype(int).tolist() for sizes in chunks]
+    source_edges = [
+        [np.concatenate([[0], np.cumsum(sizes)]).astype(int) for sizes in source.array.chunks] for source in sources
+    ]
+    tasks = {}
+    for index in itertools.product(*(range(len(sizes)) for sizes in chunks)):
+        block = tuple((edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
+        pieces, cuts = [], []
+        for source, axis_edges in zip(sources, source_edges, strict=True):
+            keys, cut = _touched(source.array.name, axis_edges, source.spans(block))
+            pieces.append(keys)
+            cuts.append(cut)
+        tasks[(key_name, *index)] = (_run, function, block, pieces, cuts, arguments)
+    graph = HighLevelGraph.from_collections(key_name, tasks, dependencies=[source.array for source in sources])
+    return da.Array(graph, key_name, chunks=chunks, dtype=np.dtype(dtype))
+
+
+def _touched(name: str, edges: list[NDArray], spans: tuple[Span, ...]) -> tuple[list, tuple]:
+    """Nested list of the keys of the blocks that a window touches, and the window within their union."""
+    ranges, cut = [], []
+    for edge, (start, stop) in zip(edges, spans, strict=True):
+        first = int(np.searchsorted(edge, start, side="right")) - 1
+        last = int(np.searchsorted(edge, max(stop, start + 1), side="left"))
+        ranges.append(range(first, last))
+        cut.append((int(start - edge[first]), int(stop - edge[first])))
+
+    def nest(axis: int, index: tuple[int, ...]) -> Any:
+        if axis == len(ranges):
+            return (name, *index)
+        return [nest(axis + 1, (*index, i)) for i in ranges[axis]]
+
+    return nest(0, ()), tuple(cut)
+
+
+def _run(function: Callable, block: tuple[Span, ...], pieces: list, cuts: list, arguments: tuple) -> NDArray:
+    """Cut the windows out of the blocks and call the function."""
+    windows = [_assemble(blocks)[tuple(slice(*span) for span in cut)] for blocks, cut in zip(pieces, cuts, strict=True)]
+    return function(block, *windows, *arguments)
+
+
+def _assemble(blocks: Any, axis: int = 0) -> NDArray:
+    """One array from nested lists of blocks, without a copy where there is only one."""
+    if not isinstance(blocks, list):
+        return np.asarray(blocks)
+    parts = [_assemble(part, axis + 1) for part in blocks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+
+
+def is_lazy(array: Any) -> bool:
+    """Whether an array is a Dask array."""
+    return isinstance(array, da.Array)
+
+
+def from_numpy_or_dask(array: Any, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
+    """Dask array with the given chunks."""
+    return array.rechunk(chunks) if is_lazy(array) else da.from_array(array, chunks=chunks)
+
+
+def compute_together(arrays: Sequence[Any]) -> list[NDArray]:
+    """Values of arrays; those of Dask in one computation, so that shared chunks are read once."""
+    return [np.asarray(values) for values in dask.compute(*arrays)]
