@@ -1,4 +1,4 @@
-"""Shared fixtures: where the real data lies, small simulated scenes, and a small model fitted to one of them."""
+"""Shared fixtures: where the real data lies, simulated scenes, and a small model fitted to one."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def sar_data():
 def model_content():
     """Bytes of a small model file without a network, fitted to a simulated scene of 256 x 256 pixels."""
     from xsarcomp import lapped, weights
-    from xsarcomp.entropy_coding import EntropyTables
+    from xsarcomp.entropy_tables import EntropyTables
     from xsarcomp.evaluation.simulation import simulate_scene
     from xsarcomp.model_card import ModelCard
     from xsarcomp.training.tables import fit_anchor
@@ -70,3 +70,14 @@ def speckled():
     decibel = 10 * np.log10(simulate_scene((88, 104), seed=7, nodata_border=False)[0])
     decibel.setflags(write=False)
     return decibel
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """A simulated scene as a reader gives it: vv and vh, float32 power, (y=300, x=360), NaN borders, CRS; read-only."""
+    from xsarcomp.evaluation.simulation import simulated_dataset
+
+    dataset = simulated_dataset((300, 360), seed=3)
+    for name in ("vv", "vh"):
+        dataset[name].values.setflags(write=False)
+    return dataset

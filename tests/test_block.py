@@ -54,7 +54,12 @@ def scenes_with_windows(draw):
     for size in (height, width):
         start = draw(st.integers(0, latent_count(size) - 1))
         windows.append((start, draw(st.integers(start + 1, latent_count(size)))))
-    return (1, height, width), windows, draw(st.integers(0, 2**32)), draw(st.sampled_from([0.0, 0.05, 0.6, 1.0]))
+    return (
+        (1, height, width),
+        windows,
+        draw(st.integers(0, 2**32)),
+        draw(st.sampled_from([0.0, 0.05, 0.6, 1.0])),
+    )
 
 
 @given(case=scenes_with_windows())
@@ -76,7 +81,8 @@ def test_decoded_window_is_that_of_the_whole(coder, speckled, case):
     symbols = encode_planes(signal, coder, SETTINGS.step_db)
     whole = decode_planes(symbols, shape[1:], coder, SETTINGS.step_db)
     (top, bottom), (left, right) = (
-        latent_span(*window, latents, coder) for window, latents in zip((rows, columns), symbols.shape[2:], strict=True)
+        latent_span(*window, latents, coder)
+        for window, latents in zip((rows, columns), symbols.shape[2:], strict=True)
     )
     part = decode_window(
         symbols[:, :, top:bottom, left:right],
@@ -117,7 +123,7 @@ def test_scene_of_any_size_comes_back_within_about_a_step(coder, speckled, shape
 def test_error_of_a_scene_is_bounded_by_the_step(coder, speckled, step_db):
     signal, _ = signal_of(speckled[None], SETTINGS, coder)
     error = decode_planes(encode_planes(signal, coder, step_db), speckled.shape, coder, step_db) - signal
-    # the transform is orthogonal: the error of the pixels is that of the latents, below a step in the mean square
+    # the transform is orthogonal: pixels have the error of latents, below a step in the mean square
     assert np.sqrt(np.mean(error**2)) < 0.7 * step_db
     assert np.abs(error).max() < 5 * step_db
     if step_db <= 3.6:

@@ -8,10 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp import bitstream, chunk
-from xsarcomp.bitstream import BACKSCATTER, LATENTS, Frame, read_frame, write_frame
+from xsarcomp.bitstream import BACKSCATTER, LATENTS, read_frame, write_frame
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, decode_latents, encode_backscatter, encode_latents
-from xsarcomp.errors import BitstreamError, DimensionError, LimitExceededError, RadiometryError, UnsupportedFormatError
+from xsarcomp.errors import (
+    BitstreamError,
+    DimensionError,
+    LimitExceededError,
+    RadiometryError,
+    UnsupportedFormatError,
+)
 
 NODATA = -9999.0
 FLOATS = ("<f4", ">f4", "<f8", ">f8", "<f2", ">f2")
@@ -25,7 +31,7 @@ def in_scale(decibel, scale):
 
 def in_decibel(values, scale):
     values = values.astype(np.float64)
-    return {"power": 10 * np.log10(values), "amplitude": 20 * np.log10(values), "decibel": values}[scale]
+    return values if scale == "decibel" else {"power": 10, "amplitude": 20}[scale] * np.log10(values)
 
 
 def root_mean_square(difference):
@@ -35,8 +41,7 @@ def root_mean_square(difference):
 @pytest.mark.parametrize("scale", ["power", "amplitude", "decibel"])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_floats_come_back_within_a_step_and_invalid_pixels_bit_for_bit(coder, speckled, dtype, scale):
-    with np.errstate(over="ignore"):
-        backscatter = in_scale(speckled[:40, :56].astype(np.float64), scale).astype(dtype)
+    backscatter = in_scale(speckled[:40, :56].astype(np.float64), scale).astype(dtype)
     special = [np.nan, np.inf, -np.inf, NODATA, -0.0, 0.0, -3.5, 600.0]
     backscatter[3, 5 : 5 + len(special)] = special
     backscatter[20:35, 30:50] = np.nan
@@ -50,8 +55,7 @@ def test_floats_come_back_within_a_step_and_invalid_pixels_bit_for_bit(coder, sp
     assert decoded[invalid].tobytes() == canonical(backscatter[invalid]).tobytes()
     error_db = in_decibel(decoded[~invalid], scale) - in_decibel(backscatter[~invalid], scale)
     assert np.isfinite(error_db).all()
-    if scale != "power":  # a single huge power among speckle has no place in a mean error
-        assert root_mean_square(error_db) < 1.0
+    assert root_mean_square(error_db) < 1.0
 
 
 def canonical(values):
@@ -64,7 +68,9 @@ def canonical(values):
 @pytest.mark.parametrize("scale", ["power", "amplitude"])
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_come_back_within_a_step_with_zero_and_nodata_exactly(coder, speckled, dtype, scale):
-    level_db = 40 if scale == "power" else 70  # digital numbers of about a thousand: rounding is far below the step
+    level_db = (
+        40 if scale == "power" else 70
+    )  # digital numbers of about a thousand: rounding is far below the step
     backscatter = np.rint(in_scale(speckled[:40, :56].astype(np.float64) + level_db, scale)).clip(1, 32_000)
     backscatter = backscatter.astype(dtype)
     backscatter[:9, :9], backscatter[12, 12] = 0, 32_767
@@ -83,7 +89,7 @@ def test_integers_come_back_within_a_step_with_zero_and_nodata_exactly(coder, sp
     step_db=st.sampled_from([0.5, 3.6]),
     seed=st.integers(0, 2**32),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_memory_layout_of_the_input_does_not_change_the_pixels(coder, shape, layout, step_db, seed):
     generator = np.random.default_rng(seed)
     backscatter = generator.normal(-15, 3, shape).astype(np.float32)
@@ -163,12 +169,15 @@ def test_damage_with_right_checksums_gives_the_same_symbols_or_an_error(coder, s
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decoded = decode_backscatter(write_frame(dataclasses.replace(frame, symbols=bytes(damaged))), None, coder)
+        decoded = decode_backscatter(
+            write_frame(dataclasses.replace(frame, symbols=bytes(damaged))), None, coder
+        )
     except BitstreamError:
         return
     np.testing.assert_array_equal(decoded, decode_backscatter(small_chunk, None, coder))
 
 
+NAN_AT_FIRST = b"\x01" + bitstream.deflate(b"\x80" + bytes(11))
 # What a writer with evil intent and right checksums can say about a chunk that cannot be.
 LIES = {
     "table set that the model lacks": {"anchor": 3},
@@ -177,10 +186,10 @@ LIES = {
     "step above what coders serve": {"step_db": 900.0},
     "other shape": {"shape": (9, 20)},
     "more planes": {"shape": (2, 9, 10)},
-    "integers with NaN": {"dtype": np.dtype("<i2")},
+    "integers with NaN": {"dtype": np.dtype("<i2"), "classes": NAN_AT_FIRST, "exact": b""},
     "symbols missing": {"symbols": b""},
-    "class that does not exist": {"classes": b"\x09" + bitstream.deflate(b"\x80" + bytes(11))},
-    "classes that do not exist": {"classes": b"\xff" + bitstream.deflate(b"\xc8" * 90)},
+    "class that does not exist": {"classes": b"\x09" + NAN_AT_FIRST[1:], "exact": b""},
+    "classes that do not exist": {"classes": b"\xff" + bitstream.deflate(b"\xc8" * 90), "exact": b""},
     "classes missing, exact values there": {"classes": b""},
     "exact values missing": {"exact": b""},
     "exact values of another type": {"dtype": np.dtype("<f8")},
@@ -276,7 +285,8 @@ def test_what_are_no_latents_is_refused(coder, latents):
 
 def test_frame_of_latents_whose_shape_is_none_is_refused(coder):
     content = encode_latents(latents_of(1, (64, 2, 2)), 0, coder)
-    frame: Frame = read_frame(content)
-    for shape in ((64, 4), (32, 8, 2), (2, 2, 64)):
+    frame = read_frame(content)
+    changes = [{"shape": shape} for shape in ((64, 4), (32, 8, 2), (2, 2, 64))]
+    for change in (*changes, {"dtype": np.dtype("<f4")}):
         with pytest.raises(BitstreamError):
-            decode_latents(write_frame(dataclasses.replace(frame, shape=shape)), coder)
+            decode_latents(write_frame(dataclasses.replace(frame, **change)), coder)

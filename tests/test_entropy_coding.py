@@ -1,4 +1,4 @@
-"""Entropy coding: round trips, damage, exact probabilities, and a range decoder written from the format alone."""
+"""Entropy coding: round trips, damage, exact probabilities, and a range decoder from the format alone."""
 
 import dataclasses
 
@@ -10,19 +10,9 @@ from hypothesis import strategies as st
 
 from xsarcomp import entropy_coding
 from xsarcomp.coder import optimized_symbols
-from xsarcomp.entropy_coding import (
-    CHANNEL_ORDER,
-    FREQUENCY_TOTAL,
-    LARGEST_MAGNITUDE,
-    TOKENS,
-    EntropyTables,
-    coded_channel_count,
-    decode_symbols,
-    encode_symbols,
-    estimate_bits,
-    tokens_of,
-    traverse,
-)
+from xsarcomp.contexts import traverse
+from xsarcomp.entropy_coding import coded_channel_count, decode_symbols, encode_symbols, estimate_bits
+from xsarcomp.entropy_tables import CHANNEL_ORDER, FREQUENCY_TOTAL, LARGEST_MAGNITUDE, TOKENS, EntropyTables, tokens_of
 from xsarcomp.errors import CorruptStreamError, LimitExceededError, ModelIntegrityError
 
 # A value of the lowest channel is coded as a difference of two of them, which must itself be below the limit.
@@ -32,10 +22,17 @@ LARGEST_LOWEST = LARGEST_MAGNITUDE // 2 - 1
 @st.composite
 def symbol_arrays(draw, largest_side=12):
     """Symbols as they come, and as they never come: empty, sparse, dense, with a few huge magnitudes."""
-    shape = (draw(st.integers(1, 4)), 64, draw(st.integers(1, largest_side)), draw(st.integers(1, largest_side)))
+    shape = (
+        draw(st.integers(1, 4)),
+        64,
+        draw(st.integers(1, largest_side)),
+        draw(st.integers(1, largest_side)),
+    )
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     spread = draw(st.sampled_from([0.0, 0.2, 3.0, 40.0, 5000.0]))
-    decay = np.array([0.5 ** draw(st.integers(0, 1)) ** (channel // 8 + channel % 8) for channel in range(64)])
+    decay = np.array(
+        [0.5 ** draw(st.integers(0, 1)) ** (channel // 8 + channel % 8) for channel in range(64)]
+    )
     symbols = np.rint(generator.laplace(0, 1, shape) * spread * decay[:, None, None]).astype(np.int32)
     for value in draw(st.lists(st.integers(-(2**20) + 1, 2**20 - 1), max_size=4)):
         place = tuple(generator.integers(0, size) for size in shape)
@@ -118,7 +115,7 @@ def test_channels_after_the_last_busy_one_are_not_coded(coder, position):
 
 
 def decoded_or_none(payload, shape, tables):
-    """Symbols, or None where the decoder says that the stream is damaged; anything else it raises is a failure."""
+    """Symbols, or None where the decoder calls the stream damaged; any other error is a failure."""
     try:
         decoded = decode_symbols(payload, shape, tables, 1)
     except CorruptStreamError:
@@ -172,7 +169,7 @@ def test_appended_bytes_are_refused(coder, small_stream):
 
 
 class RangeDecoderFromTheFormat:
-    """The queue of constriction in Python integers: words of 32 bits, a state of 64, probabilities in 2**-24."""
+    """The queue of constriction in Python integers: 32-bit words, 64-bit state, 24-bit probabilities."""
 
     def __init__(self, words):
         self.words = iter([int(word) for word in words])
@@ -233,7 +230,9 @@ def test_integer_frequencies_reach_the_coder_unchanged(coder, seed, sharpness):
     frequencies = 1 + np.floor(shares * (FREQUENCY_TOTAL - TOKENS)).astype(int)
     frequencies[generator.integers(TOKENS)] += FREQUENCY_TOTAL - frequencies.sum()
     tables = tables_with(coder.tables, frequencies=((0, 5, 0), frequencies))
-    tokens = np.concatenate([generator.permutation(TOKENS), generator.choice(TOKENS, 300, p=frequencies / 2**16)])
+    tokens = np.concatenate(
+        [generator.permutation(TOKENS), generator.choice(TOKENS, 300, p=frequencies / 2**16)]
+    )
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(tokens.astype(np.int32), tables.model((0, 0, 5, 0)))
     decoder = RangeDecoderFromTheFormat(encoder.get_compressed())
@@ -251,8 +250,8 @@ def test_a_run_of_one_token_costs_its_code_length(coder, frequency):
     count = int(min(2e6, 2e5 / code_length))
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(np.full(count, 7, np.int32), tables.model((1, 1, 2, 3)))
-    # the coder ends on whole words, and its range, 2**32 to 2**64, is cut to a multiple of 2**24 at each token: that
-    # loses half of 2**24 of the range in the mean, 1.3e-4 bits when averaged over the logarithm of the range
+    # The coder ends on whole words, and at each token its range, 2**32 to 2**64, is cut to a multiple of
+    # 2**24: 1.3e-4 bits in the mean over the logarithm of the range.
     assert encoder.num_bits() == pytest.approx(count * code_length, rel=1e-3, abs=64 + 2e-4 * count)
 
 
@@ -265,6 +264,8 @@ def test_a_run_of_one_token_costs_its_code_length(coder, frequency):
         ({"term_channels": ((0, 9, 0), 64)}, "does not exist"),
         ({"term_kinds": ((0, 9, 0), 3)}, "does not exist"),
         ({"term_weights": ((0, 9, 0), -1)}, "does not exist"),
+        ({"thresholds": ((0, 9, 0), 2**31 - 1)}, "ascending"),
+        ({"lowest_thresholds": ((0, 3, 0), 2**31 - 1)}, "ascending"),
         ({"frequencies": ((0, 9, 0, 0), 0)}, "sum"),
         ({"frequencies": ((2, 63, 19, 47), 9999)}, "sum"),
         ({"lowest_frequencies": ((1, 12, 11, 40), 9999)}, "sum"),
@@ -282,4 +283,6 @@ def test_table_of_another_shape_is_refused(coder, name):
 
 
 def test_model_files_name_each_table_once():
-    assert set(EntropyTables.names()) == {field.name for field in dataclasses.fields(entropy_coding.EntropyTables)}
+    assert set(EntropyTables.names()) == {
+        field.name for field in dataclasses.fields(entropy_coding.EntropyTables)
+    }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xsarcomp import lapped
 from xsarcomp.tiling import reflect_indices
 
-# Each coefficient is off by up to half of 2**-15; a sum of 16 products of values below 1 by about sixteen such steps.
+# Each coefficient is off by up to half of 2**-15, so a sum of 16 products by up to about sixteen such steps.
 BASIS_TOLERANCE = 16 * 2.0**-15
 BASIS = lapped.lapped_basis()
 

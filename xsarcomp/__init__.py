@@ -21,12 +21,16 @@
 ``docs/architecture.md`` says which file may import which.
 """
 
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from xsarcomp import accessor as _accessor  # registers .sarcomp
 from xsarcomp.errors import SarcompError
 
-__version__ = _version("xsarcomp")
+try:
+    __version__ = _version("xsarcomp")
+except _PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
 
 __all__ = ["SarcompError", "__version__"]
 

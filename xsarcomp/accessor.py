@@ -133,7 +133,13 @@ class _Accessor:
 
         target = Target.from_arguments(bits_per_pixel=bits_per_pixel, ratio=ratio, rmse_db=rmse_db, preset=preset)
         return plan_encoding(
-            self._dataset(), self._names(), target, model=model, scale=scale, recompress=recompress, zarr_format=zarr_format
+            self._dataset(),
+            self._names(),
+            target,
+            model=model,
+            scale=scale,
+            recompress=recompress,
+            zarr_format=zarr_format,
         )
 
     def compare(self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None) -> dict[str, Any]:
@@ -216,4 +222,6 @@ class DataArrayAccessor(_Accessor):
         """
         from xsarcomp.errors import NotEncodedError
 
-        raise NotEncodedError("decode() works on the Dataset that encode() returned, of which this array is a part: dataset.sarcomp.decode()")
+        raise NotEncodedError(
+            "decode() works on the Dataset that encode() returned, of which this array is a part: dataset.sarcomp.decode()"
+        )

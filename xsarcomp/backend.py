@@ -4,6 +4,7 @@ Nothing heavy is imported at module level: xarray imports every installed engine
 """
 
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,18 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from xsarcomp.record import Record
+
+
+def open_zarr_store(
+    store: Any, *, chunks: dict | None, group: str | None = None, storage_options: dict[str, Any] | None = None
+) -> xr.Dataset:
+    """Open a Zarr store with its coordinates, consolidated or not."""
+    with warnings.catch_warnings():
+        # a store without consolidated metadata is as good; xarray would advise about it at each opening
+        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata", RuntimeWarning)
+        return xr.open_dataset(
+            store, engine="zarr", chunks=chunks, group=group, storage_options=storage_options, decode_coords="all"
+        )
 
 
 class LazyBackscatter(BackendArray):
@@ -92,14 +105,12 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         NotEncodedError
             If the store holds no latents.
         """
-        from xsarcomp.latents import CHUNK_LATENTS, decoded_variable, encoded_names, with_decoded
         from xsarcomp.lapped import BLOCK
+        from xsarcomp.latents import CHUNK_LATENTS, decoded_variable, encoded_names, with_decoded
 
         if isinstance(filename_or_obj, os.PathLike):
             filename_or_obj = os.fspath(filename_or_obj)
-        dataset = xr.open_dataset(
-            filename_or_obj, engine="zarr", chunks=None, group=group, storage_options=storage_options
-        )
+        dataset = open_zarr_store(filename_or_obj, chunks=None, group=group, storage_options=storage_options)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         records = encoded_names(dataset)
         decoded = {}
@@ -113,7 +124,8 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             )
             variable = decoded_variable(indexing.LazilyIndexedArray(values), record)
             edges = {
-                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else 1 for dim, size in variable.sizes.items()
+                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else 1
+                for dim, size in variable.sizes.items()
             }
             variable.encoding["preferred_chunks"] = edges
             decoded[record.name] = variable

@@ -24,7 +24,24 @@ BACKSCATTER, LATENTS = 1, 2
 MASKED, HAS_EXACT, FORTRAN_ORDER = 1, 2, 4
 _KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER
 
-DTYPES = ("<f4", "<f8", "<f2", "|u1", "<u2", "|i1", "<i2", "<i4", "<u4", ">f4", ">f8", ">f2", ">u2", ">i2", ">i4", ">u4")
+DTYPES = (
+    "<f4",
+    "<f8",
+    "<f2",
+    "|u1",
+    "<u2",
+    "|i1",
+    "<i2",
+    "<i4",
+    "<u4",
+    ">f4",
+    ">f8",
+    ">f2",
+    ">u2",
+    ">i2",
+    ">i4",
+    ">u4",
+)
 """Position is the code in the header; new ones are added at the end."""
 SCALES = ("", "power", "amplitude", "decibel")
 """Position is the code in the header; a chunk of latents has none."""
@@ -35,7 +52,7 @@ LARGEST_CHUNK = 2**26
 LARGEST_EXPANSION = 10**5
 """Decoded over coded bytes of the mask and the exact values."""
 
-_FIXED = struct.Struct("<4sBBBBHBBBxd8sIII8sI")
+_FIXED = struct.Struct("<4sBBBBHBBBBd8sIII8sI")
 _CRC = struct.Struct("<I")
 
 
@@ -74,7 +91,14 @@ def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(symbols, "<i4").data, digest_size=8).digest()
 
 
-def check_chunk(shape: tuple[int, ...]) -> None:
+def coded_values(shape: tuple[int, ...], kind: int) -> int:
+    """Values that coding a chunk handles: pixels are filled up to whole blocks of 8 x 8."""
+    if kind == LATENTS:
+        return math.prod(shape)
+    return math.prod(shape[:-2]) * math.prod(-(-size // 8) * 8 for size in shape[-2:])
+
+
+def check_chunk(shape: tuple[int, ...], kind: int) -> None:
     """Refuse a chunk that the format does not hold.
 
     Raises
@@ -82,10 +106,10 @@ def check_chunk(shape: tuple[int, ...]) -> None:
     DimensionError
         If there are fewer than two or too many dimensions, or too many values.
     """
-    if not 2 <= len(shape) <= LARGEST_DIMENSIONS or math.prod(shape) > LARGEST_CHUNK or min(shape) < 1:
+    if not 2 <= len(shape) <= LARGEST_DIMENSIONS or min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
         raise DimensionError(
             f"a chunk of shape {tuple(shape)} cannot be coded: expected 2 to {LARGEST_DIMENSIONS} dimensions of at least 1 "
-            f"and at most {LARGEST_CHUNK} values. Choose chunks of about 512 x 512 pixels."
+            f"and at most {LARGEST_CHUNK} values in blocks of 8 x 8 pixels. Choose chunks of about 512 x 512 pixels."
         )
 
 
@@ -99,7 +123,7 @@ def write_frame(frame: Frame) -> bytes:
     payload = frame.symbols + frame.classes + frame.exact
     header = _FIXED.pack(
         MAGIC, MAJOR, MINOR, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
-        SCALES.index(frame.scale), frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
+        SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
         len(frame.classes), len(frame.exact), frame.symbol_hash, google_crc32c.value(payload),
     )  # fmt: skip
     header += struct.pack(f"<{len(frame.shape)}I", *frame.shape)
@@ -130,13 +154,17 @@ def read_frame(content: bytes) -> Frame:
     if len(content) < _FIXED.size + _CRC.size:
         raise CorruptStreamError(f"a frame of {len(content)} bytes is shorter than its header: the chunk is truncated")
     (
-        magic, major, minor, kind, dtype_code, flags, anchor, dimensions, scale_code, step_db, model, symbols_length,
-        classes_length, exact_length, expected_hash, payload_crc,
+        magic, major, minor, kind, dtype_code, flags, anchor, dimensions, scale_code, reserved, step_db, model,
+        symbols_length, classes_length, exact_length, expected_hash, payload_crc,
     ) = _FIXED.unpack_from(content)  # fmt: skip
     if magic != MAGIC:
-        raise UnsupportedFormatError(f"the chunk begins with {magic!r}, expected {MAGIC!r}: it was not written by xsarcomp")
+        raise UnsupportedFormatError(
+            f"the chunk begins with {magic!r}, expected {MAGIC!r}: it was not written by xsarcomp"
+        )
     if major != MAJOR:
-        raise UnsupportedFormatError(f"the chunk has format {major}.{minor}, this version reads {MAJOR}.x: update xsarcomp")
+        raise UnsupportedFormatError(
+            f"the chunk has format {major}.{minor}, this version reads {MAJOR}.x: update xsarcomp"
+        )
     if not 2 <= dimensions <= LARGEST_DIMENSIONS:
         raise CorruptStreamError(f"the header names {dimensions} dimensions, expected 2 to {LARGEST_DIMENSIONS}")
     header_length = _FIXED.size + 4 * dimensions
@@ -145,7 +173,7 @@ def read_frame(content: bytes) -> Frame:
     if _CRC.unpack_from(content, header_length)[0] != google_crc32c.value(content[:header_length]):
         raise CorruptStreamError("the header does not match its checksum: the chunk is damaged, restore it from a copy")
     shape = struct.unpack_from(f"<{dimensions}I", content, _FIXED.size)
-    _check_header(kind, dtype_code, flags, scale_code, step_db, shape)
+    _check_header(kind, dtype_code, flags | reserved << 16, scale_code, step_db, shape)
     start = header_length + _CRC.size
     if start + symbols_length + classes_length + exact_length != len(content):
         raise CorruptStreamError(
@@ -156,7 +184,9 @@ def read_frame(content: bytes) -> Frame:
         raise CorruptStreamError("the flags of the header contradict its section lengths")
     payload = content[start:]
     if google_crc32c.value(payload) != payload_crc:
-        raise CorruptStreamError("the payload does not match its checksum: the chunk is damaged, restore it from a copy")
+        raise CorruptStreamError(
+            "the payload does not match its checksum: the chunk is damaged, restore it from a copy"
+        )
     return Frame(
         kind=kind,
         dtype=np.dtype(DTYPES[dtype_code]),
@@ -173,7 +203,9 @@ def read_frame(content: bytes) -> Frame:
     )
 
 
-def _check_header(kind: int, dtype_code: int, flags: int, scale_code: int, step_db: float, shape: tuple[int, ...]) -> None:
+def _check_header(
+    kind: int, dtype_code: int, flags: int, scale_code: int, step_db: float, shape: tuple[int, ...]
+) -> None:
     """Codes and limits of a header whose checksum holds."""
     known = kind in (BACKSCATTER, LATENTS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
     if not known or flags & ~_KNOWN_FLAGS:
@@ -182,8 +214,10 @@ def _check_header(kind: int, dtype_code: int, flags: int, scale_code: int, step_
             "unknown to this version: update xsarcomp"
         )
     if not (math.isfinite(step_db) and 0 <= step_db < 1e3) or (kind == BACKSCATTER) != bool(scale_code):
-        raise CorruptStreamError(f"the header holds a step of {step_db} dB and scale code {scale_code}, which cannot be")
-    if min(shape) < 1 or math.prod(shape) > LARGEST_CHUNK:
+        raise CorruptStreamError(
+            f"the header holds a step of {step_db} dB and scale code {scale_code}, which cannot be"
+        )
+    if min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
         raise LimitExceededError(f"the header asks for a chunk of shape {shape}, the limit is {LARGEST_CHUNK} values")
 
 

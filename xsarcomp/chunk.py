@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from xsarcomp import bitstream, pixel_classes
 from xsarcomp.bitstream import BACKSCATTER, LATENTS, Frame
 from xsarcomp.block import Settings, backscatter_of, decode_planes, encode_planes, latent_count, signal_of
-from xsarcomp.coder import LappedCoder
-from xsarcomp.entropy_coding import CHANNELS, decode_symbols, encode_symbols
+from xsarcomp.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
+from xsarcomp.entropy_coding import decode_symbols, encode_symbols
+from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import CorruptStreamError, DimensionError, UnsupportedFormatError
 
 
@@ -35,7 +36,7 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
     RadiometryError
         If the data type cannot hold backscatter.
     """
-    bitstream.check_chunk(backscatter.shape)
+    bitstream.check_chunk(backscatter.shape, BACKSCATTER)
     if backscatter.dtype.str not in bitstream.DTYPES:
         pixel_classes.check_dtype(backscatter.dtype)
         raise DimensionError(f"data type {backscatter.dtype} is not in the format: convert to float32")
@@ -88,6 +89,7 @@ def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder)
     symbols = _symbols(frame, (planes, CHANNELS, *map(latent_count, frame.shape[-2:])), coder)
     shape = (planes, *frame.shape[-2:])
     classes = bitstream.unpack_classes(frame.classes, shape)
+    _check_classes(classes, frame.dtype)
     count = int(np.count_nonzero(classes == pixel_classes.EXACT))
     exact = np.frombuffer(
         bitstream.inflate(frame.exact, count * frame.dtype.itemsize) if frame.exact else b"", frame.dtype
@@ -116,7 +118,7 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
     bytes
         One frame.
     """
-    bitstream.check_chunk(latents.shape)
+    bitstream.check_chunk(latents.shape, LATENTS)
     if latents.ndim < 3 or latents.shape[-3] != CHANNELS or latents.dtype.newbyteorder("=") != np.int32:
         raise DimensionError(
             f"latents of type {latents.dtype} and shape {latents.shape} were given, expected int32 and {CHANNELS} latents in "
@@ -140,8 +142,10 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
     """Decode a chunk of latents; the inverse of :func:`encode_latents`."""
     frame = _frame(content, LATENTS, coder)
-    if len(frame.shape) < 3 or frame.shape[-3] != CHANNELS:
-        raise CorruptStreamError(f"the chunk of latents has shape {frame.shape}, expected {CHANNELS} latents")
+    if len(frame.shape) < 3 or frame.shape[-3] != CHANNELS or frame.dtype != np.int32:
+        raise CorruptStreamError(
+            f"the chunk of latents has type {frame.dtype} and shape {frame.shape}, expected int32 and {CHANNELS} latents"
+        )
     symbols = _symbols(frame, (math.prod(frame.shape[:-3]), *frame.shape[-3:]), coder)
     return symbols.reshape(frame.shape)
 
@@ -150,15 +154,28 @@ def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
     """Frame of the expected kind and model."""
     frame = bitstream.read_frame(content)
     if frame.kind != kind:
-        raise UnsupportedFormatError(f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one")
+        raise UnsupportedFormatError(
+            f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one"
+        )
     if not coder.model_id.startswith(frame.model_id):
         raise UnsupportedFormatError(
             f"the chunk was written with model {frame.model_id}..., the array names {coder.model_id[:16]}...: chunks of "
             "different stores were mixed"
         )
-    if frame.anchor >= len(coder.card.anchor_steps_db) or (kind == BACKSCATTER and frame.step_db <= 0):
+    step_is_wrong = kind == BACKSCATTER and not SMALLEST_STEP_DB <= frame.step_db <= LARGEST_STEP_DB
+    if frame.anchor >= len(coder.card.anchor_steps_db) or step_is_wrong:
         raise CorruptStreamError(f"the chunk names table set {frame.anchor} and step {frame.step_db}, which cannot be")
     return frame
+
+
+def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
+    """Refuse pixel classes that no encoder writes for this data type."""
+    possible = set(range(7)) if dtype.kind == "f" else {
+        pixel_classes.VALID, pixel_classes.ZERO, pixel_classes.NODATA, pixel_classes.EXACT,
+    }  # fmt: skip
+    unknown = set(np.unique(classes).tolist()) - possible
+    if unknown:
+        raise CorruptStreamError(f"the chunk holds pixel classes {sorted(unknown)}, which cannot be in {dtype}")
 
 
 def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArray[np.int32]:

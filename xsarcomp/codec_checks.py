@@ -21,6 +21,8 @@ def check_settings(step_db: Any, scale: Any, nodata: Any) -> None:
     """Refuse wrong types and values in a codec's configuration."""
     if isinstance(step_db, bool) or not isinstance(step_db, int | float) or not math.isfinite(step_db) or step_db <= 0:
         raise ConfigurationError(f"step_db is {step_db!r}, expected a positive number of decibels")
-    if nodata is not None and (isinstance(nodata, bool) or not isinstance(nodata, int | float) or not math.isfinite(nodata)):
+    if nodata is not None and (
+        isinstance(nodata, bool) or not isinstance(nodata, int | float) or not math.isfinite(nodata)
+    ):
         raise ConfigurationError(f"nodata is {nodata!r}, expected a finite number or None (NaN needs no declaration)")
     check_scale(scale)

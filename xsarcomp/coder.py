@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp import lapped
-from xsarcomp.entropy_coding import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables, Magnitudes
+from xsarcomp.contexts import Magnitudes
+from xsarcomp.entropy_tables import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables
 from xsarcomp.errors import RateError
 from xsarcomp.model_card import ModelCard
 from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone, quantize_rate_distortion
@@ -146,9 +147,7 @@ class LappedCoder:
         ndarray of int32, shape (plane, latent=64, y_latent - 2 * reach, x_latent - 2 * reach)
         """
         anchor = self.anchor(step_db)
-        symbols = optimized_symbols(
-            latents, self.tables, anchor, self.shifts[anchor], step_db, self.card.lagrangian
-        )
+        symbols = optimized_symbols(latents, self.tables, anchor, self.shifts[anchor], step_db, self.card.lagrangian)
         inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
         return np.ascontiguousarray(symbols[:, :, inside, inside])
 

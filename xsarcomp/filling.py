@@ -47,9 +47,7 @@ def fill_invalid(
     """
     signal, valid = np.asarray(signal), np.asarray(classes) == VALID
     if any(position % _BLOCK for position in origin):
-        raise DimensionError(
-            f"origin {origin} must consist of multiples of {_BLOCK}: start the window at one."
-        )
+        raise DimensionError(f"origin {origin} must consist of multiples of {_BLOCK}: start the window at one.")
     if signal.shape != valid.shape or signal.ndim < 2:
         raise DimensionError(f"signal {signal.shape}, classes {valid.shape}: expected one shape (..., y, x).")
     if valid.all():
@@ -93,8 +91,7 @@ def _pyramid_means(values, counts):
     while size < _BLOCK:
         size *= 2
         values, counts = (
-            (level[..., 0::2, 0::2] + level[..., 0::2, 1::2])
-            + (level[..., 1::2, 0::2] + level[..., 1::2, 1::2])
+            (level[..., 0::2, 0::2] + level[..., 0::2, 1::2]) + (level[..., 1::2, 0::2] + level[..., 1::2, 1::2])
             for level in (values, counts)
         )
         level_means = _rounded_mean(values, counts).repeat(size, axis=-2).repeat(size, axis=-1)

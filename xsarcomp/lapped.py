@@ -120,7 +120,9 @@ def synthesize(latents: NDArray[np.float32], basis: NDArray[np.int32]) -> NDArra
 
 
 def mirrored(
-    latents: NDArray, rows: tuple[NDArray[np.intp], NDArray[np.bool_]], columns: tuple[NDArray[np.intp], NDArray[np.bool_]]
+    latents: NDArray,
+    rows: tuple[NDArray[np.intp], NDArray[np.bool_]],
+    columns: tuple[NDArray[np.intp], NDArray[np.bool_]],
 ) -> NDArray:
     """Gather latents at positions that may lie beyond the edge of the scene.
 

@@ -26,7 +26,7 @@ from xsarcomp.block import (
     signal_of,
 )
 from xsarcomp.coder import LappedCoder
-from xsarcomp.entropy_coding import CHANNELS
+from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import Plan
@@ -42,12 +42,20 @@ LARGEST_BLOCK_PIXELS = 2048
 """Pixels of a Dask block along an axis at most."""
 LARGEST_BLOCK_VALUES = 2 * LARGEST_BLOCK_PIXELS**2
 """Values of a Dask block at most, all planes together."""
+STORAGE_ENCODING = {
+    "chunks", "shards", "preferred_chunks", "compressor", "compressors", "filters", "serializer", "chunksizes", "source",
+    "original_shape", "zlib", "szip", "zstd", "bzip2", "blosc", "shuffle", "complevel", "fletcher32", "contiguous",
+}  # fmt: skip
+"""Entries of a variable's encoding that say how a file stores it."""
 MASK_MEANINGS = "valid nan positive_infinity negative_infinity zero nodata exact"
 
 
 def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """Latents of the planned variables of a dataset; see ``.sarcomp.encode``."""
     encoded = dataset.drop_vars(list(plan.records))
+    for variable in encoded.variables.values():
+        # how another file stored a variable (chunks, codecs of another format) must not reach this one
+        variable.encoding = {name: value for name, value in variable.encoding.items() if name not in STORAGE_ENCODING}
     for name, record in plan.records.items():
         encoded = encoded.assign(encode_variable(dataset[name], record, load_coder(record.model_id)))
     # what the original says of itself (history, source, ...) holds for the store as well
@@ -61,7 +69,9 @@ def encode_variable(array: xr.DataArray, record: Record, coder: LappedCoder) -> 
     values = array.transpose(*lead, y, x).data
     latents_shape = (*values.shape[:-2], CHANNELS, *(latent_count(size) for size in record.pixels))
     group = _plane_group(latents_shape)
-    latents, classes, exact = _encode_lazy(values, record, group) if _is_lazy(values) else _encode_now(values, record, coder)
+    latents, classes, exact = (
+        _encode_lazy(values, record, group) if _is_lazy(values) else _encode_now(values, record, coder)
+    )
     codec = {"name": "xsarcomp.latents", "configuration": {"model": record.model_id, "anchor": record.anchor}}
     latents_chunks = (*group, CHANNELS, *(min(CHUNK_LATENTS, size) for size in latents_shape[-2:]))
     pixel_chunks = (*group, *(min(CHUNK_LATENTS * BLOCK, size) for size in record.pixels))
@@ -75,13 +85,19 @@ def encode_variable(array: xr.DataArray, record: Record, coder: LappedCoder) -> 
         f"{record.name}_mask": xr.Variable(
             (*lead, y, x),
             classes,
-            {"long_name": f"pixel classes of {record.name}", "flag_values": list(range(7)), "flag_meanings": MASK_MEANINGS},
+            {
+                "long_name": f"pixel classes of {record.name}",
+                "flag_values": list(range(7)),
+                "flag_meanings": MASK_MEANINGS,
+            },
             {"chunks": pixel_chunks},
         ),
     }
     if exact is not None:
         attributes = {"long_name": f"values of {record.name} that are no backscatter, where the mask is 6"}
-        variables[f"{record.name}_exact"] = xr.Variable((*lead, y, x), exact, attributes, {"chunks": pixel_chunks, "_FillValue": None, "fill_value": 0})
+        variables[f"{record.name}_exact"] = xr.Variable(
+            (*lead, y, x), exact, attributes, {"chunks": pixel_chunks, "_FillValue": None, "fill_value": 0}
+        )
     return variables
 
 
@@ -118,7 +134,9 @@ def _encode_lazy(values: Any, record: Record, group: tuple[int, ...]) -> tuple[A
     edges = [_block_pixels(max(sizes)) for sizes in values.chunks[-2:]]
     lead = _lead_chunks(values, group, edges)
     pixels = tuple(_regular(size, edge) for size, edge in zip(record.pixels, edges, strict=True))
-    latents = tuple(_regular(latent_count(size), edge // BLOCK) for size, edge in zip(record.pixels, edges, strict=True))
+    latents = tuple(
+        _regular(latent_count(size), edge // BLOCK) for size, edge in zip(record.pixels, edges, strict=True)
+    )
 
     def read(block):
         return (*block[:-3], pixel_span(*block[-2], size_y), pixel_span(*block[-1], size_x))
@@ -127,7 +145,12 @@ def _encode_lazy(values: Any, record: Record, group: tuple[int, ...]) -> tuple[A
     same = Source(values, _same)
     return (
         map_windows(
-            _encode_block, [Source(values, read)], (*lead, (CHANNELS,), *latents), np.int32, name="sarcomp-encode", **shared
+            _encode_block,
+            [Source(values, read)],
+            (*lead, (CHANNELS,), *latents),
+            np.int32,
+            name="sarcomp-encode",
+            **shared,
         ),
         map_windows(_classes_block, [same], (*lead, *pixels), np.uint8, name="sarcomp-mask", **shared),
         map_windows(_exact_block, [same], (*lead, *pixels), values.dtype, name="sarcomp-exact", **shared),
@@ -266,13 +289,18 @@ def _decode_lazy(sources: Sequence[Any], record: Record) -> Any:
     latents = sources[0]
     counts = [latent_count(size) for size in record.pixels]
     pixels = tuple(
-        tuple(min(BLOCK * stop, size) - BLOCK * (stop - chunk) for chunk, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True))
+        tuple(
+            min(BLOCK * stop, size) - BLOCK * (stop - chunk)
+            for chunk, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
+        )
         for sizes, size in zip(latents.chunks[-2:], record.pixels, strict=True)
     )
     chunks = (*latents.chunks[:-3], *pixels)
 
     def read(block):
-        spans = (latent_span(*latent_range(*span), count, coder) for span, count in zip(block[-2:], counts, strict=True))
+        spans = (
+            latent_span(*latent_range(*span), count, coder) for span, count in zip(block[-2:], counts, strict=True)
+        )
         return (*block[:-2], (0, CHANNELS), *spans)
 
     windows = [Source(latents, read), *(Source(from_numpy_or_dask(values, chunks), _same) for values in sources[1:])]
@@ -291,7 +319,12 @@ def _decode_positional(block: tuple, *windows_and_record: Any) -> NDArray:
 
 
 def decode_block(
-    block: tuple, latents: NDArray[np.int32], classes: NDArray[np.uint8], exact: NDArray | None = None, *, record: Record
+    block: tuple,
+    latents: NDArray[np.int32],
+    classes: NDArray[np.uint8],
+    exact: NDArray | None = None,
+    *,
+    record: Record,
 ) -> NDArray:
     """Backscatter of a block of pixels.
 

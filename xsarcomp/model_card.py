@@ -53,7 +53,9 @@ class ModelCard:
         if not all(math.isfinite(number) for number in numbers + self.anchor_steps_db + self.mean_corrections_db):
             problems.append("a number is not finite")
         elif not (
-            self.anchor_steps_db and self.anchor_steps_db[0] > 0 and list(self.anchor_steps_db) == sorted(set(self.anchor_steps_db))
+            self.anchor_steps_db
+            and self.anchor_steps_db[0] > 0
+            and list(self.anchor_steps_db) == sorted(set(self.anchor_steps_db))
         ):
             problems.append("anchor steps are not positive and ascending")
         if len(self.mean_corrections_db) != len(self.anchor_steps_db):
@@ -77,8 +79,10 @@ class ModelCard:
         try:
             record = json.loads(text)
             version = record.pop("format")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelIntegrityError(f"the model card is not readable JSON ({error}). Install the model again.") from error
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise ModelIntegrityError(
+                f"the model card is not readable JSON ({error}). Install the model again."
+            ) from error
         if version != CARD_FORMAT:
             raise ModelIntegrityError(
                 f"the model card has format {version!r}, this version of xsarcomp reads {CARD_FORMAT}: update xsarcomp"
@@ -90,9 +94,17 @@ class ModelCard:
             )
         try:
             for name in ("anchor_steps_db", "mean_corrections_db"):
-                record[name] = tuple(float(value) for value in record[name])
+                if not isinstance(record[name], list):
+                    raise TypeError(f"{name} is no list")
+                record[name] = tuple(_number(value) for value in record[name])
             for name in ("offset_db", "lowest_db", "highest_db", "lagrangian"):
-                record[name] = float(record[name])
+                record[name] = _number(record[name])
             return cls(**record)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelIntegrityError(f"the model card holds a value of the wrong type ({error})") from error
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

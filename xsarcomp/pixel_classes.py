@@ -106,18 +106,14 @@ def restore_invalid(
     """
     restored, classes = np.array(backscatter), np.asarray(classes)
     if classes.shape != restored.shape:
-        raise DimensionError(
-            f"classes have shape {classes.shape}, backscatter {restored.shape}: give one each."
-        )
+        raise DimensionError(f"classes have shape {classes.shape}, backscatter {restored.shape}: give one each.")
     special = _special_values(classes, restored.dtype, nodata)
     for name, value in special.items():
         restored[classes == name] = value
     expected = int(np.count_nonzero(classes == EXACT))
     exact = np.empty(0, restored.dtype) if exact is None else np.asarray(exact)
     if exact.size != expected:
-        raise DimensionError(
-            f"{exact.size} exact values for {expected} EXACT pixels: pass exact_values(...)."
-        )
+        raise DimensionError(f"{exact.size} exact values for {expected} EXACT pixels: pass exact_values(...).")
     restored[classes == EXACT] = exact
     fill_value = _nodata_in_dtype(nodata, restored.dtype)
     if fill_value is not None:

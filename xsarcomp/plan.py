@@ -90,7 +90,8 @@ def make_plan(
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels)
     estimate = find_step(samples, target, coder, overhead)
     records = {
-        name: _record(dataset[name], *details, target=target, estimate=estimate, coder=coder) for name, details in found.items()
+        name: _record(dataset[name], *details, target=target, estimate=estimate, coder=coder)
+        for name, details in found.items()
     }
     return Plan(records=records, estimate=estimate)
 
@@ -105,7 +106,9 @@ def refuse_lossy(array: xr.DataArray) -> None:
     """
     codecs = [array.encoding.get("serializer"), *np.atleast_1d(array.encoding.get("compressors") or []).tolist()]
     names = [
-        codec.get("name", codec.get("id")) if isinstance(codec, Mapping) else getattr(codec, "codec_name", getattr(codec, "codec_id", None))
+        codec.get("name", codec.get("id"))
+        if isinstance(codec, Mapping)
+        else getattr(codec, "codec_name", getattr(codec, "codec_id", None))
         for codec in codecs
     ]
     lossy = LOSS_ATTRIBUTE in array.attrs or any(str(name).startswith("xsarcomp.") for name in names)
@@ -131,10 +134,17 @@ def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: floa
     if scale != "auto":
         radiometry.check_scale(scale)
         return scale, "given by the caller"
-    sample = np.concatenate([values.reshape(-1)[:: max(1, len(windows) // 4)] for values in windows] or [np.empty(0, array.dtype)])
+    sample = np.concatenate(
+        [values.reshape(-1)[:: max(1, len(windows) // 4)] for values in windows] or [np.empty(0, array.dtype)]
+    )
     name = None if array.name is None else str(array.name)
     evidence = radiometry.infer_scale(sample, name=name, attributes=array.attrs, nodata=nodata)
     return evidence.scale, evidence.reason
+
+
+def array_scale(array: xr.DataArray, nodata: float | None) -> str:
+    """Scale of an array, found out from its attributes and a sample of its values."""
+    return _scale(array, sample_windows(array, spatial_dimensions(array), _load), "auto", nodata)[0]
 
 
 def _record(
@@ -169,11 +179,15 @@ def _record(
         estimated_rmse_db=estimate.rmse_db,
         outside_training_range=_outside(array, windows, scale, nodata, coder),
         attributes=kept_attributes(array.attrs, array.name),
-        encoding=kept_attributes({name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name),
+        encoding=kept_attributes(
+            {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name
+        ),
     )
 
 
-def _outside(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None, coder: LappedCoder) -> float:
+def _outside(
+    array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None, coder: LappedCoder
+) -> float:
     """Share of the sample's valid values outside the range of the training data; said aloud where it is large."""
     outside = valid = 0
     for values in windows:

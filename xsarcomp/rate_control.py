@@ -65,7 +65,12 @@ class Target:
             if value not in PRESETS:
                 raise RateError(f"preset {value!r} is unknown, expected one of {', '.join(PRESETS)}")
             return cls(quantity="bits_per_pixel", value=PRESETS[value], asked=asked)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value) or value <= 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float | np.number)
+            or not math.isfinite(value)
+            or value <= 0
+        ):
             raise RateError(f"{name} is {value!r}, expected a positive number")
         if name == "ratio":
             return cls(quantity="bits_per_pixel", value=FLOAT32_BITS / value, asked=asked)
@@ -175,18 +180,21 @@ def _search(measure: Callable[[float], Estimate], target: Target, first_step_db:
     low, high = math.log(SMALLEST_STEP_DB), math.log(LARGEST_STEP_DB)
     position, slope = math.log(first_step_db), 0.7 * sign
     previous: tuple[float, float] | None = None
+    best: tuple[float, Estimate] | None = None
     for _ in range(24):
         found = measure(math.exp(position))
         value = getattr(found, target.quantity)
         gap = math.log(max(value, 1e-12) / target.value)
         if abs(gap) < TOLERANCE / (2 if final else 1):
             return found
+        if gap < 0 and (best is None or gap > best[0]):
+            best = (gap, found)
         too_coarse = gap * sign > 0
         at_limit = position == (low if too_coarse else high) or high - low < 1e-4
         if at_limit and not final:
             return found
-        if at_limit:
-            return _at_limit(found, target, gap)
+        if at_limit:  # where other tables begin, rate and error jump: the side that is no worse than asked is taken
+            return _at_limit(found, target, gap) if best is None else best[1]
         low, high = (low, position) if too_coarse else (position, high)
         if previous is not None and abs(position - previous[0]) > 1e-9:
             measured_slope = (gap - previous[1]) / (position - previous[0])

@@ -76,16 +76,22 @@ class Record:
             If it is a record of another format.
         """
         if not isinstance(value, Mapping) or "format" not in value:
-            raise NotEncodedError(f"the attribute {ATTRIBUTE!r} holds no record of xsarcomp: the variable was not encoded by it")
+            raise NotEncodedError(
+                f"the attribute {ATTRIBUTE!r} holds no record of xsarcomp: the variable was not encoded by it"
+            )
         names = {field.name for field in fields(cls)}
         if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
             raise UnsupportedFormatError(
                 f"the record has format {value['format']!r} and fields {sorted(map(str, value))}, this version reads format "
                 f"{RECORD_FORMAT}: update xsarcomp"
             )
-        loaded = {name: from_json(value[name]) for name in names}
-        for name in ("dims", "spatial", "pixels"):
-            loaded[name] = tuple(loaded[name])
+        try:
+            loaded = {name: from_json(value[name]) for name in names}
+            loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnsupportedFormatError(
+                f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
+            ) from error
         return cls(**loaded)
 
     def loss(self) -> str:
@@ -108,9 +114,13 @@ def to_json(value: Any) -> Any:
         return value
     if isinstance(value, float) and not isinstance(value, np.generic):
         return {"float": repr(value)}
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub":
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
         array = np.asarray(value)
-        return {"numpy": array.dtype.str, "shape": list(array.shape), "values": [repr(item) for item in array.ravel().tolist()]}
+        return {
+            "numpy": array.dtype.str,
+            "shape": list(array.shape),
+            "values": [repr(item) for item in array.ravel().tolist()],
+        }
     if isinstance(value, np.str_ | np.ndarray) and np.asarray(value).dtype.kind == "U":
         return np.asarray(value).tolist()
     if isinstance(value, tuple):

@@ -60,9 +60,11 @@ def _spread(ordered: Any, places: Sequence[tuple], height: int, width: int, limi
     """Windows on a regular grid over the planes and within them."""
     rows, columns = min(WINDOW_PIXELS, height), min(WINDOW_PIXELS, width)
     count = max(1, limit // (rows * columns))
-    chosen = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))]
+    chosen = [
+        places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))
+    ]
     per_plane = max(1, count // len(chosen))
-    down = max(1, min(height // rows, round(math.sqrt(per_plane * height / width))))
+    down = max(1, min(height // rows, per_plane, round(math.sqrt(per_plane * height / width))))
     across = max(1, min(width // columns, round(per_plane / down)))
     windows = []
     for number, place in enumerate(chosen):

@@ -24,9 +24,7 @@ _DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "count", "counts"}
 _HYP3_CODE = re.compile(r"(?:^|_)[A-Z]_[sg]([pda])[uw][nf][ec][dm](?=$|[^A-Za-z0-9])")
 _HYP3_SCALES = {"p": "power", "d": "decibel", "a": "amplitude"}
 _DECIBEL_WORD = re.compile(r"(?<![A-Za-z0-9])(?:dB|db|DB|[Dd]ecibels?)(?![A-Za-z0-9])")
-_POWER_WORD = re.compile(
-    r"(?i)(?:sigma|gamma|beta)[ _-]?(?:0|zero|naught|nought)|backscatter|(?<![a-z])power"
-)
+_POWER_WORD = re.compile(r"(?i)(?:sigma|gamma|beta)[ _-]?(?:0|zero|naught|nought)|backscatter|(?<![a-z])power")
 
 _ADVICE_DIGITAL = (
     "Calibrate to sigma0 or gamma0 first, or say scale='amplitude' to compress digital numbers as they are."
@@ -167,9 +165,7 @@ def _summary(sample: np.ndarray, nodata: float | None) -> _Values:
         if nodata is not None:
             keep &= numbers != float(nodata)
             if sample.dtype.kind == "f":  # -9999.9 declared in float64 is another number in float32
-                keep &= numbers != float(
-                    np.asarray(nodata, np.float64).astype(sample.dtype.newbyteorder("="))
-                )
+                keep &= numbers != float(np.asarray(nodata, np.float64).astype(sample.dtype.newbyteorder("=")))
     numbers = numbers[keep]
     zero_count = int(np.count_nonzero(numbers == 0))
     numbers = numbers[numbers != 0]
@@ -196,17 +192,13 @@ def _claim_of_texts(name: str | None, attributes: Mapping) -> ScaleEvidence | No
     units = str(attributes.get("units", "")).strip()
     long_names = _texts(attributes.get("long_name"))
     if units.lower() in _DIGITAL_UNITS:
-        raise RadiometryError(
-            f"units {units!r}: digital numbers found, backscatter expected. {_ADVICE_DIGITAL}"
-        )
+        raise RadiometryError(f"units {units!r}: digital numbers found, backscatter expected. {_ADVICE_DIGITAL}")
     if units.lower() in ("db", "decibel", "decibels"):
         return ScaleEvidence("decibel", f"attribute units is {units!r}")
     for text in [*_texts(name), *_texts(attributes.get("source")), *long_names]:
         code = _HYP3_CODE.search(text)
         if code:
-            return ScaleEvidence(
-                _HYP3_SCALES[code[1]], f"product name {text!r} has the HyP3 code of this scale"
-            )
+            return ScaleEvidence(_HYP3_SCALES[code[1]], f"product name {text!r} has the HyP3 code of this scale")
     for text in [*long_names, *_texts(name)]:
         if _DECIBEL_WORD.search(text):
             return ScaleEvidence("decibel", f"name {text!r} says decibel")
@@ -235,27 +227,21 @@ def _refuse_contradiction(claim: ScaleEvidence, values: _Values) -> None:
             problem, advice = "look like power", "Correct the attribute, or convert with 10 * log10(power)."
         elif values.decibel_like_share < 0.99 or max(-values.lowest, values.highest) > _FILL_LIMIT:
             problem = "are no decibels"
-            advice = (
-                f"Declare the fill value as nodata if there is one, or correct the attribute. {_ADVICE_SAY}"
-            )
+            advice = f"Declare the fill value as nodata if there is one, or correct the attribute. {_ADVICE_SAY}"
     elif values.negative_share > 0.5:
         problem = "are mostly negative, as decibels are"
         advice = "Correct the attribute, or say scale='decibel'."
     elif claim.scale == "power" and values.median > 10:
         problem, advice = "look like uncalibrated digital numbers", _ADVICE_DIGITAL
     if problem:
-        raise RadiometryError(
-            f"{claim.reason}: {claim.scale} expected, but the {values.text} {problem}. {advice}"
-        )
+        raise RadiometryError(f"{claim.reason}: {claim.scale} expected, but the {values.text} {problem}. {advice}")
 
 
 def _scale_of_values(values: _Values, attributes: Mapping) -> ScaleEvidence:
     """Decide by the values alone, or refuse."""
     if values.count == 0 and values.zero_count:
         # Zero is fill in power and stored exactly; were it really 0 dB, nothing would be lost either.
-        return ScaleEvidence(
-            "power", f"no valid pixel but {values.zero_count} zeros, which are fill in power"
-        )
+        return ScaleEvidence("power", f"no valid pixel but {values.zero_count} zeros, which are fill in power")
     if values.count == 0:
         return ScaleEvidence("decibel", "no valid pixel")
     if values.negative_share > 0.01:

@@ -15,6 +15,8 @@ from xsarcomp.variables import spatial_dimensions
 
 CHUNK_EDGE = 512
 """Pixels of a chunk along an axis, where the array has no chunks of its own."""
+LARGEST_EDGE = 1024
+"""Chunks of a Dask array are divided down to this."""
 
 
 def plan_encoding(
@@ -45,14 +47,21 @@ def plan_encoding(
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    """Chunks of the store: those of a Dask array with regular chunks, else 512 pixels and one of each other dimension."""
+    """Chunks of the store: 512 pixels and one of each other dimension; those of a Dask array, large ones divided."""
     spatial = set(spatial_dimensions(array))
     chunks = []
     for axis, (name, size) in enumerate(array.sizes.items()):
-        default = min(CHUNK_EDGE, size) if name in spatial else 1
-        sizes = array.chunks[axis] if array.chunks else (default,)
-        chunks.append(max(1, sizes[0]))
+        if array.chunks is None:
+            chunks.append(max(1, min(CHUNK_EDGE, size) if name in spatial else 1))
+        else:
+            chunks.append(_divided(max(1, array.chunks[axis][0]), LARGEST_EDGE if name in spatial else 1))
     return tuple(chunks)
+
+
+def _divided(chunk: int, limit: int) -> int:
+    """Largest divisor of a chunk within the limit, so that no task writes half a chunk; the chunk if it is tiny."""
+    divisor = next(size for size in range(min(chunk, limit), 0, -1) if chunk % size == 0)
+    return divisor if divisor >= min(chunk, limit) // 4 else chunk
 
 
 def _configuration(record: Record) -> dict[str, Any]:

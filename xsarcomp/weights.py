@@ -21,8 +21,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from xsarcomp.coder import LappedCoder
-from xsarcomp.entropy_coding import EntropyTables
+from xsarcomp.entropy_tables import EntropyTables
 from xsarcomp.errors import MissingDependencyError, ModelIntegrityError, ModelNotFoundError
+from xsarcomp.lapped import BASIS_STEPS
 from xsarcomp.model_card import MODEL_ID_PATTERN, NAME_PATTERN, ModelCard
 from xsarcomp.quantization import SHIFT_CLASSES
 
@@ -54,7 +55,9 @@ def installed_models() -> dict[str, dict]:
                 try:
                     record = json.loads(path.read_text(encoding="utf-8"))
                 except ValueError as error:
-                    raise ModelIntegrityError(f"{path.name} is no readable JSON ({error}): install the model again") from error
+                    raise ModelIntegrityError(
+                        f"{path.name} is no readable JSON ({error}): install the model again"
+                    ) from error
                 if isinstance(record, dict) and MODEL_ID_PATTERN.fullmatch(str(record.get("id"))):
                     found.setdefault(path.stem, {**record, "path": str(path.with_suffix(".safetensors"))})
     return found
@@ -172,18 +175,21 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
         metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
         card = ModelCard.from_json(metadata["card"])
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelIntegrityError(f"the bytes are no model file of xsarcomp ({error}). Install the model again.") from error
+        raise ModelIntegrityError(
+            f"the bytes are no model file of xsarcomp ({error}). Install the model again."
+        ) from error
     network = {
-        name.removeprefix(_NETWORK_PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(_NETWORK_PREFIX)
+        name.removeprefix(_NETWORK_PREFIX): arrays.pop(name)
+        for name in list(arrays)
+        if name.startswith(_NETWORK_PREFIX)
     }
     expected = {"lapped_basis", "shifts", *EntropyTables.names()}
     if set(arrays) != expected:
         raise ModelIntegrityError(f"the model file holds arrays {sorted(arrays)}, expected {sorted(expected)}")
     anchors = len(card.anchor_steps_db)
-    shapes = {"lapped_basis": (16, 8), "shifts": (anchors, 64, SHIFT_CLASSES)}
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-            raise ModelIntegrityError(f"{name} of the model has shape {arrays[name].shape}, expected finite {shape}")
+    _check_arrays(arrays, anchors)
+    if card.network is None and network:
+        raise ModelIntegrityError(f"the model file holds weights {sorted(network)}, but its card names no network")
     tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
     if len(tables.frequencies) != anchors:
         raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
@@ -203,6 +209,25 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
             f"model {card.name!r} needs PyTorch, which is not installed. Install it with: pip install torch"
         ) from error
     return ResidualCoder(weights=network, **parts)
+
+
+_DTYPES = {
+    "lapped_basis": "int32", "shifts": "float32", "term_channels": "int16", "term_kinds": "uint8", "term_weights": "int16",
+    "thresholds": "int32", "frequencies": "uint16", "lowest_thresholds": "int32", "lowest_frequencies": "uint16",
+}  # fmt: skip
+
+
+def _check_arrays(arrays: Mapping[str, NDArray], anchors: int) -> None:
+    """Data types, shapes and the bound on the basis that keeps the analysis exact in float64."""
+    for name, dtype in _DTYPES.items():
+        if arrays[name].dtype != np.dtype(dtype):
+            raise ModelIntegrityError(f"{name} of the model has type {arrays[name].dtype}, expected {dtype}")
+    shapes = {"lapped_basis": (16, 8), "shifts": (anchors, 64, SHIFT_CLASSES)}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise ModelIntegrityError(f"{name} of the model has shape {arrays[name].shape}, expected finite {shape}")
+    if (np.abs(arrays["lapped_basis"].astype(np.int64)).sum(0) > 4 * BASIS_STEPS).any():
+        raise ModelIntegrityError("the lapped basis is too large for an analysis without rounding")
 
 
 def model_bytes(

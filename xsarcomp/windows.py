@@ -12,6 +12,7 @@ from typing import Any
 
 import dask
 import dask.array as da
+import dask.callbacks
 import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
@@ -122,3 +123,28 @@ def from_numpy_or_dask(array: Any, chunks: tuple[tuple[int, ...], ...]) -> da.Ar
 def compute_together(arrays: Sequence[Any]) -> list[NDArray]:
     """Values of arrays; those of Dask in one computation, so that shared chunks are read once."""
     return [np.asarray(values) for values in dask.compute(*arrays)]
+
+
+def write_lock() -> Any:
+    """Lock for files that take one writer at a time; works under every scheduler."""
+    from dask.utils import get_scheduler_lock
+
+    return get_scheduler_lock()
+
+
+class _Progress(dask.callbacks.Callback):
+    """Reports finished tasks of computations on the local schedulers."""
+
+    def __init__(self, report: Callable[[int, int], None]):
+        super().__init__()
+        self._report = report
+
+    def _posttask(self, key: Any, result: Any, dsk: Any, state: dict, worker_id: Any) -> None:
+        done = len(state["finished"])
+        total = done + sum(len(state[name]) for name in ("ready", "waiting", "running"))
+        self._report(done, total)
+
+
+def watched(report: Callable[[int, int], None]) -> Any:
+    """Context in which ``report(finished, total)`` is called after each task."""
+    return _Progress(report)

@@ -164,8 +164,7 @@ def _checked(plane_db):
     plane_db = np.ascontiguousarray(plane_db, dtype=np.float32)
     if plane_db.ndim != 2 or plane_db.size == 0:
         raise DimensionError(
-            f"found shape {plane_db.shape}, expected a plane (y, x) with pixels. "
-            "Encode one polarization at a time."
+            f"found shape {plane_db.shape}, expected a plane (y, x) with pixels. Encode one polarization at a time."
         )
     if not np.isfinite(plane_db).all():
         raise RadiometryError(
@@ -178,8 +177,7 @@ def _checked(plane_db):
 def _fitted(plane_db, shape):
     if plane_db.shape != tuple(shape):
         raise DimensionError(
-            f"found a stream of shape {plane_db.shape}, expected {tuple(shape)}. "
-            "Pass the shape that was encoded."
+            f"found a stream of shape {plane_db.shape}, expected {tuple(shape)}. Pass the shape that was encoded."
         )
     return np.asarray(plane_db, dtype=np.float32)
 

@@ -214,8 +214,7 @@ def _backscatter_variables(scene):
         return {scene.name: scene}
     if not isinstance(scene, xr.Dataset):
         raise DimensionError(
-            f"found {type(scene).__name__}, expected xarray DataArray or Dataset. "
-            "Use compare_arrays for NumPy arrays."
+            f"found {type(scene).__name__}, expected xarray DataArray or Dataset. Use compare_arrays for NumPy arrays."
         )
     # bytes are masks and land cover classes, not backscatter
     return {

@@ -50,9 +50,7 @@ def power_and_validity(values, *, scale, nodata=None):
     """
     stored = np.asarray(values)
     if scale not in SCALES:
-        raise RadiometryError(
-            f"found scale {scale!r}, expected one of {SCALES}. Name the scale of the values."
-        )
+        raise RadiometryError(f"found scale {scale!r}, expected one of {SCALES}. Name the scale of the values.")
     if stored.dtype.kind not in "fiu":
         raise RadiometryError(
             f"found values of dtype {stored.dtype}, expected real numbers. "

@@ -40,9 +40,7 @@ def reflectivity_and_cover(shape, *, rng):
     cover = _land_cover(shape, rng)
     parcel = _parcels(shape, rng)
     patch = rng.standard_normal((2, int(parcel.max()) + 1)).astype(np.float32)
-    level, spread, ratio = (
-        np.array(row, dtype=np.float32) for row in zip(*_LAND_COVER.values(), strict=True)
-    )
+    level, spread, ratio = (np.array(row, dtype=np.float32) for row in zip(*_LAND_COVER.values(), strict=True))
     vv = level[cover] + spread[cover] * patch[0][parcel]
     vh = vv - ratio[cover] - np.where(cover == FIELD, 0.8, 0.1).astype(np.float32) * patch[1][parcel]
     # slopes that face the sensor are brighter; water is flat

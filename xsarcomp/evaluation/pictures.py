@@ -132,9 +132,7 @@ def _figure(inches):
 def _named_planes(scene):
     """Return the planes of a scene by name, thinned out to what a figure can show."""
     if isinstance(scene, Mapping):
-        planes = {
-            str(name): scene[name] for name in getattr(scene, "data_vars", scene) if scene[name].ndim > 0
-        }
+        planes = {str(name): scene[name] for name in getattr(scene, "data_vars", scene) if scene[name].ndim > 0}
     elif scene.ndim == 3:
         planes = {_label(scene, index): scene[index] for index in range(scene.shape[0])}
     else:
@@ -142,8 +140,7 @@ def _named_planes(scene):
     for name, plane in planes.items():
         if plane.ndim != 2 or 0 in plane.shape:
             raise DimensionError(
-                f"found shape {plane.shape} for {name!r}, expected (y, x) with pixels. "
-                "Select one date before drawing."
+                f"found shape {plane.shape} for {name!r}, expected (y, x) with pixels. Select one date before drawing."
             )
     if not planes:
         raise DimensionError("found no variable to draw, expected at least one (y, x). Pass backscatter.")

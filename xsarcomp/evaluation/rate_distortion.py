@@ -90,8 +90,7 @@ def curve(codec, planes):
     valid_pixels = sum(int(np.count_nonzero(valid)) for valid in valids)
     if not valid_pixels:
         raise RateError(
-            f"found no valid pixel in {len(originals)} planes, expected some to measure a rate. "
-            "Choose other scenes."
+            f"found no valid pixel in {len(originals)} planes, expected some to measure a rate. Choose other scenes."
         )
     pixels = sum(plane.size for plane in originals)
     filled = [filled_from_nearest(plane) for plane in originals]

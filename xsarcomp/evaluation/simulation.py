@@ -104,9 +104,7 @@ def simulated_dataset(shape, seed, scale="power"):
         "decibel": lambda power: 10.0 * np.log10(power),
     }
     if scale not in to_scale:
-        raise RadiometryError(
-            f"found scale {scale!r}, expected one of {tuple(to_scale)}. Choose one of them."
-        )
+        raise RadiometryError(f"found scale {scale!r}, expected one of {tuple(to_scale)}. Choose one of them.")
     values = to_scale[scale](simulate_scene(shape, seed=seed))
     long_name = "sigma nought amplitude" if scale == "amplitude" else "sigma nought"
     attributes = {"units": "dB" if scale == "decibel" else "1", "long_name": long_name}
@@ -227,7 +225,5 @@ def _look_weights(looks):
 def _checked_shape(shape):
     shape = tuple(int(length) for length in shape)
     if len(shape) != 2 or min(shape) < 1:
-        raise DimensionError(
-            f"found shape {shape}, expected (rows, columns), both at least 1. Pass two numbers."
-        )
+        raise DimensionError(f"found shape {shape}, expected (rows, columns), both at least 1. Pass two numbers.")
     return shape

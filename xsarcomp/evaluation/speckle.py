@@ -171,9 +171,7 @@ def ratio_image_statistics(original_power, restored_power, valid):
     original_power, _ = _plane(original_power, valid)
     restored_power, valid = _plane(restored_power, valid)
     if not valid.any():
-        return RatioImageStatistics(
-            mean=math.nan, variance=math.nan, correlation_y=math.nan, correlation_x=math.nan
-        )
+        return RatioImageStatistics(mean=math.nan, variance=math.nan, correlation_y=math.nan, correlation_x=math.nan)
     ratio = np.ones_like(original_power)
     np.divide(original_power, restored_power, out=ratio, where=valid)
     ratio_db = 10.0 * np.log10(ratio)

@@ -36,15 +36,11 @@ class AugmentationConfig:
     def __post_init__(self):
         if not (np.isfinite(self.gain_db) and self.gain_db >= 0):
             raise ConfigurationError(
-                f"gain_db is {self.gain_db}, expected a finite number >= 0. "
-                "Give the half width in dB, such as 2."
+                f"gain_db is {self.gain_db}, expected a finite number >= 0. Give the half width in dB, such as 2."
             )
-        if self.speckle_looks is not None and not (
-            np.isfinite(self.speckle_looks) and self.speckle_looks > 0
-        ):
+        if self.speckle_looks is not None and not (np.isfinite(self.speckle_looks) and self.speckle_looks > 0):
             raise ConfigurationError(
-                f"speckle_looks is {self.speckle_looks}, expected a number of looks > 0. "
-                "Use None to add no speckle."
+                f"speckle_looks is {self.speckle_looks}, expected a number of looks > 0. Use None to add no speckle."
             )
 
 
@@ -112,9 +108,7 @@ def apply_gain(decibel: NDArray[np.float32], gain_db: float) -> NDArray[np.float
     return decibel + np.float32(gain_db)
 
 
-def apply_speckle(
-    decibel: NDArray[np.float32], looks: float, generator: np.random.Generator
-) -> NDArray[np.float32]:
+def apply_speckle(decibel: NDArray[np.float32], looks: float, generator: np.random.Generator) -> NDArray[np.float32]:
     """Multiply the power of a patch by gamma speckle of mean one.
 
     The factor follows Gamma(shape `looks`, scale 1 / `looks`), so the mean *power* is kept. In dB the speckle

@@ -112,29 +112,22 @@ def load_checkpoint(folder: str | os.PathLike, name: str) -> tuple[dict[str, Any
     if not path.is_file():
         found = sorted(other.stem for other in path.parent.glob("*.json"))
         raise ModelNotFoundError(
-            f"no checkpoint {name!r} in {path.parent}, found {found}. "
-            "Check the folder, or train without resuming."
+            f"no checkpoint {name!r} in {path.parent}, found {found}. Check the folder, or train without resuming."
         )
     record = _read_record(path)
     tensor_path = path.parent / record["tensors"]
     try:
         payload = tensor_path.read_bytes()
     except OSError as error:
-        raise _damaged(
-            path, f"its tensor file {tensor_path.name} cannot be read ({error.strerror})"
-        ) from error
+        raise _damaged(path, f"its tensor file {tensor_path.name} cannot be read ({error.strerror})") from error
     digest = hashlib.sha256(payload).hexdigest()
     if digest != record["sha256"]:
-        raise _damaged(
-            path, f"{tensor_path.name} has SHA-256 {digest[:16]}, expected {record['sha256'][:16]}"
-        )
+        raise _damaged(path, f"{tensor_path.name} has SHA-256 {digest[:16]}, expected {record['sha256'][:16]}")
     try:
         tensors = safetensors.torch.load(payload)
         state = _join(record["state"], tensors)
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise _damaged(
-            path, f"{tensor_path.name} does not hold the tensors that it should ({error})"
-        ) from error
+        raise _damaged(path, f"{tensor_path.name} does not hold the tensors that it should ({error})") from error
     return state, record["metadata"]
 
 
@@ -183,8 +176,7 @@ def _checked_name(name: str) -> str:
     """Refuse names that could leave the folder or clash with a tensor file."""
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"checkpoint name is {name!r}, expected letters, digits and underscores only. "
-            "Use a name such as 'last'."
+            f"checkpoint name is {name!r}, expected letters, digits and underscores only. Use a name such as 'last'."
         )
     return name
 

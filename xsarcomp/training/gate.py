@@ -58,10 +58,16 @@ class GateReport:
         return {
             "planes": self.scenes,
             "rmse_db_at_bits_per_pixel": dict(
-                zip(map(str, GATE_RATES), np.round(rmse_at_rates(self.points[name], GATE_RATES), 4).tolist(), strict=True)
+                zip(
+                    map(str, GATE_RATES),
+                    np.round(rmse_at_rates(self.points[name], GATE_RATES), 4).tolist(),
+                    strict=True,
+                )
             ),
             "bd_rate_percent_against": {
-                other: round(bd_rate(self.points[name], points), 2) for other, points in self.points.items() if other != name
+                other: round(bd_rate(self.points[name], points), 2)
+                for other, points in self.points.items()
+                if other != name
             },
         }
 

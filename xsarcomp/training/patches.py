@@ -254,12 +254,7 @@ def _window_sums(values: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
     """Sums over all square windows, by their first row and column."""
     table = np.zeros((values.shape[0] + 1, values.shape[1] + 1), np.int64)
     np.cumsum(np.cumsum(values, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
-    return (
-        table[window:, window:]
-        - table[:-window, window:]
-        - table[window:, :-window]
-        + table[:-window, :-window]
-    )
+    return table[window:, window:] - table[:-window, window:] - table[window:, :-window] + table[:-window, :-window]
 
 
 def _even_offsets(size: int, patch: int) -> list[int]:

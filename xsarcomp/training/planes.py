@@ -121,7 +121,6 @@ def load_planes_file(path: str | os.PathLike) -> list[Plane]:
                 planes.append(Plane(name, polarization, decibel, valid))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelIntegrityError(
-            f"{path} is not a complete file of planes ({error}), expected one that save_planes wrote. "
-            "Write it again."
+            f"{path} is not a complete file of planes ({error}), expected one that save_planes wrote. Write it again."
         ) from error
     return planes

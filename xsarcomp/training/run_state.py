@@ -32,9 +32,7 @@ class Run:
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
 
-def start_run(
-    model: nn.Module, batches: Iterator[Any], config: LoopConfig, state: Mapping[str, Any] | None
-) -> Run:
+def start_run(model: nn.Module, batches: Iterator[Any], config: LoopConfig, state: Mapping[str, Any] | None) -> Run:
     """Set up a fresh run, or one that goes on where `state` was taken."""
     parameters = [value for value in model.parameters() if value.requires_grad]
     groups = [
@@ -69,9 +67,7 @@ def snapshot(run: Run) -> dict[str, Any]:
         "ema": _copied(run.averaged.state_dict()),
         # By name: the positions that torch's own state_dict uses change with the order of definition in a
         # model.
-        "optimizer": {
-            name: _copied(moments[value]) for name, value in run.parameters().items() if value in moments
-        },
+        "optimizer": {name: _copied(moments[value]) for name, value in run.parameters().items() if value in moments},
         "generator": run.generator.get_state(),
         "sampler": run.batches.state_dict() if hasattr(run.batches, "state_dict") else None,
     }
@@ -86,8 +82,7 @@ def restore(run: Run, state: Mapping[str, Any]) -> None:
         value = parameters[name]
         # The step count stays on the CPU, where AdamW wants it; the moments go where the parameter is.
         run.optimizer.state[value] = {
-            key: moment.clone() if moment.ndim == 0 else moment.to(value, copy=True)
-            for key, moment in moments.items()
+            key: moment.clone() if moment.ndim == 0 else moment.to(value, copy=True) for key, moment in moments.items()
         }
     run.generator.set_state(state["generator"])
     run.step, run.best = int(state["step"]), dict(state["best"])

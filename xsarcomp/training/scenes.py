@@ -44,8 +44,7 @@ class SceneSource:
     def __post_init__(self):
         if self.scale not in ("decibel", "power"):
             raise ConfigurationError(
-                f"scale of {self.pattern!r} is {self.scale!r}, expected 'decibel' or 'power'. "
-                "Square amplitudes first."
+                f"scale of {self.pattern!r} is {self.scale!r}, expected 'decibel' or 'power'. Square amplitudes first."
             )
 
 
@@ -102,8 +101,7 @@ def _files(root: Path, source: SceneSource) -> list[Path]:
     paths = sorted(path for path in found if not path.stem.endswith(source.excluded_endings))
     if not paths:
         raise ConfigurationError(
-            f"no backscatter file matches {source.pattern!r} in {root}, expected at least one. "
-            "Check root and pattern."
+            f"no backscatter file matches {source.pattern!r} in {root}, expected at least one. Check root and pattern."
         )
     return paths
 
@@ -114,8 +112,7 @@ def _read_geotiff(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | No
         import rioxarray
     except ImportError as error:
         raise MissingDependencyError(
-            "reading GeoTIFF needs rioxarray, which is not installed. "
-            'Install it with: pip install "rioxarray>=0.18".'
+            'reading GeoTIFF needs rioxarray, which is not installed. Install it with: pip install "rioxarray>=0.18".'
         ) from error
     with rioxarray.open_rasterio(path, parse_coordinates=False) as scene:
         names = scene.attrs.get("long_name", ())
@@ -137,8 +134,7 @@ def _read_netcdf(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | Non
         dataset = xr.open_dataset(path)
     except (ImportError, ValueError) as error:
         raise MissingDependencyError(
-            f"reading {path.name} needs xarray and netCDF4 ({error}). Install them with: "
-            "pip install xarray netCDF4."
+            f"reading {path.name} needs xarray and netCDF4 ({error}). Install them with: pip install xarray netCDF4."
         ) from error
     with dataset:
         if "backscatter" not in dataset or dataset["backscatter"].ndim != 4:
@@ -153,9 +149,7 @@ def _read_netcdf(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | Non
                 yield name, str(plane["polarization"].item()).lower(), plane.values, None
 
 
-def _plane(
-    name: str, polarization: str, values: NDArray, nodata: float | None, source: SceneSource
-) -> Plane | None:
+def _plane(name: str, polarization: str, values: NDArray, nodata: float | None, source: SceneSource) -> Plane | None:
     """Bring values to a gap-free Plane in dB, or give None where too few of them are valid."""
     values = values.astype(np.float32)
     valid = np.isfinite(values)

@@ -7,16 +7,15 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from xsarcomp.coder import initial_symbols, optimized_symbols
-from xsarcomp.entropy_coding import (
+from xsarcomp.contexts import Magnitudes, traverse
+from xsarcomp.entropy_tables import (
     CHANNEL_ORDER,
     CHANNELS,
     FREQUENCY_TOTAL,
     LOWEST_TABLES,
     TOKENS,
     EntropyTables,
-    Magnitudes,
     tokens_of,
-    traverse,
 )
 from xsarcomp.quantization import SHIFT_CLASSES
 
@@ -141,8 +140,6 @@ def fit_shifts(latents: Sequence[NDArray], symbols: Sequence[NDArray[np.int32]],
     shifts = (total / (count + 20)).astype(np.float32)
     shifts[0] = 0  # the lowest channel is rounded to the nearest integer
     return shifts
-
-
 
 
 def fit_anchor(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from xsarcomp import lapped
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
-from xsarcomp.entropy_coding import EntropyTables
+from xsarcomp.entropy_tables import EntropyTables
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.filling import SIGNAL_STEPS_PER_DB
 from xsarcomp.model_card import ModelCard
@@ -124,7 +124,9 @@ def train(config: TrainConfig, *, resume: bool = False, report: Callable[[str], 
     seed_everything(config.loop.seed)
     train_planes, validation_planes = _planes(config, report)
     card = _radiometry(config, train_planes)
-    report(f"signal 0 is {card.offset_db:.2f} dB; training values from {card.lowest_db:.1f} to {card.highest_db:.1f} dB")
+    report(
+        f"signal 0 is {card.offset_db:.2f} dB; training values from {card.lowest_db:.1f} to {card.highest_db:.1f} dB"
+    )
     linear = _linear_coder(config, card, train_planes, resume, report)
     network = _train_network(config, linear, train_planes, validation_planes, resume, report)
     card = dataclasses.replace(
@@ -198,7 +200,9 @@ def _linear_coder(config, card: ModelCard, planes: list[Plane], resume: bool, re
     basis = lapped.lapped_basis()
     latents = [plane_latents(plane, card.offset_db, basis) for plane in planes]
     fitted = []
-    for step_db, (arrays, shifts, _symbols) in zip(ANCHOR_STEPS_DB, fit_tables(latents, config.lagrangian), strict=True):
+    for step_db, (arrays, shifts, _symbols) in zip(
+        ANCHOR_STEPS_DB, fit_tables(latents, config.lagrangian), strict=True
+    ):
         report(f"tables for a step of {step_db:.2f} dB")
         fitted.append((arrays, shifts))
     tables = EntropyTables(**{name: np.stack([arrays[name] for arrays, _ in fitted]) for name in EntropyTables.names()})

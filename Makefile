@@ -1,0 +1,34 @@
+# Everything runs in .venv, which each target prepares for itself.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint benchmark clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --upgrade pip
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $(STAMP)
+
+# Compress and restore a scene: a simulated one, or make demo SOURCE=file.tif
+demo: $(STAMP)
+	$(RUN)/xsarcomp demo $(SOURCE)
+
+test: $(STAMP) lint
+	$(RUN)/python -m pytest
+
+lint: $(STAMP)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/lint-imports
+
+# The README's table: make benchmark SCENES="a.tif b.tif"
+benchmark: $(STAMP)
+	$(RUN)/xsarcomp benchmark $(SCENES) --output docs/benchmarks
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,207 @@
+"""The command ``xsarcomp``: each command is a few calls into the floors below."""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xsarcomp.errors import SarcompError
+
+_TARGETS = (
+    click.option("--bits-per-pixel", type=float, help="Coded bits over pixels times polarizations."),
+    click.option("--ratio", type=float, help="Size in float32 over coded size."),
+    click.option("--rmse-db", type=float, help="Root mean square error in dB."),
+    click.option("--preset", type=str, help="archive (2 bits per pixel), analysis (1, the default) or browse (0.25)."),
+)
+
+
+def _with_targets(command: Any) -> Any:
+    for option in reversed(_TARGETS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="xsarcomp")
+def cli() -> None:
+    """Learned compression of Sentinel-1 backscatter."""
+
+
+@cli.command()
+@click.argument("source")
+@click.argument("store")
+@_with_targets
+@click.option("--model", help="Name or id of an installed model.")
+@click.option("--scale", default="auto", show_default=True, help="power, amplitude, decibel, or auto: find it out.")
+@click.option("--transparent", is_flag=True, help="Write a store whose chunks decode themselves, for any reader.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json: bool, **request: Any) -> None:
+    """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE."""
+    import xsarcomp.accessor  # noqa: F401  registers .sarcomp
+    from xsarcomp import files
+
+    scene = files.open_scene(source)
+    with _progress("encoding"):
+        if transparent:
+            files.write_store(scene, store, overwrite=overwrite, encoding=scene.sarcomp.encoding(**request))
+        else:
+            files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite)
+    _print_store(files.store_report(store), as_json)
+
+
+@cli.command()
+@click.argument("store")
+@click.argument("target")
+def decode(store: str, target: str) -> None:
+    """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
+    from xsarcomp import files
+
+    files.store_report(store)  # says what is wrong with a store before a target is created
+    with _progress("decoding"):
+        files.write_scene(files.open_scene(store), target)
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def info(store: str, as_json: bool) -> None:
+    """Show what STORE holds: rate, sizes, model, scale, step."""
+    from xsarcomp import files
+
+    _print_store(files.store_report(store), as_json)
+
+
+@cli.command()
+@click.argument("original")
+@click.argument("restored")
+@click.option("--scale", help="Scale of both: power, amplitude or decibel; found out if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def compare(original: str, restored: str, scale: str | None, as_json: bool) -> None:
+    """Measure RESTORED against ORIGINAL: error in dB, speckle, edges, radiometric bias."""
+    from xsarcomp import files
+
+    with _progress("comparing"):
+        metrics = files.open_scene(restored).sarcomp.compare(files.open_scene(original), scale=scale)
+    _print_json(metrics) if as_json else _print_table(metrics)
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Root of the scenes, instead of the one in CONFIG.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+def train(config: Path, data: Path | None, resume: bool) -> None:
+    """Train a model as the TOML file CONFIG says, and gate it against the profile without a network."""
+    from xsarcomp.training.train import read_config
+    from xsarcomp.training.train import train as run
+
+    written = run(read_config(config, data), resume=resume, report=click.echo)
+    click.echo(f"wrote {written}")
+
+
+@cli.command()
+@click.argument("source", required=False)
+@_with_targets
+@click.option("--model", help="Name or id of an installed model.")
+@click.option("--scale", default="auto", show_default=True, help="power, amplitude, decibel, or auto: find it out.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
+def demo(source: str | None, output: Path, **request: Any) -> None:
+    """Compress and restore SOURCE, or a simulated Sentinel-1 scene; print the figures and draw a picture."""
+    from xsarcomp.demo import run_demo
+
+    for name, value in run_demo(source, output, request):
+        click.echo(f"{name:<24}{value}")
+
+
+@cli.command()
+@click.argument("scenes", nargs=-1, required=True)
+@click.option("--model", "models", multiple=True, help="Name or id; several are compared. Default: all installed.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the table, the CSV and the plot.")
+def benchmark(scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None) -> None:
+    """Rate and error in dB of the installed models against classical codecs on the same SCENES."""
+    from xsarcomp.evaluation.benchmark import run_benchmark
+
+    for line in run_benchmark(scenes, models, output):
+        click.echo(line)
+
+
+def _print_store(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(report)
+        return
+    summary = {name: value for name, value in report.items() if name != "variables"}
+    _print_table(summary)
+    for name, described in report["variables"].items():
+        details = ", ".join(
+            f"{key} {_text(value)}"
+            for key, value in described.items()
+            if key in ("store", "scale", "step_db", "target")
+        )
+        click.echo(f"{name}: {details}")
+
+
+def _print_table(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        click.echo(f"{name:<24}{_text(value)}")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _print_json(values: Any) -> None:
+    """Strict JSON: what is not a finite number becomes null."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): strict(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [strict(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    click.echo(json.dumps(strict(values), indent=2, allow_nan=False))
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[None]:
+    """Progress bar on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from xsarcomp.windows import watched
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        last = [0.0]
+
+        def report(done: int, total: int) -> None:
+            if time.monotonic() - last[0] > 0.1:
+                last[0] = time.monotonic()
+                bar.update(task, completed=done, total=total)
+
+        with watched(report):
+            yield
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit status 1."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(1)
+    except (SarcompError, OSError, ValueError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        click.echo(f"xsarcomp: {text}", err=True)
+        sys.exit(1)

@@ -1,0 +1,122 @@
+"""Frozen tables of the entropy coder, the tokens that they count, and the order of the channels."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.errors import LimitExceededError, ModelIntegrityError
+
+CHANNELS = 64
+FREQUENCY_TOTAL = 2**16
+DIRECT_TOKENS = 16  # magnitudes 0..15 have a token each, then two tokens an octave
+LARGEST_MAGNITUDE = 2**20
+TOKENS = DIRECT_TOKENS + 2 * 16
+LOWEST_SPACINGS = (8, 4, 2, 1)
+LOWEST_TABLES = 1 + 3 * len(LOWEST_SPACINGS)  # the coarse grid, then three passes a spacing
+
+# Channels by rising frequency; ties by vertical frequency.
+CHANNEL_ORDER = tuple(sorted(range(CHANNELS), key=lambda channel: (channel // 8 + channel % 8, channel)))
+
+TOKEN_START = np.concatenate(
+    [np.arange(DIRECT_TOKENS), [2**e + h * 2 ** (e - 1) for e in range(4, 20) for h in (0, 1)], [LARGEST_MAGNITUDE]]
+).astype(np.int64)
+"""Smallest magnitude of each token, and the end."""
+TOKEN_BITS = np.concatenate([np.zeros(DIRECT_TOKENS, int), np.repeat(np.arange(3, 19), 2)])
+"""Bypass bits of each token below its sign."""
+
+
+@dataclass(frozen=True, slots=False, kw_only=True, eq=False)
+class EntropyTables:
+    """Frozen context weights, thresholds and frequency tables, one set for each anchor of the quantisation step."""
+
+    term_channels: NDArray[np.int16]
+    """Shape (anchor, channel=64, term): the channel whose magnitudes the term reads; -1 for no term."""
+    term_kinds: NDArray[np.uint8]
+    """Shape (anchor, channel=64, term): 0 the same place, 1 its four neighbours, 2 its four diagonal neighbours."""
+    term_weights: NDArray[np.int16]
+    """Shape (anchor, channel=64, term), 0..32767."""
+    thresholds: NDArray[np.int32]
+    """Shape (anchor, channel=64, bin - 1), ascending: a context sum c falls in the bin of thresholds <= c."""
+    frequencies: NDArray[np.uint16]
+    """Shape (anchor, channel=64, bin, token), each row at least 1 and summing to 65536. Channel 0 is unused."""
+    lowest_thresholds: NDArray[np.int32]
+    """Shape (anchor, table, bin - 1): thresholds on the spread of the four neighbours."""
+    lowest_frequencies: NDArray[np.uint16]
+    """Shape (anchor, table, bin, token): tables of the lowest channel, one for each pass."""
+
+    def __post_init__(self) -> None:
+        anchors, terms = self.term_channels.shape[0], self.term_channels.shape[-1]
+        bins, lowest_bins = self.frequencies.shape[2], self.lowest_frequencies.shape[2]
+        expected = {
+            "term_channels": (anchors, CHANNELS, terms),
+            "term_kinds": (anchors, CHANNELS, terms),
+            "term_weights": (anchors, CHANNELS, terms),
+            "thresholds": (anchors, CHANNELS, bins - 1),
+            "frequencies": (anchors, CHANNELS, bins, TOKENS),
+            "lowest_thresholds": (anchors, LOWEST_TABLES, lowest_bins - 1),
+            "lowest_frequencies": (anchors, LOWEST_TABLES, lowest_bins, TOKENS),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ModelIntegrityError(
+                    f"entropy table {name!r} has shape {getattr(self, name).shape}, expected {shape}: "
+                    "the model file is damaged or of another format; install it again"
+                )
+        for name in ("frequencies", "lowest_frequencies"):
+            table = getattr(self, name)
+            if table.min() < 1 or (table.sum(-1, dtype=np.int64) != FREQUENCY_TOTAL).any():
+                raise ModelIntegrityError(f"{name} must be at least 1 and sum to {FREQUENCY_TOTAL} in each row")
+        for name in ("thresholds", "lowest_thresholds"):
+            if (np.diff(getattr(self, name).astype(np.int64), axis=-1) < 0).any():
+                raise ModelIntegrityError(f"{name} must be ascending in each row")
+        rank = np.argsort(CHANNEL_ORDER)
+        used = self.term_channels >= 0
+        if (self.term_channels >= CHANNELS).any() or (self.term_weights < 0).any() or (self.term_kinds > 2).any():
+            raise ModelIntegrityError("context terms name a channel, weight or kind that does not exist")
+        causal = rank[np.clip(self.term_channels, 0, None)] < rank[np.arange(CHANNELS)][None, :, None]
+        if not (causal | ~used).all():
+            raise ModelIntegrityError("a context term reads a channel that is not decoded yet")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of the arrays, as they stand in a model file."""
+        return tuple(field.name for field in fields(cls))
+
+    @cached_property
+    def code_length(self) -> NDArray[np.float32]:
+        """Bits of each token without its bypass bits, shape (anchor, channel, bin, token)."""
+        return (16 - np.log2(self.frequencies)).astype(np.float32)
+
+    @cached_property
+    def _models(self) -> dict[tuple[int, ...], object]:
+        return {}
+
+    def model(self, key: tuple[int, ...]) -> object:
+        """Categorical model of constriction for table ``(anchor, 0 or 1 = lowest channel, channel or pass, bin)``."""
+        model = self._models.get(key)
+        if model is None:
+            anchor, lowest, table, context_bin = key
+            row = (self.lowest_frequencies if lowest else self.frequencies)[anchor, table, context_bin]
+            # constriction works with 24 bits and adds one to each entry; these sum to 2**24 minus the number of
+            # entries, so its normalisation multiplies by exactly 1.0 and the integers arrive unchanged
+            weights = row.astype(np.float64) * 2**8 - 1
+            model = self._models[key] = constriction.stream.model.Categorical(weights, perfect=False)
+        return model
+
+
+def tokens_of(magnitudes: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Magnitude classes 0..47 of magnitudes below 2**20."""
+    # the magnitude of the smallest int32 is negative
+    if magnitudes.size and not (magnitudes.min() >= 0 and magnitudes.max() < LARGEST_MAGNITUDE):
+        raise LimitExceededError(
+            f"a symbol or a difference of two has magnitude {int(magnitudes.max())}, the format holds less than "
+            f"{LARGEST_MAGNITUDE}: use a larger step or mask the extreme pixels"
+        )
+    tokens = np.minimum(magnitudes, DIRECT_TOKENS - 1).astype(np.uint8)
+    large = magnitudes >= DIRECT_TOKENS
+    if large.any():
+        tokens[large] = np.searchsorted(TOKEN_START, magnitudes[large], side="right") - 1
+    return tokens

@@ -1,0 +1,261 @@
+"""Open and write scenes by the kind of their path, and measure stores. Side effects of the command line live here."""
+
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xsarcomp.backend import open_zarr_store
+from xsarcomp.errors import (
+    ConfigurationError,
+    DimensionError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    NotEncodedError,
+)
+from xsarcomp.latents import decode_dataset, describe
+from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE
+from xsarcomp.weights import model_name
+
+CHUNK_PIXELS = 2048
+GEOTIFF_ENDINGS = (".tif", ".tiff")
+NETCDF_ENDINGS = (".nc", ".nc4", ".h5", ".hdf5")
+RASTER_VARIABLE = "band_data"
+"""Name of the variable of a raster file, as xarray's engine "rasterio" calls it."""
+
+
+def is_zarr(path: str) -> bool:
+    """Whether a path or URL is a Zarr store: by its content if it is local, else by its ending."""
+    if Path(path).is_dir():
+        return any((Path(path) / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata", ".zarray"))
+    return str(path).rstrip("/").endswith((".zarr", ".zarr.zip"))
+
+
+def open_scene(path: str) -> xr.Dataset:
+    """Open anything that xarray or rioxarray opens, lazily, with nodata as it stands in the file.
+
+    Parameters
+    ----------
+    path : str
+        GeoTIFF or other raster, NetCDF, Zarr store (a latents store is decoded), path or URL.
+
+    Returns
+    -------
+    xarray.Dataset
+        Bands of a raster are a dimension of the variable ``band_data``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a local path does not exist.
+    """
+    if "://" not in path and not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if is_zarr(path):
+        dataset = open_store(path)
+        return (
+            decode_dataset(dataset)
+            if any(ATTRIBUTE in array.attrs for array in dataset.variables.values())
+            else dataset
+        )
+    if path.lower().endswith(NETCDF_ENDINGS):
+        return xr.open_dataset(path, chunks={}, decode_coords="all")
+    import rioxarray
+
+    chunks = {"x": CHUNK_PIXELS, "y": CHUNK_PIXELS}
+    raster = rioxarray.open_rasterio(path, masked=False, chunks=chunks)
+    return raster if isinstance(raster, xr.Dataset) else raster.to_dataset(name=RASTER_VARIABLE)
+
+
+def open_store(path: str) -> xr.Dataset:
+    """Open a Zarr store lazily, latents as latents."""
+    return open_zarr_store(path, chunks={})
+
+
+def write_store(dataset: xr.Dataset, path: str, *, overwrite: bool = False, encoding: dict | None = None) -> None:
+    """Write a Zarr format 3 store; an existing one only if that is wanted.
+
+    Raises
+    ------
+    ConfigurationError
+        If the store exists and ``overwrite`` is False, or what is there is no Zarr store.
+    """
+    if Path(path).exists():
+        if not overwrite:
+            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
+        if not is_zarr(path):
+            raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
+        shutil.rmtree(path)
+    with warnings.catch_warnings():
+        # xarray consolidates as it always did; that the specification does not have it yet is known
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        dataset.to_zarr(path, mode="w-", zarr_format=3, encoding=encoding)
+
+
+def write_scene(dataset: xr.Dataset, path: str) -> None:
+    """Write backscatter by the ending of the path: GeoTIFF, NetCDF or plain Zarr.
+
+    Raises
+    ------
+    ConfigurationError
+        If the ending is unknown or the target exists and is a Zarr store.
+    DimensionError
+        If a GeoTIFF cannot hold the dimensions.
+    """
+    ending = Path(path).suffix.lower()
+    if ending in GEOTIFF_ENDINGS:
+        _write_geotiff(dataset, path)
+    elif ending in NETCDF_ENDINGS:
+        _write_netcdf(dataset, path)
+    elif ending == ".zarr":
+        write_store(_plain(dataset), path)
+    else:
+        raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: expected .tif, .nc or .zarr")
+
+
+def _plain(dataset: xr.Dataset) -> xr.Dataset:
+    """Dataset without the codecs of the store it came from, but with what describes the data."""
+    result = dataset.copy()
+    for variable in result.variables.values():
+        variable.encoding = {
+            name: value
+            for name, value in variable.encoding.items()
+            if name in ("_FillValue", "grid_mapping", "units", "calendar")
+        }
+        if "_FillValue" in variable.attrs:
+            variable.encoding.pop("_FillValue", None)
+    return result
+
+
+def _write_geotiff(dataset: xr.Dataset, path: str) -> None:
+    from xsarcomp.windows import write_lock
+
+    array = _bands(dataset)
+    import rioxarray  # noqa: F401  registers .rio
+
+    # the lock lets Dask compute blocks in parallel and write them one at a time
+    lazy = {"lock": write_lock()} if array.chunks else {}
+    array.rio.to_raster(path, tiled=True, **lazy)
+
+
+def _bands(dataset: xr.Dataset) -> xr.DataArray:
+    """The variables of a dataset as one array (band, y, x) or (y, x)."""
+    names = backscatter_variables(dataset)
+    arrays = [dataset[name] for name in names]
+    if len(arrays) == 1:
+        array = arrays[0].squeeze(
+            [d for d in arrays[0].dims[:-2] if d != "band" and arrays[0].sizes[d] == 1], drop=True
+        )
+    elif all(one.ndim == 2 and one.dims == arrays[0].dims and one.dtype == arrays[0].dtype for one in arrays):
+        array = xr.concat(
+            arrays, dim="band", combine_attrs="drop_conflicts", coords="minimal", compat="override"
+        ).assign_attrs(long_name=tuple(map(str, names)))
+    else:
+        array = None
+    if array is None or array.ndim > 3:
+        shapes = ", ".join(f"{one.name} {dict(one.sizes)}" for one in arrays)
+        raise DimensionError(f"a GeoTIFF holds bands of one size and type, found {shapes}: write .nc or .zarr instead")
+    if "_FillValue" in array.attrs:
+        array.encoding.pop("_FillValue", None)
+    return array
+
+
+def _write_netcdf(dataset: xr.Dataset, path: str) -> None:
+    engine = next((name for name in ("netcdf4", "h5netcdf") if name in xr.backends.list_engines()), None)
+    if engine is None:
+        raise MissingDependencyError("writing NetCDF needs netCDF4 or h5netcdf. Install one with: pip install netCDF4")
+    plain = _plain(dataset)
+    for variable in plain.variables.values():
+        variable.attrs = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in variable.attrs.items()
+            if value is not None
+        }
+    plain.to_netcdf(path, engine=engine)
+
+
+def backscatter_variables(dataset: xr.Dataset) -> list:
+    """Variables that were decoded, or all that are no scalars."""
+    decoded = [
+        name for name, array in dataset.data_vars.items() if LOSS_ATTRIBUTE in array.attrs or _is_transparent(array)
+    ]
+    return decoded or [name for name, array in dataset.data_vars.items() if array.ndim >= 2]
+
+
+def _is_transparent(array: xr.DataArray) -> bool:
+    from xsarcomp.latents import transparent_configuration
+
+    return transparent_configuration(array.variable) is not None
+
+
+def store_report(path: str) -> dict[str, Any]:
+    """Sizes and settings of a compressed store.
+
+    Parameters
+    ----------
+    path : str
+        Local Zarr store.
+
+    Returns
+    -------
+    dict
+        ``bits_per_pixel`` and ``ratio`` (against float32) from ``payload_bytes``, the coded chunks with their masks;
+        ``stored_bytes`` and ``stored_bits_per_pixel``, everything in the store; ``pixels``, ``model``, ``variables``.
+
+    Raises
+    ------
+    NotEncodedError
+        If the store holds nothing that xsarcomp compressed.
+    """
+    if "://" not in path and not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if not is_zarr(path):
+        raise NotEncodedError(f"{path} is no Zarr store: expected one that xsarcomp encode wrote")
+    dataset = open_store(path)
+    variables = describe(dataset)
+    if not variables:
+        raise NotEncodedError(
+            f"{path} holds nothing that xsarcomp compressed: variables {list(map(str, dataset.data_vars))}"
+        )
+    pixels = payload = 0
+    for name, described in variables.items():
+        is_latents = described["store"] == "latents"
+        pixels += int(np.prod(dataset[f"{name}_mask" if is_latents else name].shape))
+        parts = [f"{name}_latents", f"{name}_mask", f"{name}_exact"] if is_latents else [name]
+        payload += sum(_chunk_bytes(Path(path) / part) for part in parts)
+    stored = sum(_size(folder, name) for folder, _, names in os.walk(path) for name in names)
+    models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
+    return {
+        "bits_per_pixel": 8 * payload / pixels if pixels else 0.0,
+        "ratio": 4 * pixels / payload if payload else float("inf"),
+        "payload_bytes": payload,
+        "stored_bytes": stored,
+        "stored_bits_per_pixel": 8 * stored / pixels if pixels else 0.0,
+        "pixels": pixels,
+        "model": models[0] if len(models) == 1 else models,
+        "variables": variables,
+    }
+
+
+def _model_name(model_id: str) -> str:
+    """Name of an installed model, else its id."""
+    try:
+        return model_name(model_id)
+    except ModelNotFoundError:
+        return model_id
+
+
+def _chunk_bytes(array_folder: Path) -> int:
+    """Bytes of the chunks of an array, without its metadata."""
+    metadata = {"zarr.json", ".zarray", ".zattrs"}
+    return sum(
+        _size(folder, name) for folder, _, names in os.walk(array_folder) for name in names if name not in metadata
+    )
+
+
+def _size(folder: str, name: str) -> int:
+    return (Path(folder) / name).stat().st_size
