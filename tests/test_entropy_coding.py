@@ -114,6 +114,37 @@ def test_channels_after_the_last_busy_one_are_not_coded(coder, position):
     np.testing.assert_array_equal(decode_symbols(payload, symbols.shape, coder.tables, 0), symbols)
 
 
+def half_empty(planes=2):
+    """Symbols whose right half is quiet: nothing but the lowest channel there."""
+    symbols = np.rint(np.random.default_rng(4).laplace(0, 1, (planes, 64, 16, 32))).astype(np.int32)
+    symbols[:, 1:, :, 16:] = 0
+    return symbols
+
+
+def test_quiet_blocks_cost_next_to_nothing(coder):
+    symbols = half_empty()
+    symbols[:, 0] = 0
+    full = len(encode_symbols(symbols, coder.tables, 0))
+    left = len(encode_symbols(symbols[..., :16].copy(), coder.tables, 0))
+    assert full < left + 0.02 * left + 40
+
+
+def test_quiet_blocks_come_back_and_are_estimated(coder):
+    symbols = half_empty()
+    payload = encode_symbols(symbols, coder.tables, 0)
+    assert payload[0] & 0x80
+    np.testing.assert_array_equal(decode_symbols(payload, symbols.shape, coder.tables, 0), symbols)
+    assert 8 * len(payload) == pytest.approx(estimate_bits(symbols, coder.tables, 0), rel=0.01, abs=64)
+
+
+def test_a_stream_that_names_other_quiet_blocks_is_refused(coder):
+    symbols = half_empty()
+    payload = bytearray(encode_symbols(symbols, coder.tables, 0))
+    payload[1] ^= 0x10
+    with pytest.raises(CorruptStreamError):
+        decode_symbols(bytes(payload), symbols.shape, coder.tables, 0)
+
+
 def decoded_or_none(payload, shape, tables):
     """Symbols, or None where the decoder calls the stream damaged; any other error is a failure."""
     try:
@@ -199,7 +230,7 @@ def test_decoder_written_from_the_format_reads_the_same_tokens(coder, speckled):
     symbols[0, 1, 3, 3] = 70_000
     coded = []
 
-    def record(values, bins, _shape, key):
+    def record(values, bins, key):
         table = (tables.lowest_frequencies if key[1] else tables.frequencies)[key[0], key[2]]
         for context_bin in np.unique(bins):
             tokens = tokens_of(np.abs(values[bins == context_bin])).tolist()

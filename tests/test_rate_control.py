@@ -94,7 +94,10 @@ def test_less_is_asked_for_more_step_is_taken(coder, planes):
 def test_the_scale_does_not_change_the_step(coder):
     planes = simulate_scene((128, 128), seed=6, nodata_border=False).astype(np.float64)
     scales = {"power": planes, "amplitude": np.sqrt(planes), "decibel": 10 * np.log10(planes)}
-    steps = [find_step(sample(values, scale), target(bits_per_pixel=1), coder, 0.0).step_db for scale, values in scales.items()]
+    steps = [
+        find_step(sample(values, scale), target(bits_per_pixel=1), coder, 0.0).step_db
+        for scale, values in scales.items()
+    ]
     np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
 
 
@@ -131,7 +134,12 @@ def test_a_rate_below_the_coarsest_step_is_refused_with_what_is_possible(coder, 
 
 def test_headers_alone_can_exceed_a_rate(coder):
     with pytest.raises(RateError, match="cannot be met"):
-        find_step(sample(simulate_scene((8, 8), seed=1, nodata_border=False)), target(bits_per_pixel=0.5), coder, HEADER_BITS / 64)
+        find_step(
+            sample(simulate_scene((8, 8), seed=1, nodata_border=False)),
+            target(bits_per_pixel=0.5),
+            coder,
+            HEADER_BITS / 64,
+        )
 
 
 def test_an_error_below_the_finest_step_is_refused_with_what_is_possible(coder, planes):

@@ -13,7 +13,9 @@ def load(arrays):
 
 def numbered(*sizes, dims=None):
     """Values that say where they stand."""
-    return xr.DataArray(np.arange(np.prod(sizes), dtype=np.int64).reshape(sizes), dims=dims or ("time", "y", "x")[-len(sizes) :])
+    return xr.DataArray(
+        np.arange(np.prod(sizes), dtype=np.int64).reshape(sizes), dims=dims or ("time", "y", "x")[-len(sizes) :]
+    )
 
 
 def test_a_small_variable_is_looked_at_as_a_whole_each_value_once():

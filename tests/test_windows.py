@@ -19,7 +19,9 @@ CHUNKS = ((5, 5, 3), (4, 5))
 
 
 def around(block):
-    return tuple((max(0, start - HALO), min(size, stop + HALO)) for (start, stop), size in zip(block, SHAPE, strict=True))
+    return tuple(
+        (max(0, start - HALO), min(size, stop + HALO)) for (start, stop), size in zip(block, SHAPE, strict=True)
+    )
 
 
 def same(block):
@@ -47,9 +49,7 @@ def expected():
 
 def partition(size):
     """Any way to cut an axis into chunks."""
-    return st.sets(st.integers(1, size - 1)).map(
-        lambda cuts: tuple(np.diff([0, *sorted(cuts), size]).tolist())
-    )
+    return st.sets(st.integers(1, size - 1)).map(lambda cuts: tuple(np.diff([0, *sorted(cuts), size]).tolist()))
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,7 +64,9 @@ def test_any_chunks_of_source_and_result_give_the_values_of_the_whole(rows, colu
 def test_several_sources_and_arguments_reach_the_function():
     source = da.from_array(VALUES, chunks=(1, 1))
     own = da.from_array(VALUES, chunks=(6, 6))
-    result = map_windows(sum_around, [Source(source, around), Source(own, same)], CHUNKS, np.int64, name="sum", arguments=(3,))
+    result = map_windows(
+        sum_around, [Source(source, around), Source(own, same)], CHUNKS, np.int64, name="sum", arguments=(3,)
+    )
     np.testing.assert_array_equal(result.compute(), 3 * expected() + VALUES)
 
 
@@ -76,7 +78,12 @@ def test_each_block_of_the_result_is_one_task():
 
 def test_a_part_of_the_result_computes_only_the_source_blocks_that_it_needs():
     read = []
-    source = da.map_blocks(lambda block, block_info=None: read.append(block_info[0]["chunk-location"]) or block, da.from_array(VALUES, chunks=(1, 1)), dtype=VALUES.dtype, meta=VALUES[:0, :0])
+    source = da.map_blocks(
+        lambda block, block_info=None: read.append(block_info[0]["chunk-location"]) or block,
+        da.from_array(VALUES, chunks=(1, 1)),
+        dtype=VALUES.dtype,
+        meta=VALUES[:0, :0],
+    )
     result = map_windows(sum_around, [Source(source, around)], CHUNKS, np.int64, name="sum")
     with dask.config.set(scheduler="synchronous"):
         part = result[:2, :2].compute()

@@ -162,9 +162,15 @@ def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
             f"the chunk was written with model {frame.model_id}..., the array names {coder.model_id[:16]}...: chunks of "
             "different stores were mixed"
         )
-    step_is_wrong = kind == BACKSCATTER and not SMALLEST_STEP_DB <= frame.step_db <= LARGEST_STEP_DB
-    if frame.anchor >= len(coder.card.anchor_steps_db) or step_is_wrong:
-        raise CorruptStreamError(f"the chunk names table set {frame.anchor} and step {frame.step_db}, which cannot be")
+    if kind == BACKSCATTER:
+        step_is_right = SMALLEST_STEP_DB <= frame.step_db <= LARGEST_STEP_DB
+        step_is_right = step_is_right and frame.anchor == coder.anchor(frame.step_db)
+    else:
+        step_is_right = frame.step_db == 0 and not (frame.classes or frame.exact or frame.fortran_order)
+    if frame.anchor >= len(coder.card.anchor_steps_db) or not step_is_right:
+        raise CorruptStreamError(
+            f"the chunk names table set {frame.anchor}, step {frame.step_db} and sections that do not go together"
+        )
     return frame
 
 

@@ -40,6 +40,7 @@ def cli() -> None:
 @click.option("--model", help="Name or id of an installed model.")
 @click.option("--scale", default="auto", show_default=True, help="power, amplitude, decibel, or auto: find it out.")
 @click.option("--transparent", is_flag=True, help="Write a store whose chunks decode themselves, for any reader.")
+@click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json: bool, **request: Any) -> None:
@@ -47,6 +48,7 @@ def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json:
     import xsarcomp.accessor  # noqa: F401  registers .sarcomp
     from xsarcomp import files
 
+    files.refuse_same(source, store)
     scene = files.open_scene(source)
     with _progress("encoding"):
         if transparent:
@@ -59,13 +61,15 @@ def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json:
 @cli.command()
 @click.argument("store")
 @click.argument("target")
-def decode(store: str, target: str) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace an existing target.")
+def decode(store: str, target: str, overwrite: bool) -> None:
     """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
     from xsarcomp import files
 
+    files.refuse_same(store, target)
     files.store_report(store)  # says what is wrong with a store before a target is created
     with _progress("decoding"):
-        files.write_scene(files.open_scene(store), target)
+        files.write_scene(files.open_scene(store), target, overwrite=overwrite)
 
 
 @cli.command()

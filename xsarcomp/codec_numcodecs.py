@@ -57,4 +57,7 @@ class BackscatterCodec(Codec):
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk, with the shape, data type and memory order that it was encoded with."""
         values = chunk.decode_backscatter(bytes(ensure_bytes(buf)), self.nodata, load_coder(self.model))
+        if isinstance(out, np.ndarray) and out.shape == values.shape and out.dtype == values.dtype:
+            np.copyto(out, values)  # ndarray_copy flattens each in its own memory order and would mix up the pixels
+            return out
         return values if out is None else ndarray_copy(values, out)

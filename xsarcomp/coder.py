@@ -60,12 +60,15 @@ def choose_symbols(
         scaled = latents[:, channel] / step_db
         if channel == 0:
             chosen[:, 0] = np.rint(scaled)
-        elif np.abs(scaled).max(initial=0) < 0.5:
-            chosen[:, channel] = 0
         else:
-            bins = known.bins(tables, anchor, channel)
-            lengths = tables.code_length[anchor, channel, :, :DIRECT_TOKENS]
-            chosen[:, channel] = quantize_rate_distortion(scaled, bins, lengths, shifts[channel], lagrangian)
+            # what rounds to zero has no other candidate: most of the high frequencies
+            places = np.abs(scaled) >= 0.5
+            chosen[:, channel] = 0
+            if places.any():
+                bins = known.bins(tables, anchor, channel, places)
+                lengths = tables.code_length[anchor, channel, :, :DIRECT_TOKENS]
+                choice = quantize_rate_distortion(scaled[places], bins, lengths, shifts[channel], lagrangian)
+                chosen[:, channel][places] = choice
         known.add(channel, symbols[:, channel])
     return chosen
 

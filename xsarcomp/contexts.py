@@ -9,7 +9,41 @@ from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS, En
 
 CONTEXT_CLIP = 255  # magnitudes count up to this in a context
 
-Transfer = Callable[[NDArray[np.int32] | None, NDArray[np.uint8], NDArray, tuple[int, ...]], NDArray[np.int32]]
+QUIET_EDGE = 4  # latents of a quiet block along an axis: 32 pixels
+QUIET_SHARE = 32  # quiet blocks are named if they are at least one in so many
+
+Transfer = Callable[[NDArray[np.int32] | None, NDArray[np.uint8], tuple[int, ...]], NDArray[np.int32]]
+
+
+def quiet_blocks(symbols: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+    """Blocks of 4 x 4 latents in which all channels but the lowest are zero; None if they are too few to be named.
+
+    Outside the swath and over calm water even the zeros of 63 channels would add up.
+
+    Parameters
+    ----------
+    symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+
+    Returns
+    -------
+    ndarray of bool, shape (plane, ceil(y_latent / 4), ceil(x_latent / 4)), or None
+    """
+    busy = symbols[:, 1:].any(axis=1)
+    if not busy.any():  # then no channel but the lowest is coded at all
+        return None
+    planes, height, width = busy.shape
+    padded = np.pad(busy, ((0, 0), (0, -height % QUIET_EDGE), (0, -width % QUIET_EDGE)))
+    blocks = padded.reshape(planes, padded.shape[1] // QUIET_EDGE, QUIET_EDGE, -1, QUIET_EDGE)
+    quiet = ~blocks.any(axis=(2, 4))
+    return quiet if quiet.sum() * QUIET_SHARE >= quiet.size else None
+
+
+def busy_places(quiet: NDArray[np.bool_] | None, shape: tuple[int, int, int, int]) -> NDArray[np.bool_] | None:
+    """Latents outside quiet blocks, shape (plane, y_latent, x_latent); None if all are."""
+    if quiet is None:
+        return None
+    spread = quiet.repeat(QUIET_EDGE, axis=1).repeat(QUIET_EDGE, axis=2)
+    return ~spread[:, : shape[2], : shape[3]]
 
 
 def _edge_sum(values: NDArray, diagonal: bool) -> NDArray[np.int32]:
@@ -47,8 +81,10 @@ class Magnitudes:
             feature = self._features[channel, kind] = _edge_sum(self._features[channel, 0], kind == 2)
         return feature
 
-    def bins(self, tables: EntropyTables, anchor: int, channel: int) -> NDArray[np.uint8]:
-        """Context bins of a channel whose predecessors are all known."""
+    def bins(
+        self, tables: EntropyTables, anchor: int, channel: int, places: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """Context bins of a channel whose predecessors are all known; only those at ``places`` if given."""
         total: NDArray[np.int32] | None = None
         for source, kind, weight in zip(
             tables.term_channels[anchor, channel],
@@ -60,7 +96,9 @@ class Magnitudes:
                 term = self.feature(int(source), int(kind)) * np.int32(weight)
                 total = term if total is None else np.add(total, term, out=total)
         if total is None:
-            return np.zeros(self._features[0, 0].shape, np.uint8)
+            total = np.zeros_like(self._features[0, 0])
+        if places is not None:
+            total = total[places]
         return np.searchsorted(tables.thresholds[anchor, channel], total, side="right").astype(np.uint8)
 
 
@@ -98,7 +136,7 @@ def _lowest_channel(symbols, values, tables: EntropyTables, anchor: int, transfe
         grid = np.diff(grid, axis=2, prepend=0)
         grid[:, :, 0] = np.diff(grid[:, :, 0], axis=1, prepend=0)
     shape = values[:, ::coarse, ::coarse].shape
-    received = transfer(grid, np.zeros(shape, np.uint8), np.array(shape), (anchor, 1, 0))
+    received = transfer(grid, np.zeros(shape, np.uint8), (anchor, 1, 0))
     received[:, :, 0] = np.cumsum(received[:, :, 0], axis=1)
     values[:, ::coarse, ::coarse] = np.cumsum(received, axis=2)
     table = 0
@@ -116,7 +154,7 @@ def _lowest_channel(symbols, values, tables: EntropyTables, anchor: int, transfe
             bins = np.searchsorted(tables.lowest_thresholds[anchor, table], high - low, side="right").astype(np.uint8)
             place = np.ix_(range(values.shape[0]), rows, columns)
             residual = None if symbols is None else symbols[place] - predicted
-            values[place] = transfer(residual, bins, np.array(bins.shape), (anchor, 1, table)) + predicted
+            values[place] = transfer(residual, bins, (anchor, 1, table)) + predicted
 
 
 def traverse(
@@ -126,11 +164,12 @@ def traverse(
     anchor: int,
     transfer: Transfer,
     coded_channels: int = CHANNELS,
+    busy: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int32]:
     """Go through a chunk in coding order; the one place that knows it.
 
     Encoder, decoder and rate estimate differ only in ``transfer``, which is handed the values to code (None when
-    decoding), their context bins, their shape and the table's key without the bin, and returns the values.
+    decoding), their context bins and the table's key without the bin, and returns the values.
 
     Parameters
     ----------
@@ -142,6 +181,8 @@ def traverse(
     transfer : callable
     coded_channels : int
         Channels after the first so many in ``CHANNEL_ORDER`` are zero and skipped.
+    busy : ndarray of bool, shape (plane, y_latent, x_latent), optional
+        Latents elsewhere are zero in all channels but the lowest and skipped there.
 
     Returns
     -------
@@ -153,8 +194,11 @@ def traverse(
         given = None if symbols is None else symbols[:, channel]
         if channel == 0:
             _lowest_channel(given, values[:, 0], tables, anchor, transfer)
-        else:
+        elif busy is None:
             bins = known.bins(tables, anchor, channel)
-            values[:, channel] = transfer(given, bins, np.array(bins.shape), (anchor, 0, channel))
+            values[:, channel] = transfer(given, bins, (anchor, 0, channel))
+        else:
+            bins = known.bins(tables, anchor, channel, busy)
+            values[:, channel][busy] = transfer(None if given is None else given[busy], bins, (anchor, 0, channel))
         known.add(channel, values[:, channel])
     return values

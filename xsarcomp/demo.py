@@ -42,6 +42,7 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
             f"simulated Sentinel-1 IW, {' x '.join(map(str, SIMULATED_SHAPE))} pixels, VV and VH, sigma nought power",
         )
     else:
+        files.refuse_same(source, str(output / "scene.zarr"))
         scene = files.open_scene(source)
         yield "scene", f"{source}: {dict(scene.sizes)}"
     store = str(output / "scene.zarr")
@@ -71,8 +72,9 @@ def _picture(scene: xr.Dataset, restored: xr.Dataset, scale: str, path: Path) ->
     """Draw the middle of the scene: original, restored, difference."""
     from xsarcomp.evaluation.pictures import save_comparison
 
-    names = list(restored.data_vars)
-    planes = [_middle(scene[name]) for name in names], [_middle(restored[name]) for name in names]
+    names = files.backscatter_variables(restored)
+    count = 1 if len(names) > 1 else 2  # a figure has one row a polarization
+    planes = [[_middle(dataset[name], count) for name in names] for dataset in (scene, restored)]
     original, decoded = (
         xr.concat(arrays, dim="polarization").data if len(arrays) > 1 else arrays[0].data for arrays in planes
     )
@@ -83,7 +85,7 @@ def _picture(scene: xr.Dataset, restored: xr.Dataset, scale: str, path: Path) ->
     return str(path)
 
 
-def _middle(array: xr.DataArray) -> xr.DataArray:
+def _middle(array: xr.DataArray, planes: int) -> xr.DataArray:
     """Middle of the first planes of an array, at most ``PICTURE_PIXELS`` a side, in memory."""
     from xsarcomp.variables import spatial_dimensions
 
@@ -94,6 +96,6 @@ def _middle(array: xr.DataArray) -> xr.DataArray:
         if name in spatial
     }
     lead = [name for name in array.dims if name not in spatial]
-    cut |= {name: slice(0, 2) if name == lead[-1] else slice(0, 1) for name in lead}
+    cut |= {name: slice(0, planes) if name == lead[-1] else slice(0, 1) for name in lead}
     part = array.isel(cut).transpose(*lead, *spatial)
     return part.squeeze([name for name in lead if part.sizes[name] == 1], drop=True).load()

@@ -9,23 +9,27 @@ Everything that decides a probability is integer arithmetic on frozen tables (:m
 stream decodes to the same symbols on every machine, or fails. Nothing is adaptive, nothing travels as side information.
 """
 
+import math
 from collections.abc import Iterator
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.contexts import traverse
+from xsarcomp.contexts import QUIET_EDGE, busy_places, quiet_blocks, traverse
 from xsarcomp.entropy_tables import (
     CHANNEL_ORDER,
     CHANNELS,
     DIRECT_TOKENS,
+    LARGEST_MAGNITUDE,
     TOKEN_BITS,
     TOKEN_START,
     EntropyTables,
     tokens_of,
 )
 from xsarcomp.errors import CorruptStreamError
+
+_QUIET_FLAG = 0x80
 
 
 def coded_channel_count(symbols: NDArray[np.int32]) -> int:
@@ -43,9 +47,10 @@ def estimate_bits(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int
     tables, anchor
         As for :func:`encode_symbols`.
     """
-    bits = 0.0
+    quiet = quiet_blocks(symbols)
+    bits = 0.0 if quiet is None else float(quiet.size)
 
-    def transfer(values, bins, _shape, key):
+    def transfer(values, bins, key):
         nonlocal bits
         anchor, lowest, table = key
         lengths = 16 - np.log2((tables.lowest_frequencies if lowest else tables.frequencies)[anchor, table])
@@ -53,7 +58,8 @@ def estimate_bits(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int
         bits += float(lengths[bins, tokens].sum()) + int(TOKEN_BITS[tokens].sum()) + int((tokens > 0).sum())
         return values
 
-    traverse(symbols, symbols.shape, tables, anchor, transfer, coded_channel_count(symbols))
+    busy = busy_places(quiet, symbols.shape)
+    traverse(symbols, symbols.shape, tables, anchor, transfer, coded_channel_count(symbols), busy)
     return bits
 
 
@@ -81,7 +87,8 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
     Returns
     -------
     bytes
-        Coded channels (u8), number of range coder words (u32), words (u32 each), bypass bits; little-endian.
+        Coded channels, with the highest bit set if quiet blocks are named (u8); a bit for each block, if so; number of
+        range coder words (u32), words (u32 each), bypass bits; little-endian.
 
     Raises
     ------
@@ -89,11 +96,11 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
         If a magnitude is too large for the format.
     """
     tokens_of(np.abs(symbols))  # refuses what the format does not hold before differences of symbols are taken
-    channels = coded_channel_count(symbols)
+    channels, quiet = coded_channel_count(symbols), quiet_blocks(symbols)
     coder = constriction.stream.queue.RangeEncoder()
     bypass: list[NDArray[np.uint8]] = []
 
-    def transfer(values, bins, _shape, key):
+    def transfer(values, bins, key):
         flat, flat_bins = values.reshape(-1), bins.reshape(-1)
         magnitudes = np.abs(flat)
         tokens = tokens_of(magnitudes)
@@ -108,10 +115,11 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
             bypass.append(((remainders[:, None] >> bits) & 1).astype(np.uint8).reshape(-1))
         return values
 
-    traverse(symbols, symbols.shape, tables, anchor, transfer, channels)
+    traverse(symbols, symbols.shape, tables, anchor, transfer, channels, busy_places(quiet, symbols.shape))
     words = coder.get_compressed().astype("<u4")
     packed = np.packbits(np.concatenate(bypass)) if bypass else np.zeros(0, np.uint8)
-    return bytes([channels]) + len(words).to_bytes(4, "little") + words.tobytes() + packed.tobytes()
+    head = bytes([channels]) if quiet is None else bytes([channels | _QUIET_FLAG]) + np.packbits(quiet).tobytes()
+    return head + len(words).to_bytes(4, "little") + words.tobytes() + packed.tobytes()
 
 
 def decode_symbols(
@@ -136,14 +144,15 @@ def decode_symbols(
     CorruptStreamError
         If the payload is too short, too long, or not possible under the tables.
     """
-    if len(payload) < 5 or payload[0] > CHANNELS:
-        raise CorruptStreamError("the symbol section is too short or names more channels than there are")
-    words_stop = 5 + 4 * int.from_bytes(payload[1:5], "little")
-    if words_stop > len(payload):
+    channels, quiet, start = _head(payload, shape)
+    words_stop = start + 4 + 4 * int.from_bytes(payload[start : start + 4], "little")
+    if start + 4 > len(payload) or words_stop > len(payload):
         raise CorruptStreamError(
             f"the symbol section holds {len(payload)} bytes, its range coder words end at {words_stop}"
         )
-    coder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload[5:words_stop], "<u4").astype(np.uint32))
+    coder = constriction.stream.queue.RangeDecoder(
+        np.frombuffer(payload[start + 4 : words_stop], "<u4").astype(np.uint32)
+    )
     bypass = np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8))
     position = 0
 
@@ -154,7 +163,7 @@ def decode_symbols(
         position += count
         return bypass[position - count : position]
 
-    def transfer(_values, bins, shape, key):
+    def transfer(_values, bins, key):
         order, runs = _runs(bins.reshape(-1))
         tokens = np.empty(order.size, np.int32)
         for context_bin, start, stop in runs:
@@ -166,14 +175,36 @@ def decode_symbols(
             chosen, bits = tokens == token, int(TOKEN_BITS[token])
             remainders = take(int(chosen.sum()) * bits).reshape(-1, bits).astype(np.int32)
             magnitudes[chosen] += (remainders << np.arange(bits)).sum(1, dtype=np.int32)
-        return np.where(negative, -magnitudes, magnitudes).reshape(tuple(shape))
+        return np.where(negative, -magnitudes, magnitudes).reshape(bins.shape)
 
     try:
-        symbols = traverse(None, shape, tables, anchor, transfer, payload[0])
+        symbols = traverse(None, shape, tables, anchor, transfer, channels, busy_places(quiet, shape))
     except AssertionError as error:  # how constriction reports words that no symbols can have produced
         raise CorruptStreamError(f"the range coder met impossible data: {error}") from error
     if not coder.maybe_exhausted() or bypass.size - position >= 8 or bypass[position:].any():
         raise CorruptStreamError("the symbol section does not end where its symbols end")
-    if coded_channel_count(symbols) != payload[0]:
-        raise CorruptStreamError("the symbol section codes channels that hold nothing")
+    if max(int(symbols.max(initial=0)), -int(symbols.min(initial=0))) >= LARGEST_MAGNITUDE:
+        raise CorruptStreamError("the symbol section holds a symbol that no encoder writes")
+    if coded_channel_count(symbols) != channels or not _same_blocks(quiet, quiet_blocks(symbols)):
+        raise CorruptStreamError("the symbol section names other channels or quiet blocks than its symbols have")
     return symbols
+
+
+def _head(payload: bytes, shape: tuple[int, int, int, int]) -> tuple[int, NDArray[np.bool_] | None, int]:
+    """Coded channels, quiet blocks if they are named, and where the head ends."""
+    if not payload or payload[0] & ~_QUIET_FLAG > CHANNELS:
+        raise CorruptStreamError("the symbol section is empty or names more channels than there are")
+    if not payload[0] & _QUIET_FLAG:
+        return payload[0], None, 1
+    blocks = (shape[0], -(-shape[2] // QUIET_EDGE), -(-shape[3] // QUIET_EDGE))
+    stop = 1 + -(-math.prod(blocks) // 8)
+    if stop > len(payload):
+        raise CorruptStreamError(f"the symbol section holds {len(payload)} bytes, its quiet blocks end at {stop}")
+    bits = np.unpackbits(np.frombuffer(payload[1:stop], np.uint8), count=math.prod(blocks))
+    return payload[0] & ~_QUIET_FLAG, bits.reshape(blocks).astype(bool), stop
+
+
+def _same_blocks(named: NDArray[np.bool_] | None, found: NDArray[np.bool_] | None) -> bool:
+    if named is None or found is None:
+        return named is found
+    return bool((named == found).all())

@@ -13,6 +13,7 @@ CHANNELS = 64
 FREQUENCY_TOTAL = 2**16
 DIRECT_TOKENS = 16  # magnitudes 0..15 have a token each, then two tokens an octave
 LARGEST_MAGNITUDE = 2**20
+LARGEST_TERMS = 32  # with magnitudes to 4 * 255 and weights to 32767 the sums stay in 31 bits
 TOKENS = DIRECT_TOKENS + 2 * 16
 LOWEST_SPACINGS = (8, 4, 2, 1)
 LOWEST_TABLES = 1 + 3 * len(LOWEST_SPACINGS)  # the coarse grid, then three passes a spacing
@@ -69,6 +70,8 @@ class EntropyTables:
             table = getattr(self, name)
             if table.min() < 1 or (table.sum(-1, dtype=np.int64) != FREQUENCY_TOTAL).any():
                 raise ModelIntegrityError(f"{name} must be at least 1 and sum to {FREQUENCY_TOTAL} in each row")
+        if terms > LARGEST_TERMS:
+            raise ModelIntegrityError(f"the contexts have {terms} terms, expected at most {LARGEST_TERMS}")
         for name in ("thresholds", "lowest_thresholds"):
             if (np.diff(getattr(self, name).astype(np.int64), axis=-1) < 0).any():
                 raise ModelIntegrityError(f"{name} must be ascending in each row")
@@ -88,7 +91,8 @@ class EntropyTables:
     @cached_property
     def code_length(self) -> NDArray[np.float32]:
         """Bits of each token without its bypass bits, shape (anchor, channel, bin, token)."""
-        return (16 - np.log2(self.frequencies)).astype(np.float32)
+        # logarithms differ in their last bit between processors; a grid takes that out of the choice of symbols
+        return (np.rint((16 - np.log2(self.frequencies.astype(np.float64))) * 2**12) / 2**12).astype(np.float32)
 
     @cached_property
     def _models(self) -> dict[tuple[int, ...], object]:

@@ -68,7 +68,27 @@ def open_scene(path: str) -> xr.Dataset:
 
     chunks = {"x": CHUNK_PIXELS, "y": CHUNK_PIXELS}
     raster = rioxarray.open_rasterio(path, masked=False, chunks=chunks)
-    return raster if isinstance(raster, xr.Dataset) else raster.to_dataset(name=RASTER_VARIABLE)
+    scene = raster if isinstance(raster, xr.Dataset) else raster.to_dataset(name=RASTER_VARIABLE)
+    for array in scene.data_vars.values():
+        # rioxarray notes the identity as packing; readers of a store would unpack float32 to float64
+        if array.attrs.get("scale_factor", 1) == 1 and array.attrs.get("add_offset", 0) == 0:
+            array.attrs = {
+                key: value for key, value in array.attrs.items() if key not in ("scale_factor", "add_offset")
+            }
+    return scene
+
+
+def refuse_same(source: str, target: str) -> None:
+    """Refuse to write over what is read, or into it: scenes are read while they are written.
+
+    Raises
+    ------
+    ConfigurationError
+        If the target is the source, lies in it or holds it.
+    """
+    first, second = Path(source).resolve(), Path(target).resolve()
+    if "://" not in source + target and (first.is_relative_to(second) or second.is_relative_to(first)):
+        raise ConfigurationError(f"{target} and {source} are the same or in each other: choose another name")
 
 
 def open_store(path: str) -> xr.Dataset:
@@ -96,23 +116,29 @@ def write_store(dataset: xr.Dataset, path: str, *, overwrite: bool = False, enco
         dataset.to_zarr(path, mode="w-", zarr_format=3, encoding=encoding)
 
 
-def write_scene(dataset: xr.Dataset, path: str) -> None:
-    """Write backscatter by the ending of the path: GeoTIFF, NetCDF or plain Zarr.
+def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
+    """Write backscatter by the ending of the path: GeoTIFF, NetCDF or plain Zarr; over an existing file only if wanted.
 
     Raises
     ------
     ConfigurationError
-        If the ending is unknown or the target exists and is a Zarr store.
+        If the ending is unknown, or the target exists and ``overwrite`` is False.
     DimensionError
         If a GeoTIFF cannot hold the dimensions.
+    FileNotFoundError
+        If the folder of the target does not exist.
     """
     ending = Path(path).suffix.lower()
+    if Path(path).exists() and not overwrite:  # it may well be the original that was compressed
+        raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"the folder {Path(path).parent} does not exist: create it first")
     if ending in GEOTIFF_ENDINGS:
         _write_geotiff(dataset, path)
     elif ending in NETCDF_ENDINGS:
         _write_netcdf(dataset, path)
     elif ending == ".zarr":
-        write_store(_plain(dataset), path)
+        write_store(_plain(dataset), path, overwrite=overwrite)
     else:
         raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: expected .tif, .nc or .zarr")
 

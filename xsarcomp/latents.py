@@ -7,7 +7,7 @@ power, for example). Coordinates and all other variables stay. What decoding nee
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,14 @@ STORAGE_ENCODING = {
     "original_shape", "zlib", "szip", "zstd", "bzip2", "blosc", "shuffle", "complevel", "fletcher32", "contiguous",
 }  # fmt: skip
 """Entries of a variable's encoding that say how a file stores it."""
+CHECKED = [{"name": "zstd", "configuration": {"level": 9, "checksum": True}}]
+"""Compressor of masks and exact values; Zarr's default would not notice a flipped bit."""
 MASK_MEANINGS = "valid nan positive_infinity negative_infinity zero nodata exact"
 
 
 def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """Latents of the planned variables of a dataset; see ``.sarcomp.encode``."""
-    encoded = dataset.drop_vars(list(plan.records))
+    encoded = dataset.drop_vars(list(plan.records)).copy()
     for variable in encoded.variables.values():
         # how another file stored a variable (chunks, codecs of another format) must not reach this one
         variable.encoding = {name: value for name, value in variable.encoding.items() if name not in STORAGE_ENCODING}
@@ -73,8 +75,8 @@ def encode_variable(array: xr.DataArray, record: Record, coder: LappedCoder) -> 
         _encode_lazy(values, record, group) if _is_lazy(values) else _encode_now(values, record, coder)
     )
     codec = {"name": "xsarcomp.latents", "configuration": {"model": record.model_id, "anchor": record.anchor}}
-    latents_chunks = (*group, CHANNELS, *(min(CHUNK_LATENTS, size) for size in latents_shape[-2:]))
-    pixel_chunks = (*group, *(min(CHUNK_LATENTS * BLOCK, size) for size in record.pixels))
+    latents_chunks = (*group, CHANNELS, *(max(1, min(CHUNK_LATENTS, size)) for size in latents_shape[-2:]))
+    pixel_chunks = (*group, *(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in record.pixels))
     variables = {
         f"{record.name}_latents": xr.Variable(
             (*lead, "latent", f"{y}_latent", f"{x}_latent"),
@@ -90,13 +92,13 @@ def encode_variable(array: xr.DataArray, record: Record, coder: LappedCoder) -> 
                 "flag_values": list(range(7)),
                 "flag_meanings": MASK_MEANINGS,
             },
-            {"chunks": pixel_chunks},
+            {"chunks": pixel_chunks, "compressors": CHECKED},
         ),
     }
     if exact is not None:
         attributes = {"long_name": f"values of {record.name} that are no backscatter, where the mask is 6"}
         variables[f"{record.name}_exact"] = xr.Variable(
-            (*lead, y, x), exact, attributes, {"chunks": pixel_chunks, "_FillValue": None, "fill_value": 0}
+            (*lead, y, x), exact, attributes, {"chunks": pixel_chunks, "compressors": CHECKED, "_FillValue": None, "fill_value": 0}
         )
     return variables
 
@@ -231,14 +233,19 @@ def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
         mask = f"{record.name}_mask"
         if mask not in dataset.variables:
             raise NotEncodedError(f"the mask {mask!r} of the latents {name!r} is missing: keep both")
-        expected = tuple(latent_count(size) for size in record.pixels)
-        sizes = (dataset[mask].sizes[record.spatial[0]], dataset[mask].sizes[record.spatial[1]])
-        if dataset[name].shape[-2:] != expected or sizes != record.pixels:
+        expected = (CHANNELS, *(latent_count(size) for size in record.pixels))
+        grid = tuple(dataset[name].sizes.get(dim) for dim in _grid_dimensions(record))
+        sizes = tuple(dataset[mask].sizes.get(dim) for dim in record.spatial)
+        if grid != expected or sizes != record.pixels:
             raise DimensionError(
-                f"the latents {name!r} have shape {dataset[name].shape[-2:]} and their mask {sizes}, the record says {expected} and "
+                f"the latents {name!r} have shape {grid} and their mask {sizes}, the record says {expected} and "
                 f"{record.pixels}: a part was cut out. Decode first and cut then; it stays lazy"
             )
     return records
+
+
+def _grid_dimensions(record: Record) -> tuple[str, str, str]:
+    return "latent", *(f"{dim}_latent" for dim in record.spatial)
 
 
 def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
@@ -246,10 +253,13 @@ def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
     records = encoded_names(dataset)
     decoded = {}
     for name, record in records.items():
-        parts = [dataset[name].variable, dataset[f"{record.name}_mask"].variable]
-        exact = f"{record.name}_exact"
-        values = decode_values(parts, dataset[exact].variable if exact in dataset.variables else None, record)
-        decoded[record.name] = values
+        # dimensions may have been transposed, and a single time selected, since encoding
+        there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[f"{record.name}_mask"].dims))
+        lead = [dim for dim in there.dims if dim not in record.spatial]
+        parts = [dataset[name].variable.transpose(*lead, *_grid_dimensions(record))]
+        held = [part for part in (f"{record.name}_mask", f"{record.name}_exact") if part in dataset.variables]
+        parts += [dataset[part].variable.transpose(*lead, *record.spatial) for part in held]
+        decoded[record.name] = decode_values(parts[:2], parts[2] if len(parts) > 2 else None, there)
     return with_decoded(dataset, decoded, records)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from xsarcomp.errors import ModelIntegrityError
 
 CARD_FORMAT = 1
+LARGEST_OFFSET_DB = 100.0  # keeps signals of +-500 dB within the range of the exact analysis
 ARCHITECTURES = ("lapped", "lapped-residual")
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 MODEL_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -47,9 +48,10 @@ class ModelCard:
             problems.append("only the architecture 'lapped' has no network")
         if self.network is not None and (
             set(self.network) != {"channels", "blocks"}
-            or not all(isinstance(size, int) and 1 <= size <= 1024 for size in self.network.values())
+            or not all(type(size) is int for size in self.network.values())
+            or not (1 <= self.network["channels"] <= 1024 and 1 <= self.network["blocks"] <= 32)
         ):
-            problems.append(f"network {self.network} is not channels and blocks of 1 to 1024")
+            problems.append(f"network {self.network} is not channels of 1 to 1024 and blocks of 1 to 32")
         if not all(math.isfinite(number) for number in numbers + self.anchor_steps_db + self.mean_corrections_db):
             problems.append("a number is not finite")
         elif not (
@@ -58,6 +60,8 @@ class ModelCard:
             and list(self.anchor_steps_db) == sorted(set(self.anchor_steps_db))
         ):
             problems.append("anchor steps are not positive and ascending")
+        if not abs(self.offset_db) <= LARGEST_OFFSET_DB:
+            problems.append(f"the offset {self.offset_db} dB is beyond {LARGEST_OFFSET_DB}")
         if len(self.mean_corrections_db) != len(self.anchor_steps_db):
             problems.append("there must be one mean correction an anchor")
         if problems:

@@ -41,7 +41,7 @@ def quantize_rate_distortion(
 
     Parameters
     ----------
-    scaled : ndarray of float64, shape (plane, y_latent, x_latent)
+    scaled : ndarray of float64, any shape
         Latents of one channel divided by the step.
     bins : ndarray of uint8, same shape
         Context bins.

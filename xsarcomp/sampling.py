@@ -68,11 +68,15 @@ def _spread(ordered: Any, places: Sequence[tuple], height: int, width: int, limi
     across = max(1, min(width // columns, round(per_plane / down)))
     windows = []
     for number, place in enumerate(chosen):
-        # the golden ratio never repeats: windows of different planes fall on different places
-        shift = (number * 0.6180339887) % 1.0 if len(chosen) > 1 else 0.5
-        for i in range(down):
-            top = int((height - rows) * (i + shift) / down) if down > 1 or len(chosen) > 1 else (height - rows) // 2
-            for j in range(across):
-                left = int((width - columns) * (j + shift) / across)
+        # the golden ratio never repeats: windows of different planes fall on different places of their cells
+        shift = (0.5 + number * 0.6180339887) % 1.0
+        for top in _places(height, rows, down, shift):
+            for left in _places(width, columns, across, shift):
                 windows.append(ordered[(*place, slice(top, top + rows), slice(left, left + columns))])
     return windows
+
+
+def _places(size: int, window: int, count: int, shift: float) -> list[int]:
+    """First positions of windows, one in each of ``count`` equal cells of an axis."""
+    cell = size / count
+    return [int(number * cell + shift * (cell - window)) for number in range(count)]

@@ -13,10 +13,10 @@ from xsarcomp import files
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.coder import LappedCoder
-from xsarcomp.errors import MissingDependencyError
+from xsarcomp.errors import MissingDependencyError, RateError
 from xsarcomp.evaluation.classical import CLASSICAL_CODECS, Codec
 from xsarcomp.evaluation.fidelity import decibel_from_power, power_and_validity
-from xsarcomp.evaluation.rate_distortion import RATES, RatePoint, bd_rate, curve, rmse_at_rates
+from xsarcomp.evaluation.rate_distortion import RATES, RatePoint, bd_rate, curve, filled_from_nearest, rmse_at_rates
 from xsarcomp.plan import array_scale
 from xsarcomp.variables import backscatter_names, declared_nodata, spatial_dimensions
 from xsarcomp.weights import installed_models, load_coder
@@ -117,14 +117,18 @@ def run_benchmark(paths: Sequence[str], models: Sequence[str], output: Path | No
     ------
     MissingDependencyError
         If the package of the classical codecs is not installed.
+    RateError
+        If no scene has a valid pixel.
     """
     planes = read_planes(paths)
+    if not planes:
+        raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
     yield f"{len(planes)} planes, {sum(plane.size for plane in planes) / 1e6:.2f} million samples"
     own = [ModelCodec(name=name, coder=load_coder(name)) for name in (models or sorted(installed_models()))]
     timed = [Timed(codec) for codec in [*own, *CLASSICAL_CODECS]]
     curves: dict[str, list[RatePoint]] = {}
     for codec in timed:
-        codec.encode(planes[0], codec.settings[0])  # loads the model or library outside the timing
+        codec.encode(filled_from_nearest(planes[0]), codec.settings[0])  # loads the model or library outside the timing
         codec.seconds, codec.pixels = {"encode": 0.0, "decode": 0.0}, 0
         curves[codec.name] = curve(codec, planes)
     table = list(_table(timed, curves))
@@ -151,8 +155,6 @@ def _table(timed: Sequence[Timed], curves: dict[str, list[RatePoint]]) -> Iterat
 
 
 def _gain(curves: dict[str, list[RatePoint]], name: str, reference: str) -> str:
-    from xsarcomp.errors import RateError
-
     if name == reference:
         return "0"
     try:

@@ -14,6 +14,7 @@ import xarray as xr
 from xsarcomp.errors import DimensionError, RadiometryError
 from xsarcomp.evaluation import fidelity, speckle
 from xsarcomp.radiometry import infer_scale
+from xsarcomp.variables import backscatter_names
 
 _SPATIAL_NAMES = (
     ("y", "x"),
@@ -216,12 +217,15 @@ def _backscatter_variables(scene):
         raise DimensionError(
             f"found {type(scene).__name__}, expected xarray DataArray or Dataset. Use compare_arrays for NumPy arrays."
         )
+    try:  # not angles or noise
+        names = set(backscatter_names(scene))
+    except DimensionError:
+        names = set(scene.data_vars)
     # bytes are masks and land cover classes, not backscatter
     return {
         name: variable
         for name, variable in scene.data_vars.items()
-        if variable.ndim >= 2
-        and (variable.dtype.kind == "f" or (variable.dtype.kind in "iu" and variable.dtype.itemsize > 1))
+        if name in names and variable.ndim >= 2 and variable.dtype.kind in "fiu" and variable.dtype.itemsize > 1
     }
 
 

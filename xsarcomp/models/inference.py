@@ -1,8 +1,8 @@
 """A trained network behind the NumPy interface of the coder."""
 
-import os
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,10 +13,6 @@ from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
 from xsarcomp.tiling import plane_groups
 
-# One network call at a time in a process: torch uses several threads inside a call, and callers (Dask, Zarr) have
-# threads of their own; together they would ask for more cores than there are.
-_INFERENCE_LOCK = threading.Lock()
-os.register_at_fork(after_in_child=lambda: globals().update(_INFERENCE_LOCK=threading.Lock()))
 TILE_LATENTS = 64
 """Largest tile of latents that goes through the network at once; bounds its memory."""
 
@@ -37,7 +33,7 @@ class ResidualCoder(LappedCoder):
         if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
             raise ModelIntegrityError(f"the weights of model {self.card.name!r} hold numbers that are not finite")
         model.eval().requires_grad_(False)
-        object.__setattr__(self, "network", model.to(memory_format=torch.channels_last))
+        object.__setattr__(self, "network", model.to(dtype=torch.float32, memory_format=torch.channels_last))
 
     @property
     def latent_reach(self) -> int:
@@ -62,6 +58,25 @@ class ResidualCoder(LappedCoder):
     def _refine(self, tile: NDArray[np.float32], step_db: float) -> NDArray[np.float32]:
         """Tiles of one place through the network, whatever autocast or gradient mode the caller is in."""
         # autocast is off because the caller's choice must not change decoded pixels
-        with _INFERENCE_LOCK, torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        with _threads(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
             tensor = torch.from_numpy(np.ascontiguousarray(tile)).to(memory_format=torch.channels_last)
             return self.network.refine(tensor, step_db).numpy()
+
+
+@contextlib.contextmanager
+def _threads() -> Iterator[None]:
+    """All threads of torch for the main thread, one for a thread of somebody's pool.
+
+    Dask and Zarr call from as many threads as there are cores. If each call forked into as many again, they would wait
+    for each other at every layer (20 times slower was seen). The number belongs to the calling thread, so nobody else
+    notices.
+    """
+    if threading.current_thread() is threading.main_thread():
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

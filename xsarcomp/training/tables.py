@@ -110,7 +110,7 @@ def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]
         }
     )
 
-    def transfer(values, bins, _shape, key):
+    def transfer(values, bins, key):
         seen.setdefault(key[2], []).append((values.reshape(-1), bins.reshape(-1)))
         return values
 

@@ -25,8 +25,8 @@ from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.entropy_tables import EntropyTables
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.filling import SIGNAL_STEPS_PER_DB
-from xsarcomp.model_card import ModelCard
-from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
+from xsarcomp.model_card import NAME_PATTERN, ModelCard
+from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, LatentRefiner
 from xsarcomp.training.augmentation import AugmentationConfig
 from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from xsarcomp.training.gate import gate, mean_corrections
@@ -51,7 +51,7 @@ class TrainConfig:
     output: Path
     """Folder for checkpoints, tables, the log and the finished model files."""
     data: Path
-    """Root of the scenes, or a planes file that an earlier run wrote."""
+    """Root of the scenes, or the folder ``planes`` that an earlier run wrote."""
     train: tuple[SceneSource, ...]
     """Scenes to train on."""
     validation: tuple[SceneSource, ...]
@@ -63,6 +63,15 @@ class TrainConfig:
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1000))
     description: Mapping[str, Any] = field(default_factory=dict)
     """Copied into the model's JSON file: data, licence, limits."""
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(f"{self.name}-lapped"):
+            raise ConfigurationError(f"name is {self.name!r}, expected at most 57 of a-z, 0-9, dot and dash")
+        smallest = lapped.BLOCK * (2 * (LatentRefiner(self.network).reach + QUANTIZER_REACH) + 3)
+        if self.patches.patch < smallest:
+            raise ConfigurationError(
+                f"patch is {self.patches.patch} pixels, expected at least {smallest} for {self.network.blocks} blocks"
+            )
 
 
 def read_config(path: Path, data: Path | None = None) -> TrainConfig:
@@ -152,10 +161,12 @@ def train(config: TrainConfig, *, resume: bool = False, report: Callable[[str], 
 
 
 def _planes(config: TrainConfig, report) -> tuple[list[Plane], list[Plane]]:
-    """Training and validation planes, from scenes or from a file that carries both."""
+    """Training and validation planes, from scenes or from the files that an earlier run wrote."""
+    if (config.data / "train.safetensors").is_file():
+        carried_splits = [load_planes_file(config.data / f"{split}.safetensors") for split in ("train", "validation")]
+        assert_disjoint(*carried_splits)
+        return carried_splits[0], carried_splits[1]
     carried = config.output / "planes"
-    if not config.data.is_dir():
-        return load_planes_file(config.data / "train"), load_planes_file(config.data / "validation")
     splits = []
     for split, sources in (("train", config.train), ("validation", config.validation)):
         planes = load_planes(config.data, sources)

@@ -1,0 +1,173 @@
+"""What a user calls: targets met in stored bytes, mistakes refused in words, pieces that fit together."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xsarcomp
+from xsarcomp.errors import (
+    AlreadyLossyError,
+    DimensionError,
+    ModelNotFoundError,
+    NotEncodedError,
+    RadiometryError,
+    RateError,
+)
+from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.rate_control import PRESETS
+
+
+def test_the_accessor_is_there_for_arrays_and_datasets(scene):
+    assert hasattr(scene, "sarcomp")
+    assert hasattr(scene.vv, "sarcomp")
+    assert issubclass(RateError, xsarcomp.SarcompError)
+
+
+# rates in the bytes of real stores
+
+
+@pytest.fixture(scope="module")
+def large():
+    return simulated_dataset((2048, 2048), seed=8)[["vv"]].chunk(1024)
+
+
+def stored_bytes(path):
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and file.name != "zarr.json")
+
+
+def written(large, path, store, **target):
+    if store == "latents":
+        large.sarcomp.encode(**target).drop_vars(["y", "x", "spatial_ref"]).to_zarr(
+            path, zarr_format=3, consolidated=False
+        )
+        return xr.open_dataset(path, engine="sarcomp")
+    encoding = large.sarcomp.encoding(**target)
+    large.drop_vars(["y", "x", "spatial_ref"]).to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
+    return xr.open_zarr(path, consolidated=False)
+
+
+@pytest.mark.parametrize("store", ["latents", "transparent"])
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [({"bits_per_pixel": 0.5}, 0.5), ({"ratio": 16}, 2.0), ({"preset": "browse"}, PRESETS["browse"])],
+    ids=str,
+)
+def test_the_asked_rate_is_the_rate_of_the_stored_chunks(large, tmp_path, store, target, expected):
+    written(large, tmp_path / "a.zarr", store, **target)
+    assert 8 * stored_bytes(tmp_path / "a.zarr") / large.vv.size == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("store", ["latents", "transparent"])
+def test_the_asked_error_is_the_error_of_what_is_read_back(large, tmp_path, store):
+    part = large.isel(y=slice(700, 1212), x=slice(900, 1412)).chunk(512)  # a search for an error decodes at each step
+    found = written(part, tmp_path / "a.zarr", store, rmse_db=0.8).vv.values
+    error = 10 * np.log10(found / part.vv.values)
+    assert np.sqrt(np.nanmean(error**2)) == pytest.approx(0.8, rel=0.05)
+
+
+# what a user may get wrong
+
+
+@pytest.mark.parametrize("method", ["encode", "encoding"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"bits_per_pixel": 1, "ratio": 10}, RateError, "ask for one of them"),
+        ({"bits_per_pixel": -1}, RateError, "expected a positive number"),
+        ({"ratio": 0}, RateError, "expected a positive number"),
+        ({"preset": "tiny"}, RateError, "expected one of archive, analysis, browse"),
+        ({"rmse_db": 1e-9}, RateError, "Ask for at least"),
+        ({"bits_per_pixel": 1e-6}, RateError, "Ask for at least"),
+        ({"model": "no-such-model"}, ModelNotFoundError, "Installed:"),
+        ({"model": "../../etc/passwd"}, ModelNotFoundError, "Installed:"),
+        ({"scale": "linear"}, RadiometryError, "expected 'power', 'decibel' or 'amplitude'"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_in_words(scene, method, arguments, error, text):
+    for given in (scene, scene.vv):
+        with pytest.raises(error, match=text):
+            getattr(given.sarcomp, method)(**arguments)
+
+
+def test_arguments_are_named(scene):
+    with pytest.raises(TypeError):
+        scene.sarcomp.encode(1.0)
+
+
+def test_uncalibrated_numbers_are_refused_until_they_are_called_amplitude():
+    numbers = xr.DataArray(
+        np.random.default_rng(0).integers(1, 900, (64, 64)).astype(np.uint16), dims=("y", "x"), name="vv"
+    )
+    with pytest.raises(RadiometryError, match="Calibrate"):
+        numbers.sarcomp.encode()
+    with pytest.warns(UserWarning, match="outside"):
+        assert numbers.sarcomp.encode(scale="amplitude").sarcomp.decode().vv.dtype == np.uint16
+
+
+def test_a_complex_image_is_refused_with_advice():
+    with pytest.raises(RadiometryError, match="abs\\(values\\)\\*\\*2"):
+        xr.DataArray(np.ones((9, 9), np.complex64), dims=("y", "x"), name="vv").sarcomp.encode()
+
+
+def test_a_dataset_without_backscatter_is_refused():
+    with pytest.raises(DimensionError, match="Expected variables"):
+        xr.Dataset({"mask": (("y", "x"), np.zeros((3, 3), bool))}).sarcomp.encode()
+
+
+def test_decoded_data_is_not_encoded_again_unnoticed(scene):
+    decoded = scene.sarcomp.encode(bits_per_pixel=1).sarcomp.decode()
+    for given in (decoded, decoded.vv, decoded.vv * 1.0, decoded.isel(x=slice(0, 50))):
+        with pytest.raises(AlreadyLossyError, match="asked for bits_per_pixel=1"):
+            given.sarcomp.encode()
+    assert "vv_latents" in decoded.vv.sarcomp.encode(recompress=True)
+
+
+def test_latents_alone_cannot_be_decoded(scene):
+    encoded = scene.sarcomp.encode(bits_per_pixel=1)
+    with pytest.raises(NotEncodedError, match="on the Dataset"):
+        encoded.vv_latents.sarcomp.decode()
+
+
+# what is said about data
+
+
+def test_info_says_what_is_known_of_every_kind(scene, tmp_path):
+    encoded = scene.sarcomp.encode(bits_per_pixel=1)
+    found = encoded.sarcomp.info()
+    assert set(found) == {"vv", "vh"}
+    assert found["vv"]["store"] == "latents"
+    assert found["vv"]["target"] == "bits_per_pixel=1"
+    assert found["vv"]["estimated_bits_per_pixel"] == pytest.approx(1, rel=0.02)
+    assert encoded.sarcomp.decode().sarcomp.info()["vh"]["store"] == "decoded"
+    scene.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False, encoding=scene.sarcomp.encoding(ratio=32))
+    transparent = xr.open_zarr(tmp_path / "a.zarr", consolidated=False).sarcomp.info()["vv"]
+    assert transparent["store"] == "transparent"
+    assert transparent["scale"] == "power"
+    assert scene.sarcomp.info() == {}
+
+
+def test_compare_measures_what_was_lost(scene):
+    decoded = scene.sarcomp.encode(rmse_db=0.7).sarcomp.decode()
+    found = decoded.sarcomp.compare(scene)
+    assert found["rmse_db"] == pytest.approx(0.7, rel=0.05)
+    assert abs(found["bias_db"]) < 0.2
+    assert found["valid_pixels"] == int(np.isfinite(scene.vv).sum() + np.isfinite(scene.vh).sum())
+
+
+def test_more_bits_lose_less(scene):
+    errors = [
+        scene.sarcomp.encode(preset=name).sarcomp.decode().sarcomp.compare(scene)["rmse_db"]
+        for name in ("archive", "analysis", "browse")
+    ]
+    assert errors == sorted(errors)
+
+
+def test_a_model_can_be_chosen_by_name_and_by_id(scene):
+    from xsarcomp.weights import resolve_model
+
+    small = scene[["vv"]].isel(y=slice(100, 164), x=slice(100, 164))
+    for model in ("s1-grd-10m-lapped", resolve_model("s1-grd-10m-lapped")):
+        encoded = small.sarcomp.encode(bits_per_pixel=2, model=model)
+        assert encoded.sarcomp.info()["vv"]["model"] == "s1-grd-10m-lapped"
+        assert np.isfinite(encoded.sarcomp.decode().vv).any()

@@ -1,0 +1,202 @@
+"""The autoencoder: untrained it is the linear codec, it reaches as far as it says, tiles agree, and it learns."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from xsarcomp import lapped
+from xsarcomp.errors import ConfigurationError
+from xsarcomp.evaluation.simulation import simulate_scene
+from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, LatentRefiner
+from xsarcomp.training.train import encoder_quantizer
+
+SMALL = AutoencoderConfig(channels=16, blocks=2)
+STEP_DB = 3.0
+
+
+def disturbed(config=SMALL, seed=0, **options):
+    """A model whose zero layers are random, as after training."""
+    torch.manual_seed(seed)
+    model = LappedAutoencoder(config, **options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def latents_like(shape, seed=0, dtype=torch.float32):
+    return STEP_DB * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).round()
+
+
+@pytest.fixture(scope="module")
+def signal():
+    """dB above the offset, multiples of 1/512, whole blocks with their overlap."""
+    decibel = 10 * np.log10(simulate_scene((200, 216), seed=5, nodata_border=False).astype(np.float64)) + 15
+    return np.rint(decibel * 512) / 512
+
+
+@pytest.mark.parametrize("step_db", [0.3, 3.0, 20.0])
+def test_untrained_network_adds_exactly_nothing(step_db):
+    model = LappedAutoencoder(SMALL).eval()
+    latents, reach = latents_like((2, 64, 14, 13)), model.refiner.reach
+    with torch.no_grad():
+        assert not model.refiner(latents, step_db).any()
+        torch.testing.assert_close(
+            model.refine(latents, step_db), latents[:, :, reach:-reach, reach:-reach], rtol=0, atol=0
+        )
+
+
+def test_untrained_model_is_the_linear_codec(coder, signal):
+    model = LappedAutoencoder(SMALL).eval()
+    symbols = coder.quantize(coder.analyze(signal), STEP_DB)
+    restored, reach = coder.restore(symbols, STEP_DB), model.refiner.reach
+    with torch.no_grad():
+        refined = model.refine(torch.from_numpy(restored), STEP_DB)
+    np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
+
+
+def test_analysis_is_that_of_the_codec(signal):
+    expected = lapped.analyze(signal, lapped.lapped_basis())
+    found = LappedAutoencoder(SMALL).analyze(torch.from_numpy(signal).float()).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_synthesis_is_that_of_the_codec():
+    latents = latents_like((2, 64, 7, 9))
+    expected = lapped.synthesize(latents.numpy(), lapped.lapped_basis())
+    # one latent around is consumed by the codec; 4 more pixels are the overlap of the transform
+    found = LappedAutoencoder(SMALL).synthesize(latents).numpy()[:, 12:-12, 12:-12]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_synthesis_inverts_analysis_away_from_the_border(signal):
+    model = LappedAutoencoder(SMALL)
+    values = torch.from_numpy(signal).float()
+    restored = model.synthesize(model.analyze(values))
+    assert restored.shape == values.shape
+    torch.testing.assert_close(restored[:, 8:-8, 8:-8], values[:, 8:-8, 8:-8], rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_reach_from_the_layers_is_the_receptive_field(blocks):
+    model = disturbed(AutoencoderConfig(channels=8, blocks=blocks))
+    reach, size = model.refiner.reach, 25
+    assert reach == 2 + blocks
+    latents = latents_like((1, 64, size + 2 * reach, size + 2 * reach)).double()
+    model = model.double()
+    changed = latents.clone()
+    middle = size // 2 + reach
+    changed[:, :, middle, middle] += STEP_DB
+    with torch.no_grad():
+        difference = (model.refiner(changed, STEP_DB) - model.refiner(latents, STEP_DB)).abs().amax((0, 1)).numpy()
+    assert difference.shape == (size, size)
+    rows, columns = np.nonzero(difference > 0)
+    for places in (rows, columns):
+        assert (places.min(), places.max()) == (size // 2 - reach, size // 2 + reach)
+
+
+def test_tiles_with_a_halo_are_the_whole():
+    model = disturbed()
+    reach = model.refiner.reach
+    latents = latents_like((1, 64, 30 + 2 * reach, 26 + 2 * reach))
+    with torch.no_grad():
+        whole = model.refine(latents, STEP_DB)
+        for top, left, height, width in ((0, 0, 7, 5), (13, 9, 17, 17), (29, 25, 1, 1)):
+            tile = latents[:, :, top : top + height + 2 * reach, left : left + width + 2 * reach]
+            expected = whole[:, :, top : top + height, left : left + width]
+            torch.testing.assert_close(model.refine(tile, STEP_DB), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_level_shift_of_a_whole_scene_reaches_one_input_alone():
+    """The lowest channel enters as differences and as a scaled level: 100 dB more must not blow up the offsets."""
+    model = disturbed()
+    latents = latents_like((1, 64, 12, 12))
+    shifted = latents.clone()
+    shifted[:, 0] += 8 * 100.0
+    with torch.no_grad():
+        offsets, others = model.refiner(latents, STEP_DB), model.refiner(shifted, STEP_DB)
+    assert torch.isfinite(others).all()
+    assert (others - offsets).abs().max() < 100
+
+
+def test_loss_is_one_before_training_and_falls_in_a_few_steps(coder, signal):
+    torch.manual_seed(0)
+    model = LappedAutoencoder(SMALL, encoder_quantizer(coder), 0.0)
+    batch = torch.from_numpy(signal).float()
+    before = model.loss_at(batch, STEP_DB)
+    assert before["loss"].item() == pytest.approx(1.0, abs=1e-5)
+    assert before["gain_db"].item() == pytest.approx(0.0, abs=1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = model.loss_at(batch, STEP_DB)["loss"]
+        loss.backward()
+        optimizer.step()
+    after = model.loss_at(batch, STEP_DB)
+    assert after["loss"] < 0.97
+    assert after["gain_db"] > 0.1
+    assert after["rmse_db"] < before["rmse_db"]
+
+
+def test_error_of_the_latents_is_the_error_of_the_pixels(coder, signal):
+    """The transform is orthonormal: the loss may be taken before the synthesis."""
+    model = LappedAutoencoder(SMALL, encoder_quantizer(coder), 0.0)
+    batch = torch.from_numpy(signal).float()
+    restored, border = model.quantizer(model.analyze(batch).double().numpy(), STEP_DB)
+    latents = model.analyze(batch)[:, :, border:-border, border:-border]
+    error = torch.from_numpy(restored) - latents
+    pixels = model.synthesize(error)
+    # padding with zero latents keeps all the energy of the error in the picture
+    assert (pixels**2).sum().item() == pytest.approx((error**2).sum().item(), rel=1e-3)
+
+
+def test_loss_draws_its_step_from_the_generator_within_the_configured_range(coder, signal, monkeypatch):
+    model = LappedAutoencoder(
+        dataclasses.replace(SMALL, smallest_step_db=1.0, largest_step_db=8.0), encoder_quantizer(coder), 0.0
+    )
+    drawn = []
+    monkeypatch.setattr(model, "loss_at", lambda _batch, step_db: drawn.append(step_db))
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(200):
+        model.loss(torch.zeros(1, 8, 8), generator, 0.0)
+    assert 1.0 <= min(drawn) < 1.2
+    assert 6.5 < max(drawn) <= 8.0
+    assert np.median(drawn) == pytest.approx(np.sqrt(8.0), rel=0.35)  # uniform in the logarithm
+    generator.manual_seed(3)
+    model.loss(torch.zeros(1, 8, 8), generator, 0.0)
+    assert drawn[-1] == drawn[0]
+
+
+def test_basis_is_not_among_the_weights():
+    names = set(LappedAutoencoder(SMALL).state_dict())
+    assert all(name.startswith("refiner.") for name in names)
+
+
+def test_network_has_a_finite_reach_from_its_layers_alone():
+    assert LatentRefiner(AutoencoderConfig(channels=4, blocks=3)).reach == 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"channels": 0},
+        {"channels": 1025},
+        {"blocks": 0},
+        {"blocks": 33},
+        {"smallest_step_db": 0.0},
+        {"smallest_step_db": -1.0},
+        {"smallest_step_db": 5.0, "largest_step_db": 4.0},
+        {"smallest_step_db": float("nan")},
+    ],
+    ids=str,
+)
+def test_configuration_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match="expected"):
+        AutoencoderConfig(**wrong)
+
+
+def test_configuration_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SMALL.channels = 3

@@ -1,0 +1,314 @@
+"""The commands as a user runs them: real processes, files in and out, strict JSON, one line for a mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rioxarray
+import xarray as xr
+
+from xsarcomp.evaluation.simulation import simulated_dataset
+
+COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
+METRICS = {"rmse_db", "bias_db", "max_error_db", "enl_ratio", "edge_preservation", "valid_pixels"}
+REPORT = {"bits_per_pixel", "payload_bytes", "stored_bytes", "ratio", "model"}
+NODATA = {"nan": ("power", np.nan), "zero": ("decibel", 0.0), "minus-9999": ("decibel", -9999.0)}
+STORES = {"latents": [], "transparent": ["--transparent"]}
+
+
+def run(*arguments, folder, status=0):
+    """Run a command in a folder; its standard output and error."""
+    finished = subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ}
+    )
+    assert finished.returncode == status, finished.stderr
+    return finished.stdout, finished.stderr
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def strict_json(text):
+    return json.loads(text, parse_constant=refuse_constant)
+
+
+def write_geotiff(path, scale="power", nodata=np.nan, shape=(200, 216)):
+    scene = simulated_dataset(shape, 3, scale)
+    bands = xr.concat([scene.vv, scene.vh], dim="band", combine_attrs="drop").fillna(nodata)
+    bands.attrs = {"long_name": ("vv", "vh")}
+    bands.rio.write_nodata(nodata).rio.to_raster(path)
+
+
+def stack():
+    times = pd.date_range("2024-01-01", periods=3, freq="12D", name="time")
+    scenes = [simulated_dataset((96, 120), seed) for seed in range(3)]
+    joined = xr.concat(scenes, dim=times, coords="minimal", compat="override")
+    joined["angle"] = (("y", "x"), np.linspace(30, 45, 96 * 120, dtype=np.float32).reshape(96, 120))
+    return joined.assign_attrs(history="made for a test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sources of all kinds and their stores of both kinds, encoded once by the command."""
+    folder = tmp_path_factory.mktemp("cli")
+    for name, (scale, nodata) in NODATA.items():
+        write_geotiff(folder / f"{name}.tif", scale, nodata)
+    stack().to_netcdf(folder / "stack.nc")
+    stack().to_zarr(folder / "stack.zarr", zarr_format=3, consolidated=False)
+    for kind, flags in STORES.items():
+        for source in ("nan.tif", "zero.tif", "minus-9999.tif", "stack.nc"):
+            arguments = ["--bits-per-pixel", "1.5", "--json", *flags]
+            output, errors = run("encode", source, f"{Path(source).stem}-{kind}.zarr", *arguments, folder=folder)
+            assert errors == "", "no progress bar and no warning in a pipe"
+            (folder / f"{Path(source).stem}-{kind}.json").write_text(output)
+    return folder
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("source", [*NODATA, "stack"])
+def test_report_of_encode_is_strict_json_with_the_promised_keys(folder, source, kind):
+    report = strict_json((folder / f"{source}-{kind}.json").read_text())
+    assert set(report) >= REPORT
+    assert report["model"] == "s1-grd-10m"
+    assert report["bits_per_pixel"] == pytest.approx(1.5, rel=0.1)
+    assert report["bits_per_pixel"] == pytest.approx(8 * report["payload_bytes"] / report["pixels"])
+    assert report["ratio"] == pytest.approx(32 / report["bits_per_pixel"])
+    assert report["payload_bytes"] < report["stored_bytes"]
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("source", ["nan", "stack"])
+def test_payload_is_the_sum_of_the_chunk_files(folder, source, kind):
+    report = strict_json((folder / f"{source}-{kind}.json").read_text())
+    store = folder / f"{source}-{kind}.zarr"
+    arrays = ["band_data"] if source == "nan" else ["vv", "vh"]
+    parts = [f"{name}_{part}" for name in arrays for part in ("latents", "mask")] if kind == "latents" else arrays
+    chunks = [path for part in parts for path in (store / part / "c").rglob("*") if path.is_file()]
+    assert report["payload_bytes"] == sum(path.stat().st_size for path in chunks)
+    everything = [path for path in store.rglob("*") if path.is_file()]
+    assert report["stored_bytes"] == sum(path.stat().st_size for path in everything)
+
+
+def test_info_says_what_encode_said(folder):
+    output, errors = run("info", "nan-latents.zarr", "--json", folder=folder)
+    assert errors == ""
+    assert strict_json(output) == strict_json((folder / "nan-latents.json").read_text())
+    text, _ = run("info", "nan-transparent.zarr", folder=folder)
+    assert "bits_per_pixel" in text
+    assert "store transparent" in text
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("name", NODATA)
+def test_geotiff_comes_back_as_geotiff(folder, name, kind):
+    run("decode", f"{name}-{kind}.zarr", f"{name}-{kind}.tif", folder=folder)
+    original, restored = (
+        rioxarray.open_rasterio(folder / path) for path in (f"{name}.tif", f"{name}-{kind}.tif")
+    )
+    assert restored.dtype == original.dtype == np.float32
+    assert restored.dims == original.dims
+    assert restored.rio.crs == original.rio.crs
+    assert restored.rio.transform() == original.rio.transform()
+    np.testing.assert_equal(restored.rio.nodata, original.rio.nodata)
+    assert restored.attrs["long_name"] == ("vv", "vh")
+    nodata = NODATA[name][1]
+    invalid = np.isnan(original.values) if np.isnan(nodata) else original.values == nodata
+    assert 0.05 < invalid.mean() < 0.2
+    np.testing.assert_array_equal(restored.values[invalid], original.values[invalid])
+    assert np.isfinite(restored.values[~invalid]).all()
+
+
+def raw(path):
+    """A written scene with its nodata numbers as they are."""
+    options = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
+    return xr.open_dataset(path, decode_coords="all", mask_and_scale=False, **options)
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize(("name", "ending"), [("minus-9999", "nc"), ("zero", "zarr")])
+def test_geotiff_comes_back_as_other_files(folder, name, ending, kind):
+    target = f"{name}-{kind}-decoded.{ending}"
+    run("decode", f"{name}-{kind}.zarr", target, folder=folder)
+    original, restored = rioxarray.open_rasterio(folder / f"{name}.tif"), raw(folder / target)
+    array = restored["band_data"]
+    assert array.dtype == np.float32
+    assert array.dims == ("band", "y", "x")
+    assert restored.rio.crs == original.rio.crs
+    assert restored.rio.transform() == original.rio.transform()
+    assert list(array.attrs["long_name"]) == ["vv", "vh"]
+    assert float(array.attrs["_FillValue"]) == NODATA[name][1]
+    invalid = original.values == NODATA[name][1]
+    np.testing.assert_array_equal(array.values[invalid], original.values[invalid])
+    assert (array.values[~invalid] != NODATA[name][1]).all()
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_time_stack_comes_back(folder, kind, ending):
+    target = f"stack-{kind}-decoded.{ending}"
+    run("decode", f"stack-{kind}.zarr", target, folder=folder)
+    original = xr.open_dataset(folder / "stack.nc", decode_coords="all")
+    options = {"engine": "zarr", "consolidated": False} if ending == "zarr" else {}
+    restored = xr.open_dataset(folder / target, decode_coords="all", **options)
+    assert restored.rio.crs == original.rio.crs
+    for coordinate in ("time", "y", "x"):
+        xr.testing.assert_identical(restored[coordinate].variable, original[coordinate].variable)
+    assert restored.attrs["history"] == original.attrs["history"]
+    np.testing.assert_array_equal(restored["angle"], original["angle"])
+    for name in ("vv", "vh"):
+        assert restored[name].dtype == np.float32
+        assert restored[name].dims == original[name].dims
+        attributes = {key: value for key, value in restored[name].attrs.items() if key != "sarcomp_lossy"}
+        assert attributes == original[name].attrs
+        np.testing.assert_array_equal(restored[name].isnull(), original[name].isnull())
+
+
+def test_compare_gives_the_promised_figures(folder):
+    output, errors = run("compare", "stack.nc", "stack-transparent.zarr", "--json", folder=folder)
+    assert errors == ""
+    metrics = strict_json(output)
+    assert set(metrics) >= METRICS
+    assert 0.2 < metrics["rmse_db"] < 1
+    assert metrics["valid_pixels"] == int(stack()[["vv", "vh"]].count().to_array().sum())
+    assert metrics["mask_mismatch_pixels"] == 0
+    assert abs(metrics["bias_db"]) < 0.1
+    text, _ = run("compare", "nan.tif", "nan-latents.zarr", folder=folder)
+    assert {line.split()[0] for line in text.splitlines()} >= METRICS
+
+
+def test_identical_scenes_compare_to_strict_json(folder):
+    """Infinite PSNR and the like must not end as tokens that JSON does not know."""
+    metrics = strict_json(run("compare", "stack.nc", "stack.nc", "--json", folder=folder)[0])
+    assert metrics["rmse_db"] == 0
+    assert metrics["psnr_db"] is None
+
+
+def test_zarr_source_with_model_scale_and_ratio(folder):
+    arguments = ["--ratio", "20", "--model", "s1-grd-10m-lapped", "--scale", "power", "--json"]
+    report = strict_json(run("encode", "stack.zarr", "from-zarr.zarr", *arguments, folder=folder)[0])
+    assert report["model"] == "s1-grd-10m-lapped"
+    assert report["ratio"] == pytest.approx(20, rel=0.15)
+    again = strict_json(
+        run("encode", "stack.zarr", "from-zarr.zarr", "--rmse-db", "1.2", "--overwrite", "--json", folder=folder)[0]
+    )
+    assert again["model"] == "s1-grd-10m"
+    metrics = strict_json(run("compare", "stack.zarr", "from-zarr.zarr", "--json", folder=folder)[0])
+    assert metrics["rmse_db"] == pytest.approx(1.2, rel=0.1)
+
+
+def write_uncalibrated(folder):
+    scene = (simulated_dataset((64, 64), 1).vv.fillna(0) * 1e5).astype(np.uint16)
+    scene.rio.to_raster(folder / "digital.tif")
+
+
+MISTAKES = {
+    "missing file": (["encode", "absent.tif", "new.zarr"], "absent.tif does not exist"),
+    "missing store": (["info", "absent.zarr"], "absent.zarr does not exist"),
+    "existing store": (["encode", "nan.tif", "nan-latents.zarr"], "--overwrite"),
+    "store that is a file": (["encode", "nan.tif", "zero.tif", "--overwrite"], "no Zarr store"),
+    "source is target": (["encode", "stack.zarr", "stack.zarr", "--overwrite"], "choose another name"),
+    "unknown preset": (["encode", "nan.tif", "new.zarr", "--preset", "nice"], "archive, analysis, browse"),
+    "two targets": (["encode", "nan.tif", "new.zarr", "--ratio", "9", "--rmse-db", "1"], "one of them"),
+    "rate of zero": (["encode", "nan.tif", "new.zarr", "--bits-per-pixel", "0"], "positive"),
+    "unknown scale": (["encode", "nan.tif", "new.zarr", "--scale", "db"], "decibel"),
+    "unknown model": (["encode", "nan.tif", "new.zarr", "--model", "other"], "not installed"),
+    "uncalibrated": (["encode", "digital.tif", "new.zarr"], "uncalibrated digital numbers"),
+    "lossy before": (["encode", "nan-latents.zarr", "new.zarr"], "compressed with loss before"),
+    "bad ending": (["decode", "nan-latents.zarr", "scene.png"], "expected .tif, .nc or .zarr"),
+    "existing target": (["decode", "nan-latents.zarr", "nan.tif"], "--overwrite"),
+    "missing folder": (["decode", "nan-latents.zarr", "absent/scene.nc"], "absent does not exist"),
+    "stack as GeoTIFF": (["decode", "stack-latents.zarr", "stack.tif"], "write .nc or .zarr"),
+    "plain store": (["decode", "stack.zarr", "new.nc"], "nothing that xsarcomp compressed"),
+    "damaged store": (["decode", "damaged.zarr", "new.nc"], "damaged"),
+    "damaged metadata": (["info", "unreadable.zarr"], ""),
+    "other shapes": (["compare", "nan.tif", "stack.nc"], ""),
+    "corrupt configuration": (["train", "corrupt.toml"], "corrupt.toml"),
+}
+
+
+@pytest.fixture(scope="module")
+def mistakes(folder):
+    """Files that are wrong."""
+    write_uncalibrated(folder)
+    (folder / "corrupt.toml").write_text("name =")
+    for name in ("damaged", "unreadable"):
+        for path in (folder / "nan-latents.zarr").rglob("*"):
+            target = folder / f"{name}.zarr" / path.relative_to(folder / "nan-latents.zarr")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file():
+                target.write_bytes(path.read_bytes())
+    chunk = next(path for path in (folder / "damaged.zarr/band_data_latents/c").rglob("*") if path.is_file())
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+    (folder / "unreadable.zarr/zarr.json").write_text("{")
+    return folder
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_one_line_and_status_one(mistakes, mistake):
+    arguments, message = MISTAKES[mistake]
+    before = {path.name for path in mistakes.iterdir()}
+    output, errors = run(*arguments, folder=mistakes, status=1)
+    assert output == ""
+    assert errors.count("\n") == 1
+    assert errors.startswith("xsarcomp: ")
+    assert message in errors
+    if mistake != "damaged store":  # there the damage shows only while the target is being written
+        assert {path.name for path in mistakes.iterdir()} == before
+
+
+def test_nothing_was_lost_by_refused_commands(mistakes):
+    """The sources of the refused commands are as they were."""
+    stored = xr.open_zarr(mistakes / "stack.zarr", consolidated=False)
+    np.testing.assert_array_equal(stored.vv.values, stack().vv.values)
+    assert rioxarray.open_rasterio(mistakes / "nan.tif").shape == (2, 200, 216)
+
+
+def test_wrong_usage_is_explained_with_status_one(folder):
+    _, errors = run("encode", "nan.tif", folder=folder, status=1)
+    assert "Missing argument 'STORE'" in errors
+    _, errors = run("encode", "nan.tif", "new.zarr", "--quality", "3", folder=folder, status=1)
+    assert "--quality" in errors
+    assert "Traceback" not in errors
+
+
+def test_version_and_help_end_well(folder):
+    assert "version" in run("--version", folder=folder)[0]
+    text = run("--help", folder=folder)[0]
+    for command in ("encode", "decode", "info", "compare", "train", "demo", "benchmark"):
+        assert command in text
+
+
+def test_recompress_accepts_data_that_lost_something(folder):
+    run("encode", "nan-latents.zarr", "twice.zarr", "--recompress", folder=folder)
+    assert (folder / "twice.zarr/zarr.json").is_file()
+
+
+def test_existing_target_is_replaced_on_request(folder):
+    (folder / "replaced.nc").write_text("something else")
+    run("decode", "nan-latents.zarr", "replaced.nc", "--overwrite", folder=folder)
+    assert raw(folder / "replaced.nc").band_data.shape == (2, 200, 216)
+
+
+@pytest.mark.data
+def test_real_scenes_go_through_the_commands(sar_data, tmp_path):
+    scene = sar_data / "validation/grd_decibel/awc00.tif"  # a quarter is nodata
+    burst = sar_data / "test/rtc_stacks/T137-292319-IW1.nc"
+    run("encode", scene, "scene.zarr", folder=tmp_path)
+    run("decode", "scene.zarr", "scene.tif", folder=tmp_path)
+    original, restored = rioxarray.open_rasterio(scene), rioxarray.open_rasterio(tmp_path / "scene.tif")
+    assert original.rio.transform() == restored.rio.transform()
+    invalid = original.values == 0
+    np.testing.assert_array_equal(restored.values == 0, invalid)
+    run("encode", burst, "burst.zarr", "--transparent", folder=tmp_path)
+    run("decode", "burst.zarr", "burst.nc", folder=tmp_path)
+    metrics = strict_json(run("compare", burst, "burst.nc", "--json", folder=tmp_path)[0])
+    assert metrics["mask_mismatch_pixels"] == 0
+    assert metrics["rmse_db"] < 2

@@ -1,0 +1,164 @@
+"""Fitting of the entropy tables: they obey the rules, are causal and deterministic, and shorten the code."""
+
+import numpy as np
+import pytest
+
+from xsarcomp import lapped
+from xsarcomp.entropy_coding import decode_symbols, encode_symbols, estimate_bits
+from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, FREQUENCY_TOTAL, TOKENS, EntropyTables
+from xsarcomp.evaluation.simulation import simulate_scene
+from xsarcomp.quantization import SHIFT_CLASSES, dequantize
+from xsarcomp.training import tables
+from xsarcomp.training.tables import candidate_terms, fit_anchor, fit_shifts, fit_tables
+
+STEP_DB = 3.0
+LAGRANGIAN = 0.12
+
+
+def latents_of(seed, shape=(128, 136)):
+    decibel = 10 * np.log10(simulate_scene(shape, seed=seed, nodata_border=False).astype(np.float64)) + 15
+    padded = np.pad(np.rint(decibel * 512) / 512, ((0, 0), (4, 4), (4, 4)), mode="symmetric")
+    return lapped.analyze(padded, lapped.lapped_basis())
+
+
+@pytest.fixture(scope="module")
+def latents():
+    """Two scenes of different size."""
+    return [latents_of(1), latents_of(2, (64, 96))]
+
+
+@pytest.fixture(scope="module")
+def fitted(latents):
+    return fit_anchor(latents, STEP_DB, LAGRANGIAN)
+
+
+def tables_of(arrays):
+    return EntropyTables(**{name: array[None] for name, array in arrays.items()})
+
+
+def test_fitted_tables_obey_the_rules_of_the_format(fitted):
+    arrays, shifts, _ = fitted
+    found = tables_of(arrays)  # the constructor checks shapes, order, sums and causality
+    assert found.frequencies.shape == (1, CHANNELS, tables.BINS, TOKENS)
+    assert (found.frequencies.sum(-1, dtype=np.int64) == FREQUENCY_TOTAL).all()
+    assert found.term_weights.max() <= 4096
+    assert shifts.shape == (CHANNELS, SHIFT_CLASSES)
+    assert shifts.dtype == np.float32
+
+
+def test_candidate_terms_read_only_what_is_decoded_before():
+    rank = {channel: position for position, channel in enumerate(CHANNEL_ORDER)}
+    for channel in CHANNEL_ORDER[1:]:
+        terms = candidate_terms(channel)
+        assert len(set(terms)) == len(terms)
+        assert all(rank[source] < rank[channel] and kind in (0, 1, 2) for source, kind in terms)
+        assert (0, 0) in terms  # the lowest channel is always there
+
+
+def test_candidate_terms_of_the_second_channel_are_the_lowest_alone():
+    assert candidate_terms(CHANNEL_ORDER[1]) == [(0, 0)]
+
+
+def test_symbols_come_back_through_the_fitted_tables(fitted):
+    arrays, _, symbols = fitted
+    found = tables_of(arrays)
+    for scene in symbols:
+        coded = encode_symbols(scene, found, 0)
+        np.testing.assert_array_equal(decode_symbols(coded, scene.shape, found, 0), scene)
+
+
+def test_code_of_an_unseen_scene_is_much_shorter_than_with_uniform_tables(fitted):
+    arrays, _, _ = fitted
+    unseen = np.rint(latents_of(9) / STEP_DB).astype(np.int32)
+    fitted_bits, uniform_bits = (
+        estimate_bits(unseen, tables_of(each), 0) for each in (arrays, tables._empty_anchor())
+    )
+    assert fitted_bits < 0.5 * uniform_bits
+
+
+def test_contexts_shorten_the_code_where_busy_and_quiet_places_alternate():
+    """Half of the scene has symbols, half has none: tables without contexts cannot know which half."""
+    generator = np.random.default_rng(0)
+    busy = np.rint(generator.laplace(0, 2 * STEP_DB, (1, CHANNELS, 16, 32)) * (np.arange(32) < 16))
+    busy[:, 0] = 0
+    arrays, _, symbols = fit_anchor([busy], STEP_DB, LAGRANGIAN, rounds=0)
+    entropy = 0.0
+    for channel in range(1, CHANNELS):
+        counts = np.unique(symbols[0][:, channel], return_counts=True)[1]
+        entropy -= float((counts * np.log2(counts / counts.sum())).sum())
+    assert estimate_bits(symbols[0], tables_of(arrays), 0) < 0.9 * entropy
+
+
+def test_code_of_the_fitted_scene_is_near_its_empirical_entropy(fitted):
+    """Tables, contexts and all must beat the entropy of each channel alone, an independent oracle."""
+    arrays, _, symbols = fitted
+    bits = sum(estimate_bits(scene, tables_of(arrays), 0) for scene in symbols)
+    entropy = 0.0
+    for channel in range(1, CHANNELS):
+        values = np.concatenate([scene[:, channel].ravel() for scene in symbols])
+        counts = np.unique(values, return_counts=True)[1]
+        entropy -= float((counts * np.log2(counts / counts.sum())).sum())
+    assert bits < 1.25 * entropy  # the lowest channel, about a tenth of the bits, comes on top
+
+
+def test_fitting_is_deterministic(latents, fitted):
+    again = fit_anchor(latents, STEP_DB, LAGRANGIAN)
+    for name, array in fitted[0].items():
+        np.testing.assert_array_equal(again[0][name], array, err_msg=name)
+    np.testing.assert_array_equal(again[1], fitted[1])
+    for first, second in zip(again[2], fitted[2], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_optimisation_lowers_the_lagrangian_cost(latents):
+    def cost(rounds):
+        arrays, shifts, symbols = fit_anchor(latents, STEP_DB, LAGRANGIAN, rounds=rounds)
+        bits = sum(estimate_bits(scene, tables_of(arrays), 0) for scene in symbols)
+        squared = sum(
+            float(((dequantize(scene, shifts, STEP_DB) - plane) ** 2).sum()) / STEP_DB**2
+            for scene, plane in zip(symbols, latents, strict=True)
+        )
+        return squared + LAGRANGIAN * bits
+
+    assert cost(2) < cost(0)
+
+
+def test_reconstruction_points_are_centroids():
+    """A latent that always lies 0.2 steps under its symbol is restored there; rare symbols follow less."""
+    symbols = np.zeros((1, CHANNELS, 100, 100), np.int32)
+    symbols[:, 5] = 1
+    symbols[:, 6, 0, 0] = 2
+    latents = STEP_DB * (symbols - 0.2 * np.sign(symbols))
+    shifts = fit_shifts([latents], [symbols], STEP_DB)
+    assert shifts[5, 0] == pytest.approx(0.2, abs=0.001)
+    assert 0 < shifts[6, 1] < 0.02
+    assert not shifts[0].any()
+    assert not shifts[7].any()
+
+
+def test_centroids_are_nearer_than_the_middle_of_the_interval(latents, fitted):
+    _, shifts, symbols = fitted
+    errors = [
+        sum(
+            float(((dequantize(scene, used, STEP_DB) - plane) ** 2).sum())
+            for scene, plane in zip(symbols, latents, strict=True)
+        )
+        for used in (shifts, np.zeros_like(shifts))
+    ]
+    assert errors[0] < errors[1]
+
+
+def test_scene_with_a_constant_value_can_be_fitted():
+    constant = np.zeros((1, CHANNELS, 9, 9))
+    constant[:, 0] = 8 * 3.0
+    arrays, shifts, symbols = fit_anchor([constant], STEP_DB, LAGRANGIAN)
+    found = tables_of(arrays)
+    assert not shifts.any()
+    assert estimate_bits(symbols[0], found, 0) < 200
+
+
+def test_each_anchor_gets_a_set(latents):
+    sets = list(fit_tables(latents[1:], LAGRANGIAN, (2.0, 8.0)))
+    assert len(sets) == 2
+    fine, coarse = (sum(np.abs(symbols[2][0]).sum() for symbols in [each]) for each in sets)
+    assert coarse < fine / 3
