@@ -81,8 +81,7 @@ def test_decoded_window_is_that_of_the_whole(coder, speckled, case):
     symbols = encode_planes(signal, coder, SETTINGS.step_db)
     whole = decode_planes(symbols, shape[1:], coder, SETTINGS.step_db)
     (top, bottom), (left, right) = (
-        latent_span(*window, latents, coder)
-        for window, latents in zip((rows, columns), symbols.shape[2:], strict=True)
+        latent_span(*window, latents, coder) for window, latents in zip((rows, columns), symbols.shape[2:], strict=True)
     )
     part = decode_window(
         symbols[:, :, top:bottom, left:right],

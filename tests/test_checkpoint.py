@@ -72,9 +72,7 @@ def test_the_same_state_can_be_saved_twice(tmp_path):
 
 
 @pytest.mark.parametrize("survivals", [0, 1])
-def test_a_failure_between_temporary_file_and_rename_leaves_the_old_checkpoint(
-    tmp_path, monkeypatch, survivals
-):
+def test_a_failure_between_temporary_file_and_rename_leaves_the_old_checkpoint(tmp_path, monkeypatch, survivals):
     save_checkpoint(tmp_path, "last", tree(1.0), {"step": 1})
     before = files(tmp_path)
     renames = []

@@ -68,9 +68,7 @@ def canonical(values):
 @pytest.mark.parametrize("scale", ["power", "amplitude"])
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_come_back_within_a_step_with_zero_and_nodata_exactly(coder, speckled, dtype, scale):
-    level_db = (
-        40 if scale == "power" else 70
-    )  # digital numbers of about a thousand: rounding is far below the step
+    level_db = 40 if scale == "power" else 70  # digital numbers of about a thousand: rounding is far below the step
     backscatter = np.rint(in_scale(speckled[:40, :56].astype(np.float64) + level_db, scale)).clip(1, 32_000)
     backscatter = backscatter.astype(dtype)
     backscatter[:9, :9], backscatter[12, 12] = 0, 32_767
@@ -169,9 +167,7 @@ def test_damage_with_right_checksums_gives_the_same_symbols_or_an_error(coder, s
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decoded = decode_backscatter(
-            write_frame(dataclasses.replace(frame, symbols=bytes(damaged))), None, coder
-        )
+        decoded = decode_backscatter(write_frame(dataclasses.replace(frame, symbols=bytes(damaged))), None, coder)
     except BitstreamError:
         return
     np.testing.assert_array_equal(decoded, decode_backscatter(small_chunk, None, coder))

@@ -32,9 +32,7 @@ def round_trip(codec, plane_db, setting):
 
 @each_codec
 def test_fine_settings_cost_more_and_err_less_than_coarse_ones(codec, plane_db):
-    points = sorted(
-        round_trip(codec, plane_db, setting) for setting in (codec.settings[0], codec.settings[-1])
-    )
+    points = sorted(round_trip(codec, plane_db, setting) for setting in (codec.settings[0], codec.settings[-1]))
     (coarse_rate, coarse_error), (fine_rate, fine_error) = points
     assert coarse_rate < fine_rate
     assert fine_error < 0.5 * coarse_error

@@ -27,9 +27,7 @@ def latents(coder, speckled):
     return coder.analyze(np.pad(signal, ((0, 0), (around, around), (around, around)), mode="symmetric"))
 
 
-@pytest.mark.parametrize(
-    "step_db", [0.0, -1.0, 0.9 * SMALLEST_STEP_DB, 1.1 * LARGEST_STEP_DB, np.inf, np.nan]
-)
+@pytest.mark.parametrize("step_db", [0.0, -1.0, 0.9 * SMALLEST_STEP_DB, 1.1 * LARGEST_STEP_DB, np.inf, np.nan])
 def test_step_outside_the_format_is_refused_everywhere(coder, latents, step_db):
     symbols = np.zeros((1, 64, 3, 3), np.int32)
     for use in (
@@ -52,9 +50,7 @@ def test_mean_correction_is_that_of_the_card_at_anchors_and_lies_between_them(co
     card = coder.card
     corrections = [coder.mean_correction_db(step_db) for step_db in card.anchor_steps_db]
     np.testing.assert_allclose(corrections, card.mean_corrections_db)
-    for index, (finer, coarser) in enumerate(
-        zip(card.anchor_steps_db, card.anchor_steps_db[1:], strict=False)
-    ):
+    for index, (finer, coarser) in enumerate(zip(card.anchor_steps_db, card.anchor_steps_db[1:], strict=False)):
         # a step that is halfway in the ratio is halfway in the correction
         halfway = np.mean(card.mean_corrections_db[index : index + 2])
         assert coder.mean_correction_db(float(np.sqrt(finer * coarser))) == pytest.approx(halfway)
@@ -71,9 +67,7 @@ def test_mean_correction_stays_constant_beyond_the_anchors(coder):
     place=st.tuples(st.integers(0, 9), st.integers(0, 11)),
 )
 @settings(deadline=None, max_examples=25)
-def test_a_symbol_depends_on_latents_within_the_reach_of_the_quantizer_alone(
-    coder, latents, seed, step_db, place
-):
+def test_a_symbol_depends_on_latents_within_the_reach_of_the_quantizer_alone(coder, latents, seed, step_db, place):
     row, column = place
     generator = np.random.default_rng(seed)
     other = generator.normal(0, 30, latents.shape)

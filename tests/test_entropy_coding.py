@@ -30,9 +30,7 @@ def symbol_arrays(draw, largest_side=12):
     )
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     spread = draw(st.sampled_from([0.0, 0.2, 3.0, 40.0, 5000.0]))
-    decay = np.array(
-        [0.5 ** draw(st.integers(0, 1)) ** (channel // 8 + channel % 8) for channel in range(64)]
-    )
+    decay = np.array([0.5 ** draw(st.integers(0, 1)) ** (channel // 8 + channel % 8) for channel in range(64)])
     symbols = np.rint(generator.laplace(0, 1, shape) * spread * decay[:, None, None]).astype(np.int32)
     for value in draw(st.lists(st.integers(-(2**20) + 1, 2**20 - 1), max_size=4)):
         place = tuple(generator.integers(0, size) for size in shape)
@@ -261,9 +259,7 @@ def test_integer_frequencies_reach_the_coder_unchanged(coder, seed, sharpness):
     frequencies = 1 + np.floor(shares * (FREQUENCY_TOTAL - TOKENS)).astype(int)
     frequencies[generator.integers(TOKENS)] += FREQUENCY_TOTAL - frequencies.sum()
     tables = tables_with(coder.tables, frequencies=((0, 5, 0), frequencies))
-    tokens = np.concatenate(
-        [generator.permutation(TOKENS), generator.choice(TOKENS, 300, p=frequencies / 2**16)]
-    )
+    tokens = np.concatenate([generator.permutation(TOKENS), generator.choice(TOKENS, 300, p=frequencies / 2**16)])
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(tokens.astype(np.int32), tables.model((0, 0, 5, 0)))
     decoder = RangeDecoderFromTheFormat(encoder.get_compressed())
@@ -314,6 +310,4 @@ def test_table_of_another_shape_is_refused(coder, name):
 
 
 def test_model_files_name_each_table_once():
-    assert set(EntropyTables.names()) == {
-        field.name for field in dataclasses.fields(entropy_coding.EntropyTables)
-    }
+    assert set(EntropyTables.names()) == {field.name for field in dataclasses.fields(entropy_coding.EntropyTables)}

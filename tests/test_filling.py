@@ -41,9 +41,7 @@ def _filled_pixel(signal, valid, row, column):
     return _rounded(np.mean(means)) if means else 0.0
 
 
-@pytest.mark.parametrize(
-    ("shape", "share", "blob"), [((37, 50), 0.4, 1), ((70, 61), 0.7, 7), ((90, 100), 0.8, 24)]
-)
+@pytest.mark.parametrize(("shape", "share", "blob"), [((37, 50), 0.4, 1), ((70, 61), 0.7, 7), ((90, 100), 0.8, 24)])
 def test_filled_pixels_follow_the_definition(shape, share, blob):
     signal, classes = _scene(3, shape, share, blob)
     filled = fill_invalid(signal, classes)

@@ -35,7 +35,9 @@ def test_every_golden_file_is_listed_and_unchanged_and_none_is_missing():
     present = {
         path.relative_to(GOLDEN).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in GOLDEN.rglob("*")
-        if path.is_file() and path.name not in ("README.md", "SHA256SUMS", "write.py") and "__pycache__" not in path.parts
+        if path.is_file()
+        and path.name not in ("README.md", "SHA256SUMS", "write.py")
+        and "__pycache__" not in path.parts
     }
     assert present == LISTED
 

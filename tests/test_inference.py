@@ -110,7 +110,9 @@ def test_threads_of_a_pool_leave_the_state_of_torch_as_it_was(shipped, stream, t
     torch_threads(2)
     before = state_of_torch()
     with ThreadPoolExecutor(8) as pool:
-        seen = list(pool.map(lambda _: (decode_backscatter(stream, None, shipped), torch.get_num_threads())[1], range(16)))
+        seen = list(
+            pool.map(lambda _: (decode_backscatter(stream, None, shipped), torch.get_num_threads())[1], range(16))
+        )
     assert state_of_torch() == before
     later = []
     thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
@@ -228,9 +230,8 @@ def test_weights_of_a_larger_network_are_refused(parts):
 
 
 def test_card_with_more_blocks_than_a_network_may_have_is_refused(parts):
-    parts["card"] = replace(parts["card"], network={"channels": 4, "blocks": 500})
     with pytest.raises((ModelIntegrityError, ValueError), match="blocks"):
-        ResidualCoder(**parts)
+        ResidualCoder(**{**parts, "card": replace(parts["card"], network={"channels": 4, "blocks": 500})})
 
 
 def test_file_whose_weights_are_cut_is_refused(shipped):

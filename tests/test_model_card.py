@@ -27,9 +27,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 @st.composite
 def cards(draw):
     steps = sorted(draw(st.sets(st.floats(1e-3, 100), min_size=1, max_size=6)))
-    network = draw(
-        st.none() | st.fixed_dictionaries({"channels": st.integers(1, 1024), "blocks": st.integers(1, 1024)})
-    )
+    network = draw(st.none() | st.fixed_dictionaries({"channels": st.integers(1, 1024), "blocks": st.integers(1, 32)}))
     return ModelCard(
         name=draw(st.from_regex(r"[a-z0-9][a-z0-9.-]{0,63}", fullmatch=True)),
         architecture="lapped" if network is None else "lapped-residual",

@@ -33,10 +33,7 @@ def test_scalars_images_and_histograms_arrive_in_tensorboard(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     image = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
 
-    plain = [
-        StepReport(step=step, scalars={"loss": 1.0 / step}, learning_rate=0.1, seconds=1)
-        for step in (1, 2, 3)
-    ]
+    plain = [StepReport(step=step, scalars={"loss": 1.0 / step}, learning_rate=0.1, seconds=1) for step in (1, 2, 3)]
     plain.append(
         StepReport(
             step=3,

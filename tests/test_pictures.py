@@ -60,9 +60,7 @@ def test_datasets_and_data_arrays_name_their_rows():
     dataset = simulated_dataset((40, 50), 1)
     stack = dataset.to_dataarray("polarization")
     for original in (dataset, stack):
-        titles = [
-            axes.get_title() for axes in panels(pictures.comparison_figure(original, original, "power"))
-        ]
+        titles = [axes.get_title() for axes in panels(pictures.comparison_figure(original, original, "power"))]
         assert titles[0] == "vv: original"
         assert titles[5] == "vh: restored - original"
     single = pictures.comparison_figure(dataset.vh, dataset.vh, "power")

@@ -43,9 +43,7 @@ def backscatter_arrays():
     return st.sampled_from(FLOATS + INTEGERS).flatmap(filled)
 
 
-nodata_values = st.sampled_from(
-    [None, np.nan, 0, 0.0, -0.0, 1, 7, -9999.0, -3.4028234663852886e38, np.inf, 2.5, 2**63]
-)
+nodata_values = st.sampled_from([None, np.nan, 0, 0.0, -0.0, 1, 7, -9999.0, -3.4028234663852886e38, np.inf, 2.5, 2**63])
 
 
 def _bits(array):

@@ -85,9 +85,7 @@ def test_the_chosen_symbol_never_costs_more_than_the_nearest_the_one_below_or_ze
 @settings(deadline=None, max_examples=20)
 def test_the_choice_does_not_depend_on_the_sign_of_a_latent(case):
     scaled, *rest = case
-    np.testing.assert_array_equal(
-        quantize_rate_distortion(-scaled, *rest), -quantize_rate_distortion(scaled, *rest)
-    )
+    np.testing.assert_array_equal(quantize_rate_distortion(-scaled, *rest), -quantize_rate_distortion(scaled, *rest))
 
 
 def test_without_a_price_of_bits_the_nearest_symbol_is_chosen():

@@ -113,9 +113,7 @@ def test_denormal_power_is_valid_and_keeps_its_decibels(dtype):
 
 
 @pytest.mark.parametrize("scale", radiometry.SCALES)
-@pytest.mark.parametrize(
-    "dtype", [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)] + ["f2", "f4", "f8"]
-)
+@pytest.mark.parametrize("dtype", [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)] + ["f2", "f4", "f8"])
 def test_values_too_large_or_small_for_the_type_end_at_its_limits_and_never_wrap(scale, dtype):
     signal = np.array([-1e5, -600.0, -300.0, -20.0, 0.0, 20.0, 300.0, 600.0, 1e5])
     decoded = from_signal(signal, scale, dtype, offset_db=0.0)

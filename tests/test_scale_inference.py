@@ -64,9 +64,7 @@ def test_reason_gives_the_text_or_the_numbers():
     assert infer_scale(INVALID, attributes={}).reason == "no valid pixel"
 
 
-@pytest.mark.parametrize(
-    "text", ["gpuned", "my_G_gpuned2_x", "x_G_gpunedx", "x_g_gpuned", "x_G_qpuned_1", "gauge"]
-)
+@pytest.mark.parametrize("text", ["gpuned", "my_G_gpuned2_x", "x_G_gpunedx", "x_g_gpuned", "x_G_qpuned_1", "gauge"])
 def test_names_that_only_resemble_products_decide_nothing(text):
     assert "HyP3" not in infer_scale(POWER, name=text, attributes={"source": text}).reason
 

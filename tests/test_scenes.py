@@ -27,9 +27,7 @@ def write_geotiff(path, bands, names=("vv", "vh"), nodata=None):
 @pytest.fixture
 def bands():
     generator = np.random.default_rng(0)
-    return generator.normal(-10, 3, (20, 30)).astype(np.float32), generator.normal(-17, 3, (20, 30)).astype(
-        np.float32
-    )
+    return generator.normal(-10, 3, (20, 30)).astype(np.float32), generator.normal(-17, 3, (20, 30)).astype(np.float32)
 
 
 def test_invalid_pixels_are_found_and_filled_from_the_nearest_valid_one(tmp_path, bands):
@@ -40,8 +38,7 @@ def test_invalid_pixels_are_found_and_filled_from_the_nearest_valid_one(tmp_path
     vh[10, 10] = 3.0  # at the ceiling
     write_geotiff(tmp_path / "a.tif", (vv, vh), nodata=0)
     planes = {
-        p.polarization: p
-        for p in load_planes(tmp_path, [SceneSource(pattern="*.tif", scale="decibel", ceiling=3.0)])
+        p.polarization: p for p in load_planes(tmp_path, [SceneSource(pattern="*.tif", scale="decibel", ceiling=3.0)])
     }
     assert planes["vv"].name == "a"
     np.testing.assert_array_equal(planes["vv"].valid, vv != 0)
@@ -59,9 +56,7 @@ def test_power_is_converted_and_brought_to_the_wanted_median(tmp_path, bands):
     source = SceneSource(pattern="*.tif", scale="power", median_db=MEDIAN_DECIBEL)
     for plane, band in zip(load_planes(tmp_path, [source]), bands, strict=True):
         assert (~plane.valid).sum() == 1
-        assert np.median(plane.decibel[plane.valid]) == pytest.approx(
-            MEDIAN_DECIBEL[plane.polarization], abs=1e-4
-        )
+        assert np.median(plane.decibel[plane.valid]) == pytest.approx(MEDIAN_DECIBEL[plane.polarization], abs=1e-4)
         shift = (plane.decibel - band)[plane.valid]
         assert np.ptp(shift) < 1e-3
     unshifted = load_planes(tmp_path, [SceneSource(pattern="*.tif", scale="power")])[0]
@@ -114,9 +109,7 @@ def real_sources(split):
     return [
         SceneSource(pattern=f"{split}/grd_decibel/*.tif", scale="decibel"),
         SceneSource(pattern=f"{split}/patches/*.nc", scale="decibel"),
-        SceneSource(
-            pattern=f"{split}/grd_intensity_uncalibrated/*.tif", scale="power", median_db=MEDIAN_DECIBEL
-        ),
+        SceneSource(pattern=f"{split}/grd_intensity_uncalibrated/*.tif", scale="power", median_db=MEDIAN_DECIBEL),
     ]
 
 

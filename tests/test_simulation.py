@@ -109,9 +109,7 @@ def test_small_scenes_can_be_simulated(shape):
 
 def test_the_dataset_looks_like_a_product():
     scene = simulation.simulated_dataset((60, 80), 5)
-    np.testing.assert_array_equal(
-        scene.to_dataarray("polarization"), simulation.simulate_scene((60, 80), seed=5)
-    )
+    np.testing.assert_array_equal(scene.to_dataarray("polarization"), simulation.simulate_scene((60, 80), seed=5))
     assert list(scene.data_vars) == ["vv", "vh"]
     assert scene.vv.dims == ("y", "x")
     assert scene.rio.crs.to_epsg() == 32632

@@ -27,9 +27,7 @@ def test_looks_do_not_depend_on_gain_or_gaps():
     power = gamma_speckle(4.4)
     with_gaps = 7 * power
     with_gaps = np.append(with_gaps, [np.nan, np.inf])
-    assert speckle.equivalent_number_of_looks(with_gaps) == pytest.approx(
-        speckle.equivalent_number_of_looks(power)
-    )
+    assert speckle.equivalent_number_of_looks(with_gaps) == pytest.approx(speckle.equivalent_number_of_looks(power))
 
 
 def test_constant_power_has_infinitely_many_looks():

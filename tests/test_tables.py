@@ -70,9 +70,7 @@ def test_symbols_come_back_through_the_fitted_tables(fitted):
 def test_code_of_an_unseen_scene_is_much_shorter_than_with_uniform_tables(fitted):
     arrays, _, _ = fitted
     unseen = np.rint(latents_of(9) / STEP_DB).astype(np.int32)
-    fitted_bits, uniform_bits = (
-        estimate_bits(unseen, tables_of(each), 0) for each in (arrays, tables._empty_anchor())
-    )
+    fitted_bits, uniform_bits = (estimate_bits(unseen, tables_of(each), 0) for each in (arrays, tables._empty_anchor()))
     assert fitted_bits < 0.5 * uniform_bits
 
 

@@ -52,9 +52,7 @@ def test_rounding_up_gives_the_nearest_multiple_above(value, multiple):
     assert value <= rounded < value + multiple
 
 
-@pytest.mark.parametrize(
-    "call", [lambda: aligned_tiles(-1, 4), lambda: aligned_tiles(4, 0), lambda: round_up(4, 0)]
-)
+@pytest.mark.parametrize("call", [lambda: aligned_tiles(-1, 4), lambda: aligned_tiles(4, 0), lambda: round_up(4, 0)])
 def test_sizes_that_make_no_tiles_are_refused(call):
     with pytest.raises(DimensionError, match="expected"):
         call()

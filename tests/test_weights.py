@@ -40,9 +40,7 @@ def write_model(folder, content, name=NAME, model_id=None):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.safetensors").write_bytes(content)
     model_id = model_id or hashlib.sha256(content).hexdigest()
-    (folder / f"{name}.json").write_text(
-        json.dumps({"id": model_id, "training": "simulated"}), encoding="utf-8"
-    )
+    (folder / f"{name}.json").write_text(json.dumps({"id": model_id, "training": "simulated"}), encoding="utf-8")
     return model_id
 
 
@@ -241,9 +239,7 @@ def test_model_is_loaded_once_for_eight_threads(folder, monkeypatch):
 def test_writing_a_loaded_model_gives_its_bytes_again_whatever_the_memory_layout(coder, model_content):
     written = model_bytes(coder.card, coder.basis, coder.tables, coder.shifts)
     assert written == model_content
-    fortran = EntropyTables(
-        **{name: np.asfortranarray(getattr(coder.tables, name)) for name in EntropyTables.names()}
-    )
+    fortran = EntropyTables(**{name: np.asfortranarray(getattr(coder.tables, name)) for name in EntropyTables.names()})
     layout = model_bytes(coder.card, np.asfortranarray(coder.basis), fortran, np.asfortranarray(coder.shifts))
     assert layout == model_content
 

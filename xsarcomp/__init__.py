@@ -2,21 +2,30 @@
 
 ``import xsarcomp`` registers ``.sarcomp`` on DataArray and Dataset. The way of one array, and the file of each step::
 
-    accessor          .sarcomp.encode, decode, encoding, compare, info        cli        the same as commands
+    cli, demo         the commands
+    accessor          .sarcomp.encode, decode, encoding, compare, info
+    files             scenes and stores by the kind of their path
     backend           xr.open_dataset(store, engine="sarcomp")
-    latents           datasets of latents                                     transparent  encodings of plain stores
-    plan, variables, record, sampling, windows                                what is encoded, and lazily
-    codec_zarr        Zarr format 3                                           codec_numcodecs  Zarr format 2
-    rate_control      rate or error asked for -> step                         weights    model name or id -> verified coder
+    latents           datasets to datasets of latents
+    restoration       ... and back
+    transparent       encodings of plain stores
+    plan              what is encoded, with which step: variables, record, sampling, rate_control
+    windows           lazy arrays, one Dask task a block
+    codec_zarr, codec_numcodecs, codec_checks      codecs for Zarr format 3 and 2
+    weights           model name or id -> verified coder
     models/           torch networks
     chunk             one stored chunk <-> bytes
     block             one window of a scene <-> symbols
     coder             a ready model: analysis, quantisation, reconstruction
-    radiometry        scales, decibels, pixel classes, filling                lapped     the transform
-    quantization      latents <-> symbols                                     entropy_coding  symbols <-> bytes
-    bitstream         frame, checksums, limits                                model_card tiling errors
+    radiometry        scales and decibels: scale_inference, pixel_classes, filling
+    lapped            the transform
+    quantization      latents <-> symbols
+    entropy_coding    symbols <-> bytes: contexts, entropy_tables
+    bitstream         frame, checksums, limits
+    model_card, tiling, errors
     pretrained/       models that ship with the package
-    training/         patches, tables, one loop for every model               evaluation/  metrics, baselines, simulation
+    training/         patches, tables, one loop for every model
+    evaluation/       metrics, baselines, simulation
 
 ``docs/architecture.md`` says which file may import which.
 """

@@ -170,7 +170,7 @@ class _Accessor:
         dict
             Variable name to a dict.
         """
-        from xsarcomp.latents import describe
+        from xsarcomp.restoration import describe
 
         return describe(self._dataset())
 
@@ -197,7 +197,7 @@ class DatasetAccessor(_Accessor):
         ModelNotFoundError
             If the model that encoded is not installed.
         """
-        from xsarcomp.latents import decode_dataset
+        from xsarcomp.restoration import decode_dataset
 
         return decode_dataset(self._obj)
 

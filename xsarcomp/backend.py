@@ -45,7 +45,7 @@ class LazyBackscatter(BackendArray):
     def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
         """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
         from xsarcomp.block import latent_count, latent_span
-        from xsarcomp.latents import decode_block, latent_range
+        from xsarcomp.restoration import decode_block, latent_range
         from xsarcomp.weights import load_coder
 
         positions = [np.arange(size)[part] for part, size in zip(key, self.shape, strict=True)]
@@ -106,7 +106,8 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             If the store holds no latents.
         """
         from xsarcomp.lapped import BLOCK
-        from xsarcomp.latents import CHUNK_LATENTS, decoded_variable, encoded_names, with_decoded
+        from xsarcomp.latents import CHUNK_LATENTS
+        from xsarcomp.restoration import decoded_variable, encoded_names, with_decoded
 
         if isinstance(filename_or_obj, os.PathLike):
             filename_or_obj = os.fspath(filename_or_obj)

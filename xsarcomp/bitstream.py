@@ -11,7 +11,6 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,6 +85,13 @@ class Frame:
     """Whether the caller's array was in Fortran order and is to be returned so."""
 
 
+def _checksum(content: bytes) -> int:
+    """CRC32C."""
+    import google_crc32c  # here, so that training runs on machines without it
+
+    return google_crc32c.value(content)
+
+
 def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
     """Hash of symbols that encoder and decoder compare, 8 bytes."""
     return hashlib.blake2b(np.ascontiguousarray(symbols, "<i4").data, digest_size=8).digest()
@@ -124,10 +130,10 @@ def write_frame(frame: Frame) -> bytes:
     header = _FIXED.pack(
         MAGIC, MAJOR, MINOR, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
         SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
-        len(frame.classes), len(frame.exact), frame.symbol_hash, google_crc32c.value(payload),
+        len(frame.classes), len(frame.exact), frame.symbol_hash, _checksum(payload),
     )  # fmt: skip
     header += struct.pack(f"<{len(frame.shape)}I", *frame.shape)
-    return header + _CRC.pack(google_crc32c.value(header)) + payload
+    return header + _CRC.pack(_checksum(header)) + payload
 
 
 def read_frame(content: bytes) -> Frame:
@@ -170,7 +176,7 @@ def read_frame(content: bytes) -> Frame:
     header_length = _FIXED.size + 4 * dimensions
     if len(content) < header_length + _CRC.size:
         raise CorruptStreamError("the header is truncated")
-    if _CRC.unpack_from(content, header_length)[0] != google_crc32c.value(content[:header_length]):
+    if _CRC.unpack_from(content, header_length)[0] != _checksum(content[:header_length]):
         raise CorruptStreamError("the header does not match its checksum: the chunk is damaged, restore it from a copy")
     shape = struct.unpack_from(f"<{dimensions}I", content, _FIXED.size)
     _check_header(kind, dtype_code, flags | reserved << 16, scale_code, step_db, shape)
@@ -183,7 +189,7 @@ def read_frame(content: bytes) -> Frame:
     if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
         raise CorruptStreamError("the flags of the header contradict its section lengths")
     payload = content[start:]
-    if google_crc32c.value(payload) != payload_crc:
+    if _checksum(payload) != payload_crc:
         raise CorruptStreamError(
             "the payload does not match its checksum: the chunk is damaged, restore it from a copy"
         )

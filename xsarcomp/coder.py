@@ -20,6 +20,9 @@ from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone,
 QUANTIZER_PASSES = 2
 # Each pass reads the neighbours of a latent, so the choice of a symbol depends on so many latents around it.
 QUANTIZER_REACH = QUANTIZER_PASSES
+LAGRANGIAN_SLOPE, LARGEST_LAGRANGIAN_SLOPE = 0.115, 1.05
+"""Octaves of the Lagrange multiplier an octave of the step between two anchors: so much for each dB of the anchor, at
+most. Measured on validation scenes: without, the rate jumped by up to 15 % where the tables change, with it by 1 %."""
 SMALLEST_STEP_DB, LARGEST_STEP_DB = 0.02, 64.0
 
 
@@ -150,7 +153,11 @@ class LappedCoder:
         ndarray of int32, shape (plane, latent=64, y_latent - 2 * reach, x_latent - 2 * reach)
         """
         anchor = self.anchor(step_db)
-        symbols = optimized_symbols(latents, self.tables, anchor, self.shifts[anchor], step_db, self.card.lagrangian)
+        # tables of a coarser anchor make zeros cheaper: leaning against that keeps the rate continuous over the step
+        anchor_step_db = self.card.anchor_steps_db[anchor]
+        slope = min(LAGRANGIAN_SLOPE * anchor_step_db, LARGEST_LAGRANGIAN_SLOPE)
+        lagrangian = self.card.lagrangian * (step_db / anchor_step_db) ** slope
+        symbols = optimized_symbols(latents, self.tables, anchor, self.shifts[anchor], step_db, lagrangian)
         inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
         return np.ascontiguousarray(symbols[:, :, inside, inside])
 

@@ -12,7 +12,6 @@ stream decodes to the same symbols on every machine, or fails. Nothing is adapti
 import math
 from collections.abc import Iterator
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,6 +96,8 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
     """
     tokens_of(np.abs(symbols))  # refuses what the format does not hold before differences of symbols are taken
     channels, quiet = coded_channel_count(symbols), quiet_blocks(symbols)
+    import constriction
+
     coder = constriction.stream.queue.RangeEncoder()
     bypass: list[NDArray[np.uint8]] = []
 
@@ -150,6 +151,8 @@ def decode_symbols(
         raise CorruptStreamError(
             f"the symbol section holds {len(payload)} bytes, its range coder words end at {words_stop}"
         )
+    import constriction
+
     coder = constriction.stream.queue.RangeDecoder(
         np.frombuffer(payload[start + 4 : words_stop], "<u4").astype(np.uint32)
     )

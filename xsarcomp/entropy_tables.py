@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,6 +101,8 @@ class EntropyTables:
         """Categorical model of constriction for table ``(anchor, 0 or 1 = lowest channel, channel or pass, bin)``."""
         model = self._models.get(key)
         if model is None:
+            import constriction  # here, so that training runs on machines without it
+
             anchor, lowest, table, context_bin = key
             row = (self.lowest_frequencies if lowest else self.frequencies)[anchor, table, context_bin]
             # constriction works with 24 bits and adds one to each entry; these sum to 2**24 minus the number of

@@ -17,8 +17,8 @@ from xsarcomp.errors import (
     ModelNotFoundError,
     NotEncodedError,
 )
-from xsarcomp.latents import decode_dataset, describe
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE
+from xsarcomp.restoration import decode_dataset, describe
 from xsarcomp.weights import model_name
 
 CHUNK_PIXELS = 2048
@@ -213,7 +213,7 @@ def backscatter_variables(dataset: xr.Dataset) -> list:
 
 
 def _is_transparent(array: xr.DataArray) -> bool:
-    from xsarcomp.latents import transparent_configuration
+    from xsarcomp.restoration import transparent_configuration
 
     return transparent_configuration(array.variable) is not None
 

@@ -44,6 +44,7 @@ def make_plan(
     scale: str,
     recompress: bool,
     chunk_pixels: int,
+    inflation: float = 1.0,
 ) -> Plan:
     """Plan the encoding of variables with one common step.
 
@@ -61,6 +62,8 @@ def make_plan(
         Whether data that was compressed with loss before is accepted.
     chunk_pixels : int
         Pixels that share one header.
+    inflation : float
+        Coded pixels over pixels, see :func:`xsarcomp.rate_control.find_step`.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def make_plan(
         chunks += math.ceil(array.size / chunk_pixels)
         pixels += array.size
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels)
-    estimate = find_step(samples, target, coder, overhead)
+    estimate = find_step(samples, target, coder, overhead, inflation)
     records = {
         name: _record(dataset[name], *details, target=target, estimate=estimate, coder=coder)
         for name, details in found.items()

@@ -128,7 +128,11 @@ class _Piece:
 
 
 def find_step(
-    samples: Sequence[Sample], target: Target, coder: LappedCoder, overhead_bits_per_pixel: float
+    samples: Sequence[Sample],
+    target: Target,
+    coder: LappedCoder,
+    overhead_bits_per_pixel: float,
+    inflation: float = 1.0,
 ) -> Estimate:
     """Quantisation step that meets a target on samples of the data.
 
@@ -139,7 +143,10 @@ def find_step(
     target : Target
     coder : LappedCoder
     overhead_bits_per_pixel : float
-        Headers of the chunks.
+        Headers of the chunks. At most half of an asked rate goes to them: a scene of a few pixels is all header, and
+        refusing it would help nobody.
+    inflation : float
+        Coded pixels over pixels, where chunks that stand alone are filled up to whole blocks.
 
     Returns
     -------
@@ -155,13 +162,15 @@ def find_step(
     if not pieces:  # nothing to code: any step serves
         return Estimate(step_db=FIRST_STEP_DB, bits_per_pixel=overhead_bits_per_pixel, rmse_db=0.0)
     pixels = sum(sample.backscatter.size for sample in samples)
+    if target.quantity == "bits_per_pixel":
+        overhead_bits_per_pixel = min(overhead_bits_per_pixel, target.value / 2)
     with_error = target.quantity == "rmse_db"
 
     def estimate(step_db: float, chosen: Sequence[_Piece]) -> Estimate:
         measured = [piece.measure(coder, step_db, with_error) for piece in chosen]
         # pieces without a valid pixel cost nothing, but count as pixels
         share = pixels * sum(piece.pixels for piece in chosen) / sum(piece.pixels for piece in pieces)
-        bits_per_pixel = sum(bits for bits, _ in measured) / share + overhead_bits_per_pixel
+        bits_per_pixel = inflation * sum(bits for bits, _ in measured) / share + overhead_bits_per_pixel
         squared = sum(error for _, error in measured) / sum(int(piece.valid.sum()) for piece in chosen)
         return Estimate(
             step_db=step_db, bits_per_pixel=bits_per_pixel, rmse_db=math.sqrt(squared) if with_error else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xsarcomp.block import Settings
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
 
 ATTRIBUTE = "sarcomp"
@@ -93,6 +94,11 @@ class Record:
                 f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
             ) from error
         return cls(**loaded)
+
+    @property
+    def settings(self) -> Settings:
+        """What the functions of a block need."""
+        return Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata)
 
     def loss(self) -> str:
         """What was lost, in one line for the attributes of decoded data."""

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xsarcomp.block import latent_count
 from xsarcomp.errors import ConfigurationError
+from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import make_plan
 from xsarcomp.rate_control import Target
 from xsarcomp.record import Record
@@ -36,7 +38,14 @@ def plan_encoding(
     chunks = {name: _chunks(dataset[name]) for name in names}
     chunk_pixels = min((math.prod(sizes) for sizes in chunks.values()), default=1)
     plan = make_plan(
-        dataset, names, target, model=model, scale=scale, recompress=recompress, chunk_pixels=max(1, chunk_pixels)
+        dataset,
+        names,
+        target,
+        model=model,
+        scale=scale,
+        recompress=recompress,
+        chunk_pixels=max(1, chunk_pixels),
+        inflation=max((_inflation(dataset[name], chunks[name]) for name in names), default=1.0),
     )
     codec = _codec_format_3 if zarr_format == 3 else _codec_format_2
     return {
@@ -56,6 +65,13 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
         else:
             chunks.append(_divided(max(1, array.chunks[axis][0]), LARGEST_EDGE if name in spatial else 1))
     return tuple(chunks)
+
+
+def _inflation(array: xr.DataArray, chunks: tuple[int, ...]) -> float:
+    """Coded pixels over pixels of a full chunk: each is filled up to whole blocks."""
+    spatial = spatial_dimensions(array)
+    edges = [edge for name, edge in zip(array.dims, chunks, strict=True) if name in spatial]
+    return math.prod(latent_count(edge) * BLOCK for edge in edges) / math.prod(edges)
 
 
 def _divided(chunk: int, limit: int) -> int:

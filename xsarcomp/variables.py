@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,6 +28,11 @@ _NO_BACKSCATTER = re.compile(
     r"angle|incidence|\blia\b|mask|shadow|layover|elevation|\bdem\b|^lat|^lon|area|lut|noise|optical|crs|spatial_ref",
     re.IGNORECASE,
 )
+
+
+def is_lazy(values: Any) -> bool:
+    """Whether values are a Dask array with something in it; asked without importing Dask."""
+    return hasattr(values, "__dask_graph__") and 0 not in values.shape
 
 
 def spatial_dimensions(array: xr.DataArray) -> tuple[Hashable, Hashable]:

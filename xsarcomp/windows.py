@@ -110,14 +110,14 @@ def _assemble(blocks: Any, axis: int = 0) -> NDArray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
-def is_lazy(array: Any) -> bool:
-    """Whether an array is a Dask array."""
-    return isinstance(array, da.Array)
+def same_window(block: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Spans of a source that has the grid of the result."""
+    return block
 
 
 def from_numpy_or_dask(array: Any, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
     """Dask array with the given chunks."""
-    return array.rechunk(chunks) if is_lazy(array) else da.from_array(array, chunks=chunks)
+    return array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks=chunks)
 
 
 def compute_together(arrays: Sequence[Any]) -> list[NDArray]:

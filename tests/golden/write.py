@@ -44,7 +44,14 @@ def format_2(folder: Path) -> np.ndarray:
     numbers = np.nan_to_num(np.sqrt(power) * 1000).astype(np.uint16)
     codec = BackscatterCodec(resolve_model("s1-grd-10m-lapped"), 2.0, "amplitude", 0)
     array = zarr.create_array(
-        folder, shape=numbers.shape, chunks=(48, 48), dtype="u2", zarr_format=2, order="F", compressors=[codec], fill_value=0
+        folder,
+        shape=numbers.shape,
+        chunks=(48, 48),
+        dtype="u2",
+        zarr_format=2,
+        order="F",
+        compressors=[codec],
+        fill_value=0,
     )
     array[:] = numbers
     return zarr.open_array(folder, mode="r")[:]
@@ -54,7 +61,9 @@ def sums() -> str:
     """Hash of every golden file, in the format of sha256sum."""
     files = sorted(path for path in GOLDEN.rglob("*") if path.is_file() and path.parent != GOLDEN)
     files += sorted(GOLDEN.glob("*.npy"))
-    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(GOLDEN).as_posix()}\n" for path in files)
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(GOLDEN).as_posix()}\n" for path in files
+    )
 
 
 def main(version: str) -> None:

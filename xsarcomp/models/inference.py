@@ -1,12 +1,15 @@
 """A trained network behind the NumPy interface of the coder."""
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ModelIntegrityError
@@ -46,37 +49,51 @@ class ResidualCoder(LappedCoder):
         reach = self.network.refiner.reach
         planes, channels, height, width = latents.shape
         restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
-        for group in plane_groups(planes, min(TILE_LATENTS, height) * min(TILE_LATENTS, width), TILE_LATENTS**2):
-            for top in range(0, restored.shape[2], TILE_LATENTS):
-                for left in range(0, restored.shape[3], TILE_LATENTS):
-                    bottom = min(top + TILE_LATENTS, restored.shape[2])
-                    right = min(left + TILE_LATENTS, restored.shape[3])
-                    tile = latents[group, :, top : bottom + 2 * reach, left : right + 2 * reach]
-                    restored[group, :, top:bottom, left:right] = self._refine(tile, step_db)
+        jobs = [
+            (group, top, left)
+            for group in plane_groups(planes, min(TILE_LATENTS, height) * min(TILE_LATENTS, width), TILE_LATENTS**2)
+            for top in range(0, restored.shape[2], TILE_LATENTS)
+            for left in range(0, restored.shape[3], TILE_LATENTS)
+        ]
+
+        def run(job: tuple[slice, int, int]) -> None:
+            group, top, left = job
+            place = restored[group, :, top : top + TILE_LATENTS, left : left + TILE_LATENTS]
+            bottom, right = top + place.shape[2] + 2 * reach, left + place.shape[3] + 2 * reach
+            place[...] = self._refine(latents[group, :, top:bottom, left:right], step_db)
+
+        workers = min(len(jobs), torch.get_num_threads())
+        if threading.current_thread() is threading.main_thread() and workers > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(run, jobs))
+        else:  # somebody else's pool: the other cores have work of their own
+            for job in jobs:
+                run(job)
         return restored
 
     def _refine(self, tile: NDArray[np.float32], step_db: float) -> NDArray[np.float32]:
         """Tiles of one place through the network, whatever autocast or gradient mode the caller is in."""
         # autocast is off because the caller's choice must not change decoded pixels
-        with _threads(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        with _one_thread(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
             tensor = torch.from_numpy(np.ascontiguousarray(tile)).to(memory_format=torch.channels_last)
             return self.network.refine(tensor, step_db).numpy()
 
 
-@contextlib.contextmanager
-def _threads() -> Iterator[None]:
-    """All threads of torch for the main thread, one for a thread of somebody's pool.
+@functools.cache
+def _openmp() -> ThreadpoolController:
+    """The OpenMP runtimes of this process; torch's is loaded by now."""
+    return ThreadpoolController()
 
-    Dask and Zarr call from as many threads as there are cores. If each call forked into as many again, they would wait
-    for each other at every layer (20 times slower was seen). The number belongs to the calling thread, so nobody else
-    notices.
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One OpenMP thread for the calls of this thread of Python.
+
+    Work is shared out by tiles, not inside a layer. If each call forked into as many threads as there are cores, calls
+    from the pools of Dask and Zarr, or other programs, would make them wait for each other at every layer (20 times
+    slower was seen). OpenMP keeps the number for each calling thread, so nobody else notices; torch.set_num_threads
+    would change what threads that start later are given.
     """
-    if threading.current_thread() is threading.main_thread():
+    torch.get_num_threads()  # torch sets its own number when a thread first calls it: let that happen before
+    with _openmp().limit(limits=1, user_api="openmp"):
         yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

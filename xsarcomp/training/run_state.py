@@ -26,9 +26,11 @@ class Run:
 
     @property
     def device(self) -> torch.device:
+        """Where the model lies."""
         return next(self.model.parameters()).device
 
     def parameters(self) -> dict[str, nn.Parameter]:
+        """Trained parameters by name."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
 

@@ -1,0 +1,39 @@
+"""A time series: compressed date by date, appended to, and read as one pixel over time: python time_stack.py [FOLDER]"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+import xsarcomp  # noqa: F401  registers .sarcomp
+from xsarcomp.evaluation.simulation import simulated_dataset
+
+
+def stack_of(dates: pd.DatetimeIndex) -> xr.Dataset:
+    """Simulated scenes of one place; in place of: xr.open_mfdataset("*.nc")."""
+    scenes = [simulated_dataset((192, 256), seed=int(date.day_of_year)) for date in dates]
+    return xr.concat(scenes, dim=dates.rename("time"), coords="minimal", compat="override")
+
+
+def main(folder: Path) -> None:
+    dates = pd.date_range("2024-01-01", periods=5, freq="12D")
+    stack = stack_of(dates)
+
+    # chunks of the transparent store hold one date each, so dates can be appended later
+    first, later = stack.isel(time=slice(0, 4)), stack.isel(time=slice(4, None))
+    encoding = first.sarcomp.encoding(ratio=32)
+    first.to_zarr(folder / "stack.zarr", mode="w", encoding=encoding, consolidated=False)
+    later.to_zarr(folder / "stack.zarr", append_dim="time", consolidated=False)
+
+    stored = xr.open_zarr(folder / "stack.zarr", consolidated=False, decode_coords="all")
+    print(f"{dict(stored.sizes)}, {stored.rio.crs}")
+    print("one pixel over time:", stored.vv.isel(y=96, x=128).values.round(3))
+    metrics = stored.sarcomp.compare(stack)
+    print(f"RMSE {metrics['rmse_db']:.2f} dB over {metrics['valid_pixels']} valid pixels")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else temporary))

@@ -1,0 +1,217 @@
+"""Datasets of latents to datasets of backscatter, lazy where they are lazy."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xsarcomp import pixel_classes
+from xsarcomp.block import backscatter_of, decode_window, latent_count, latent_span
+from xsarcomp.entropy_tables import CHANNELS
+from xsarcomp.errors import DimensionError, NotEncodedError
+from xsarcomp.lapped import BLOCK
+from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, Record
+from xsarcomp.tiling import plane_groups
+from xsarcomp.variables import is_lazy
+from xsarcomp.weights import load_coder
+
+
+def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
+    """Latents variables of a dataset and their records.
+
+    Raises
+    ------
+    NotEncodedError
+        If there is none, or a variable that belongs to one is missing.
+    """
+    records = {
+        name: Record.from_attribute(array.attrs[ATTRIBUTE])
+        for name, array in dataset.variables.items()
+        if ATTRIBUTE in array.attrs
+    }
+    if not records:
+        raise NotEncodedError(
+            f"the dataset holds no latents (variables: {', '.join(map(str, dataset.data_vars)) or 'none'}): decode() takes what "
+            "encode() made. A transparent store needs no decoding: its variables already are backscatter"
+        )
+    for name, record in records.items():
+        mask = f"{record.name}_mask"
+        if mask not in dataset.variables:
+            raise NotEncodedError(f"the mask {mask!r} of the latents {name!r} is missing: keep both")
+        expected = (CHANNELS, *(latent_count(size) for size in record.pixels))
+        grid = tuple(dataset[name].sizes.get(dim) for dim in _grid_dimensions(record))
+        sizes = tuple(dataset[mask].sizes.get(dim) for dim in record.spatial)
+        if grid != expected or sizes != record.pixels:
+            raise DimensionError(
+                f"the latents {name!r} have shape {grid} and their mask {sizes}, the record says {expected} and "
+                f"{record.pixels}: a part was cut out. Decode first and cut then; it stays lazy"
+            )
+    return records
+
+
+def _grid_dimensions(record: Record) -> tuple[str, str, str]:
+    return "latent", *(f"{dim}_latent" for dim in record.spatial)
+
+
+def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
+    """Backscatter of all latents in a dataset; see ``.sarcomp.decode``."""
+    records = encoded_names(dataset)
+    decoded = {}
+    for name, record in records.items():
+        # dimensions may have been transposed, and a single time selected, since encoding
+        there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[f"{record.name}_mask"].dims))
+        lead = [dim for dim in there.dims if dim not in record.spatial]
+        parts = [dataset[name].variable.transpose(*lead, *_grid_dimensions(record))]
+        held = [part for part in (f"{record.name}_mask", f"{record.name}_exact") if part in dataset.variables]
+        parts += [dataset[part].variable.transpose(*lead, *record.spatial) for part in held]
+        decoded[record.name] = decode_values(parts[:2], parts[2] if len(parts) > 2 else None, there)
+    return with_decoded(dataset, decoded, records)
+
+
+def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: dict[Hashable, Record]) -> xr.Dataset:
+    """Dataset with decoded variables in the place of latents, masks and exact values; coordinates restored."""
+    spent = [part for name, record in records.items() for part in (name, f"{record.name}_mask", f"{record.name}_exact")]
+    result = dataset.drop_vars(spent, errors="ignore").assign(decoded)
+    grid_mappings = {record.encoding.get("grid_mapping") for record in records.values()} | {"spatial_ref"}
+    return result.set_coords([name for name in grid_mappings if name in result.data_vars])
+
+
+def decoded_variable(values: Any, record: Record) -> xr.Variable:
+    """Variable with the dimensions, attributes and encoding of the original."""
+    lead = tuple(name for name in record.dims if name not in record.spatial)
+    attributes = {**record.attributes, LOSS_ATTRIBUTE: record.loss()}
+    variable = xr.Variable((*lead, *record.spatial), values, attributes, dict(record.encoding))
+    return variable.transpose(*record.dims)
+
+
+def decode_values(parts: Sequence[xr.Variable], exact: xr.Variable | None, record: Record) -> xr.Variable:
+    """Backscatter of one variable, lazy where its latents are lazy."""
+    latents, mask = (part.data for part in parts)
+    sources = [latents, mask] + ([] if exact is None else [exact.data])
+    if is_lazy(latents):
+        return decoded_variable(_decode_lazy(sources, record), record)
+    shape = (*mask.shape[:-2], *record.pixels)
+    if 0 in shape:
+        return decoded_variable(np.empty(shape, np.dtype(record.dtype)), record)
+    block = tuple((0, size) for size in shape)
+    return decoded_variable(decode_block(block, *map(np.asarray, sources), record=record), record)
+
+
+def _decode_lazy(sources: Sequence[Any], record: Record) -> Any:
+    from xsarcomp.windows import Source, from_numpy_or_dask, map_windows, same_window
+
+    coder = load_coder(record.model_id)
+    latents = sources[0]
+    counts = [latent_count(size) for size in record.pixels]
+    pixels = tuple(
+        tuple(
+            min(BLOCK * stop, size) - BLOCK * (stop - chunk)
+            for chunk, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
+        )
+        for sizes, size in zip(latents.chunks[-2:], record.pixels, strict=True)
+    )
+    chunks = (*latents.chunks[:-3], *pixels)
+
+    def read(block):
+        spans = (
+            latent_span(*latent_range(*span), count, coder) for span, count in zip(block[-2:], counts, strict=True)
+        )
+        return (*block[:-2], (0, CHANNELS), *spans)
+
+    windows = [
+        Source(latents, read),
+        *(Source(from_numpy_or_dask(values, chunks), same_window) for values in sources[1:]),
+    ]
+    return map_windows(
+        _decode_positional, windows, chunks, np.dtype(record.dtype), name="sarcomp-decode", arguments=(record,)
+    )
+
+
+def latent_range(start: int, stop: int) -> tuple[int, int]:
+    """Latents whose blocks hold the pixels of a range."""
+    return start // BLOCK, latent_count(stop)
+
+
+def _decode_positional(block: tuple, *windows_and_record: Any) -> NDArray:
+    return decode_block(block, *windows_and_record[:-1], record=windows_and_record[-1])
+
+
+def decode_block(
+    block: tuple,
+    latents: NDArray[np.int32],
+    classes: NDArray[np.uint8],
+    exact: NDArray | None = None,
+    *,
+    record: Record,
+) -> NDArray:
+    """Backscatter of a block of pixels.
+
+    Parameters
+    ----------
+    block : tuple of (start, stop)
+        On each axis of (..., y, x).
+    latents : ndarray of int32, shape (..., latent=64, y_latent, x_latent)
+        Those of the block and around it that are in the scene, see :func:`xsarcomp.block.latent_span`.
+    classes : ndarray of uint8, shape (..., y, x)
+    exact : ndarray, same shape, optional
+        Values where ``classes`` is EXACT.
+    record : Record
+
+    Returns
+    -------
+    ndarray of the original data type, shape (..., y, x)
+    """
+    coder = load_coder(record.model_id)
+    axes, cuts = [], []
+    for (start, stop), size in zip(block[-2:], record.pixels, strict=True):
+        first, last = latent_range(start, stop)
+        count = latent_count(size)
+        axes.append((first, last, count, latent_span(first, last, count, coder)[0]))
+        cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
+    shape = tuple(stop - start for start, stop in block)
+    symbols = latents.reshape(-1, *latents.shape[-3:])
+    planes = classes.reshape(-1, *shape[-2:])
+    held = None if exact is None else exact.reshape(planes.shape)
+    values = np.empty(planes.shape, np.dtype(record.dtype))
+    for group in plane_groups(len(planes), planes[0].size):
+        signal = decode_window(symbols[group], coder, record.step_db, *axes)[:, *cuts]
+        exact_values = None if held is None else held[group][planes[group] == pixel_classes.EXACT]
+        values[group] = backscatter_of(signal, planes[group], exact_values, values.dtype, record.settings, coder)
+    return values.reshape(shape)
+
+
+def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """What is known about encoded or decoded variables; see ``.sarcomp.info``."""
+    described = {}
+    for name, array in dataset.variables.items():
+        if ATTRIBUTE in array.attrs:
+            record = Record.from_attribute(array.attrs[ATTRIBUTE])
+            left_out = ("attributes", "encoding", "name")
+            described[str(record.name)] = {"store": "latents"} | {
+                key: value for key, value in asdict(record).items() if key not in left_out
+            }
+        elif LOSS_ATTRIBUTE in array.attrs:
+            described[str(name)] = {"store": "decoded", "loss": array.attrs[LOSS_ATTRIBUTE]}
+        else:
+            configuration = transparent_configuration(array)
+            if configuration is not None:
+                described[str(name)] = {"store": "transparent", **configuration}
+    return described
+
+
+def transparent_configuration(variable: xr.Variable) -> dict[str, Any] | None:
+    """Configuration of the transparent codec that a variable was opened from; None without one."""
+    codec = variable.encoding.get("serializer")
+    for candidate in [codec, *(variable.encoding.get("compressors") or ())]:
+        record = candidate if isinstance(candidate, dict) else None
+        if hasattr(candidate, "to_dict"):
+            record = candidate.to_dict()
+        elif hasattr(candidate, "get_config"):
+            settings = candidate.get_config()
+            record = {"name": settings.pop("id"), "configuration": settings}
+        if record and record.get("name") == "xsarcomp.backscatter":
+            return dict(record["configuration"])
+    return None
