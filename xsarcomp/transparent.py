@@ -1,6 +1,7 @@
 """Encoding of transparent stores: each chunk codes itself, readers need no call to xsarcomp."""
 
 import math
+import warnings
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ from xsarcomp.variables import spatial_dimensions
 
 CHUNK_EDGE = 512
 """Pixels of a chunk along an axis, where the array has no chunks of its own."""
+SMALLEST_EDGE = 64
+"""Smaller chunks are warned about."""
 LARGEST_EDGE = 1024
 """Chunks of a Dask array are divided down to this."""
 
@@ -64,6 +67,14 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
             chunks.append(max(1, min(CHUNK_EDGE, size) if name in spatial else 1))
         else:
             chunks.append(_divided(max(1, array.chunks[axis][0]), LARGEST_EDGE if name in spatial else 1))
+    edges = {name: edge for name, edge in zip(array.dims, chunks, strict=True) if name in spatial}
+    if any(edge < min(SMALLEST_EDGE, array.sizes[name]) for name, edge in edges.items()):
+        warnings.warn(
+            f"{array.name!r} has chunks of {' x '.join(map(str, edges.values()))} pixels, and each chunk of a transparent store "
+            f"is coded alone: bits are wasted below about {SMALLEST_EDGE} pixels. Rechunk first: "
+            f".chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})",
+            stacklevel=4,
+        )
     return tuple(chunks)
 
 
