@@ -120,7 +120,10 @@ class Zfp:
 
     def encode(self, plane_db, setting):
         """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().zfp_encode(_checked(plane_db), level=setting, mode="a"))
+        library = _imagecodecs()
+        # the number, because newer versions no longer take the letter
+        mode = int(library.ZFP.MODE.FIXED_ACCURACY)
+        return bytes(library.zfp_encode(_checked(plane_db), level=setting, mode=mode))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
