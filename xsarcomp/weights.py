@@ -87,21 +87,24 @@ def resolve_model(model: str | None = None) -> str:
         return models[wanted]["id"]
     if any(record["id"] == wanted for record in models.values()):
         return wanted
-    raise ModelNotFoundError(
-        f"model {str(wanted)[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the package "
-        "and in the folders of XSARCOMP_MODEL_PATH: put the model's .safetensors and .json files there, or update xsarcomp."
+    raise _not_found(wanted, models)
+
+
+def _not_found(wanted: str, models: Mapping[str, dict]) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"model {str(wanted)[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the "
+        "package and in the folders of XSARCOMP_MODEL_PATH: put the model's .safetensors and .json files there, or update "
+        "xsarcomp."
     )
 
 
 def model_name(model_id: str) -> str:
     """Name of an installed model from its id."""
-    for name, record in installed_models().items():
+    models = installed_models()
+    for name, record in models.items():
         if record["id"] == model_id:
             return name
-    raise ModelNotFoundError(
-        f"no model with id {str(model_id)[:80]!r} is installed. Looked in the package and in the folders of "
-        "XSARCOMP_MODEL_PATH: put the model's .safetensors and .json files there, or update xsarcomp."
-    )
+    raise _not_found(model_id, models)
 
 
 def load_coder(model: str | None = None) -> LappedCoder:

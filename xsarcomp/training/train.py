@@ -30,7 +30,7 @@ from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, La
 from xsarcomp.training.augmentation import AugmentationConfig
 from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from xsarcomp.training.gate import gate, mean_corrections
-from xsarcomp.training.loop import log_to_tensorboard, seed_everything, training_loop
+from xsarcomp.training.loop import latent_statistics, log_to_tensorboard, seed_everything, training_loop
 from xsarcomp.training.patches import PatchConfig, PatchSampler, fixed_batches
 from xsarcomp.training.planes import Plane, assert_disjoint, load_planes_file, save_planes
 from xsarcomp.training.scenes import SceneSource, load_planes
@@ -272,10 +272,11 @@ def _validate(model: LappedAutoencoder, batches: list[NDArray[np.float32]]) -> d
     latents = model.analyze(torch.from_numpy(batches[0][:1]) - model.offset_db)
     restored, _ = model.quantizer(latents.double().numpy(), step_db)
     refined = model.synthesize(model.refine(torch.from_numpy(restored), step_db))[0, 8:-8, 8:-8].numpy()
-    measured["dead_channels"] = float((np.abs(restored).max(axis=(0, 2, 3)) == 0).sum())
-    low, high = np.percentile(batches[0][0] - model.offset_db, [1, 99])
-    shrink = lambda image: np.clip((image - low) / (high - low), 0, 1)  # noqa: E731
-    measured["images"] = {"original": shrink(batches[0][0] - model.offset_db), "restored": shrink(refined)}
+    # channels that are quantised to zero everywhere carry nothing at this step
+    measured |= latent_statistics(torch.from_numpy(restored))
+    images = {"original": batches[0][0] - model.offset_db, "restored": refined}
+    low, high = np.percentile(images["original"], [1, 99])
+    measured["images"] = {name: np.clip((image - low) / (high - low), 0, 1) for name, image in images.items()}
     measured["histograms"] = {"latents": latents.numpy().reshape(-1)}
     return measured
 
