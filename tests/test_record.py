@@ -18,6 +18,7 @@ RECORD = Record(
     dims=("time", "y", "x"),
     spatial=("y", "x"),
     pixels=(300, 200),
+    corners=(None, None, None, None),
     dtype="<f4",
     scale="power",
     scale_reason="given by the caller",

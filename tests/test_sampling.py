@@ -35,9 +35,10 @@ def test_dimensions_may_come_in_any_order():
 def test_a_large_variable_gives_windows_within_the_limit(sizes):
     limit = 6 * WINDOW_PIXELS**2
     pieces = sample_windows(numbered(*sizes), ("y", "x"), load, limit)
-    rows, columns = (min(WINDOW_PIXELS, size) for size in sizes[-2:])
-    assert {piece.shape[1:] for piece in pieces} == {(rows, columns)}
-    assert sum(piece.size for piece in pieces) <= limit + rows * columns
+    ((rows, columns),) = {piece.shape[1:] for piece in pieces}
+    for edge, size in zip((rows, columns), sizes[-2:], strict=True):
+        assert (size <= 1.5 * WINDOW_PIXELS and edge == size) or WINDOW_PIXELS / 1.5 <= edge <= 1.5 * WINDOW_PIXELS
+    assert 0 < sum(piece.size for piece in pieces) <= 1.5 * limit + rows * columns
     for window in np.concatenate(pieces):
         # each is a window of the array: neighbours in it are neighbours in the array
         assert (np.diff(window, axis=1) == 1).all()
@@ -49,8 +50,19 @@ def test_windows_of_a_large_variable_do_not_all_lie_on_one_place():
     windows = np.concatenate(sample_windows(numbered(*sizes), ("y", "x"), load, 6 * WINDOW_PIXELS**2))
     places = {int(window[0, 0]) % 1_000_000 for window in windows}
     planes = {int(window[0, 0]) // 1_000_000 for window in windows}
-    assert planes == set(range(6))
-    assert len(places) == 6
+    assert len(planes) >= 4
+    assert len(places) >= 4
+
+
+def test_each_pixel_of_a_large_variable_has_the_same_chance():
+    """A border of other content must weigh in the sample as it does in the scene."""
+    sizes = (40, 2048, 2048)
+    seen = np.zeros((8, 8))
+    for window in np.concatenate(sample_windows(numbered(*sizes), ("y", "x"), load, sizes[0] * 2**20)):
+        row, column = divmod(int(window[0, 0]) % 2048**2, 2048)
+        seen[row // 256, column // 256] += 1
+    border = (seen.sum() - seen[1:-1, 1:-1].sum()) / seen.sum()
+    assert border == pytest.approx(28 / 64, abs=0.02)
 
 
 def test_the_sample_is_the_same_every_time():

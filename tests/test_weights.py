@@ -1,5 +1,6 @@
 """Model files: found by name or id alone, verified at each load, and refused when a byte has changed."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -131,8 +132,28 @@ def test_files_that_are_no_models_are_not_listed(folder, model_content):
 
 def test_description_that_is_no_json_is_named(folder):
     (folder / f"{NAME}.json").write_text("{")
-    with pytest.raises(ModelIntegrityError, match=NAME):
+    with pytest.warns(UserWarning, match=NAME), pytest.raises(ModelNotFoundError, match=NAME):
         load_coder(NAME)
+
+
+@pytest.mark.filterwarnings("ignore:.* is no readable JSON")
+def test_a_damaged_description_takes_no_other_model_away(folder):
+    (folder / "damaged.json").write_text("{")
+    (folder / "damaged.safetensors").write_bytes(b"")
+    assert load_coder(NAME).card.name == NAME
+
+
+def test_a_second_model_of_a_name_is_found_by_its_id(folder, tmp_path, monkeypatch, model_content):
+    first = tmp_path / "first"
+    first.mkdir()
+    card = dataclasses.replace(load_coder(NAME).card, lagrangian=0.5)
+    old = load_coder(NAME)
+    other = model_bytes(card, old.basis, old.tables, old.shifts)
+    (first / f"{NAME}.safetensors").write_bytes(other)
+    (first / f"{NAME}.json").write_text(json.dumps({"id": hashlib.sha256(other).hexdigest()}))
+    monkeypatch.setenv("XSARCOMP_MODEL_PATH", f"{first}{os.pathsep}{folder}")
+    assert resolve_model(NAME) == hashlib.sha256(other).hexdigest()
+    assert load_coder(old.model_id).model_id == old.model_id
 
 
 @pytest.mark.parametrize("place", [0, 9, 200, -40_000, -1])

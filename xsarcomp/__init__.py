@@ -4,6 +4,7 @@
 
     cli, demo         the commands
     accessor          .sarcomp.encode, decode, encoding, compare, info
+    stores            what a compressed store holds, and its sizes
     files             scenes and stores by the kind of their path
     backend           xr.open_dataset(store, engine="sarcomp")
     latents           datasets to datasets of latents

@@ -4,6 +4,7 @@ from typing import Any
 
 import xarray as xr
 
+from xsarcomp.errors import DimensionError
 from xsarcomp.rate_control import Target
 from xsarcomp.variables import backscatter_names
 
@@ -211,6 +212,12 @@ class DataArrayAccessor(_Accessor):
 
     def _names(self) -> list:
         return [UNNAMED if self._obj.name is None else self._obj.name]
+
+    def encoding(self, **request: Any) -> dict:
+        """As for a Dataset; the array needs a name, because ``to_zarr`` finds the encoding by it."""
+        if self._obj.name is None:
+            raise DimensionError("the array has no name, by which to_zarr would find its encoding: array.rename('vv')")
+        return super().encoding(**request)
 
     def decode(self) -> xr.DataArray:
         """Refused with advice: latents are a Dataset, so that the mask stays with them.

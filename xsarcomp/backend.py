@@ -5,7 +5,7 @@ Nothing heavy is imported at module level: xarray imports every installed engine
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,9 @@ class LazyBackscatter(BackendArray):
     Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
     """
 
-    def __init__(self, latents: xr.Variable, mask: xr.Variable, exact: xr.Variable | None, record: Record):
-        self.latents, self.mask, self.exact, self.record = latents, mask, exact, record
-        self.shape = (*mask.shape[:-2], *record.pixels)
+    def __init__(self, parts: Sequence[xr.Variable], record: Record):
+        self.parts, self.record = tuple(parts), record
+        self.shape = (*parts[1].shape[:-2], *record.pixels)
         self.dtype = np.dtype(record.dtype)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
@@ -44,24 +44,13 @@ class LazyBackscatter(BackendArray):
 
     def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
         """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
-        from xsarcomp.block import latent_count, latent_span
-        from xsarcomp.restoration import decode_block, latent_range
-        from xsarcomp.weights import load_coder
+        from xsarcomp.restoration import decode_region
 
         positions = [np.arange(size)[part] for part, size in zip(key, self.shape, strict=True)]
         if any(position.size == 0 for position in positions):
             return np.empty([position.size for position in positions if position.ndim], self.dtype)
         block = tuple((int(position.min()), int(position.max()) + 1) for position in positions)
-        coder = load_coder(self.record.model_id)
-        spans = [
-            latent_span(*latent_range(*span), latent_count(size), coder)
-            for span, size in zip(block[-2:], self.record.pixels, strict=True)
-        ]
-        lead = tuple(slice(*span) for span in block[:-2])
-        latents = self.latents[(*lead, slice(None), *(slice(*span) for span in spans))].values
-        place = (*lead, *(slice(*span) for span in block[-2:]))
-        exact = None if self.exact is None else self.exact[place].values
-        values = decode_block(block, latents, self.mask[place].values, exact, record=self.record)
+        values = decode_region(self.parts, block, self.record)
         relative = tuple(position - start for position, (start, _) in zip(positions, block, strict=True))
         for axis, position in reversed(list(enumerate(relative))):
             values = np.take(values, position, axis=axis)
@@ -107,7 +96,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         """
         from xsarcomp.lapped import BLOCK
         from xsarcomp.latents import CHUNK_LATENTS
-        from xsarcomp.restoration import decoded_variable, encoded_names, with_decoded
+        from xsarcomp.restoration import aligned_parts, decoded_variable, encoded_names, with_decoded
 
         if isinstance(filename_or_obj, os.PathLike):
             filename_or_obj = os.fspath(filename_or_obj)
@@ -116,19 +105,13 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         records = encoded_names(dataset)
         decoded = {}
         for name, record in records.items():
-            exact = f"{record.name}_exact"
-            values = LazyBackscatter(
-                dataset.variables[name],
-                dataset.variables[f"{record.name}_mask"],
-                dataset.variables.get(exact),
-                record,
-            )
-            variable = decoded_variable(indexing.LazilyIndexedArray(values), record)
-            edges = {
-                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else 1
+            parts, there = aligned_parts(dataset, record)
+            variable = decoded_variable(indexing.LazilyIndexedArray(LazyBackscatter(parts, there)), there)
+            stored = dataset.variables[name].encoding.get("preferred_chunks", {})
+            variable.encoding["preferred_chunks"] = {
+                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else stored.get(dim, 1)
                 for dim, size in variable.sizes.items()
             }
-            variable.encoding["preferred_chunks"] = edges
             decoded[record.name] = variable
         result = with_decoded(dataset, decoded, records)
         result.set_close(dataset.close)

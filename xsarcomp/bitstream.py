@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.errors import CorruptStreamError, DimensionError, LimitExceededError, UnsupportedFormatError
+from xsarcomp.errors import (
+    CorruptStreamError,
+    DimensionError,
+    LimitExceededError,
+    RadiometryError,
+    UnsupportedFormatError,
+)
 
 MAGIC = b"XSAR"
 MAJOR, MINOR = 1, 0
@@ -102,6 +108,21 @@ def coded_values(shape: tuple[int, ...], kind: int) -> int:
     if kind == LATENTS:
         return math.prod(shape)
     return math.prod(shape[:-2]) * math.prod(-(-size // 8) * 8 for size in shape[-2:])
+
+
+def check_stored_dtype(dtype: np.dtype) -> None:
+    """Refuse a data type that frames do not hold.
+
+    Raises
+    ------
+    RadiometryError
+        If the format has no code for it.
+    """
+    if dtype.str not in DTYPES:
+        raise RadiometryError(
+            f"data type {dtype} is not in the format of transparent stores, which hold floats of 2, 4 and 8 bytes and integers "
+            "of 1, 2 and 4: convert to float32, or use a latents store"
+        )
 
 
 def check_chunk(shape: tuple[int, ...], kind: int) -> None:

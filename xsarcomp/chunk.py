@@ -37,9 +37,8 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
         If the data type cannot hold backscatter.
     """
     bitstream.check_chunk(backscatter.shape, BACKSCATTER)
-    if backscatter.dtype.str not in bitstream.DTYPES:
-        pixel_classes.check_dtype(backscatter.dtype)
-        raise DimensionError(f"data type {backscatter.dtype} is not in the format: convert to float32")
+    pixel_classes.check_dtype(backscatter.dtype)
+    bitstream.check_stored_dtype(backscatter.dtype)
     planes = backscatter.reshape(-1, *backscatter.shape[-2:])
     signal, classes = signal_of(planes, settings, coder)
     symbols = encode_planes(signal, coder, settings.step_db)

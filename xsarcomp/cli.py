@@ -46,16 +46,16 @@ def cli() -> None:
 def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json: bool, **request: Any) -> None:
     """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE."""
     import xsarcomp.accessor  # noqa: F401  registers .sarcomp
-    from xsarcomp import files
+    from xsarcomp import files, stores
 
     files.refuse_same(source, store)
     scene = files.open_scene(source)
     with _progress("encoding"):
         if transparent:
-            files.write_store(scene, store, overwrite=overwrite, encoding=scene.sarcomp.encoding(**request))
+            files.write_transparent(scene, store, scene.sarcomp.encoding(**request), overwrite=overwrite)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite)
-    _print_store(files.store_report(store), as_json)
+    _print_store(stores.store_report(store), as_json)
 
 
 @cli.command()
@@ -64,10 +64,10 @@ def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json:
 @click.option("--overwrite", is_flag=True, help="Replace an existing target.")
 def decode(store: str, target: str, overwrite: bool) -> None:
     """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
-    from xsarcomp import files
+    from xsarcomp import files, stores
 
     files.refuse_same(store, target)
-    files.store_report(store)  # says what is wrong with a store before a target is created
+    stores.open_compressed(store)  # says what is wrong with a store before a target is created
     with _progress("decoding"):
         files.write_scene(files.open_scene(store), target, overwrite=overwrite)
 
@@ -77,9 +77,9 @@ def decode(store: str, target: str, overwrite: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def info(store: str, as_json: bool) -> None:
     """Show what STORE holds: rate, sizes, model, scale, step."""
-    from xsarcomp import files
+    from xsarcomp import stores
 
-    _print_store(files.store_report(store), as_json)
+    _print_store(stores.store_report(store), as_json)
 
 
 @cli.command()

@@ -13,6 +13,7 @@ import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
 
 from xsarcomp import chunk
+from xsarcomp.bitstream import check_stored_dtype
 from xsarcomp.block import Settings
 from xsarcomp.codec_checks import check_model_id, check_settings
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
@@ -71,8 +72,11 @@ class _ChunkCodec(ArrayBytesCodec):
             raise CorruptStreamError(
                 f"the chunk decodes to shape {values.shape}, the array's metadata says {tuple(chunk_spec.shape)}"
             )
-        # Zarr format 3 has no memory order on disk
-        values = np.ascontiguousarray(values, chunk_spec.dtype.to_native_dtype())
+        native = chunk_spec.dtype.to_native_dtype()
+        if values.dtype.newbyteorder("=") != native.newbyteorder("="):
+            raise CorruptStreamError(f"the chunk decodes to {values.dtype}, the array's metadata says {native}")
+        # Zarr format 3 has no memory order on disk; the byte order is the array's
+        values = np.ascontiguousarray(values, native)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(values)
 
 
@@ -110,6 +114,7 @@ class BackscatterCodec(_ChunkCodec):
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse an array that cannot hold backscatter, when it is created."""
         check_dtype(dtype.to_native_dtype())
+        check_stored_dtype(dtype.to_native_dtype())
         if len(shape) < 2:
             raise DimensionError(f"{self.codec_name} needs at least 2 dimensions (y, x), got shape {shape}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 import xsarcomp.accessor  # noqa: F401  registers .sarcomp
-from xsarcomp import files
+from xsarcomp import files, stores
 from xsarcomp.errors import MissingDependencyError
 
 SIMULATED_SHAPE = (1024, 1024)
@@ -47,7 +47,7 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
         yield "scene", f"{source}: {dict(scene.sizes)}"
     store = str(output / "scene.zarr")
     files.write_store(scene.sarcomp.encode(**request), store, overwrite=True)
-    report = files.store_report(store)
+    report = stores.store_report(store)
     first = next(iter(report["variables"].values()))
     yield "scale", f"{first['scale']} ({first['scale_reason']})"
     yield "model", str(report["model"])

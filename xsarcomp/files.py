@@ -1,12 +1,11 @@
 """Open and write scenes by the kind of their path, and measure stores. Side effects of the command line live here."""
 
-import os
+import contextlib
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xsarcomp.backend import open_zarr_store
@@ -14,12 +13,10 @@ from xsarcomp.errors import (
     ConfigurationError,
     DimensionError,
     MissingDependencyError,
-    ModelNotFoundError,
-    NotEncodedError,
 )
+from xsarcomp.latents import without_storage
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE
-from xsarcomp.restoration import decode_dataset, describe
-from xsarcomp.weights import model_name
+from xsarcomp.restoration import decode_dataset
 
 CHUNK_PIXELS = 2048
 GEOTIFF_ENDINGS = (".tif", ".tiff")
@@ -32,7 +29,7 @@ def is_zarr(path: str) -> bool:
     """Whether a path or URL is a Zarr store: by its content if it is local, else by its ending."""
     if Path(path).is_dir():
         return any((Path(path) / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata", ".zarray"))
-    return str(path).rstrip("/").endswith((".zarr", ".zarr.zip"))
+    return str(path).rstrip("/").endswith(".zarr")
 
 
 def open_scene(path: str) -> xr.Dataset:
@@ -63,7 +60,7 @@ def open_scene(path: str) -> xr.Dataset:
             else dataset
         )
     if path.lower().endswith(NETCDF_ENDINGS):
-        return xr.open_dataset(path, chunks={}, decode_coords="all")
+        return xr.open_dataset(path, chunks="auto", decode_coords="all")
     import rioxarray
 
     chunks = {"x": CHUNK_PIXELS, "y": CHUNK_PIXELS}
@@ -109,11 +106,49 @@ def write_store(dataset: xr.Dataset, path: str, *, overwrite: bool = False, enco
             raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
         if not is_zarr(path):
             raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
-        shutil.rmtree(path)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _finished(path) as partial:
         # xarray consolidates as it always did; that the specification does not have it yet is known
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        dataset.to_zarr(path, mode="w-", zarr_format=3, encoding=encoding)
+        dataset.to_zarr(partial, mode="w", zarr_format=3, encoding=encoding)
+
+
+def write_transparent(scene: xr.Dataset, path: str, encoding: dict, *, overwrite: bool) -> None:
+    """Write a transparent store whose variables say in an attribute that they lost something."""
+    marked = without_storage(scene)
+    for name, settings in encoding.items():
+        configuration = settings["serializer"]["configuration"]
+        marked[name].attrs[LOSS_ATTRIBUTE] = (
+            f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantisation step "
+            f"{configuration['step_db']:.5g} dB"
+        )
+    write_store(marked, path, overwrite=overwrite, encoding=encoding)
+
+
+@contextlib.contextmanager
+def _finished(path: str) -> Iterator[str]:
+    """Name to write to that becomes ``path`` only when all is written; what was there stays until then.
+
+    A URL is written in place: object stores have no rename.
+    """
+    if "://" in path:
+        yield path
+        return
+    target = Path(path)
+    partial = target.with_name(f".partial-{target.name}")
+    _remove(partial)
+    try:
+        yield str(partial)
+        _remove(target)
+        partial.rename(target)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
@@ -134,9 +169,11 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False) -> N
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"the folder {Path(path).parent} does not exist: create it first")
     if ending in GEOTIFF_ENDINGS:
-        _write_geotiff(dataset, path)
+        with _finished(path) as partial:
+            _write_geotiff(dataset, partial)
     elif ending in NETCDF_ENDINGS:
-        _write_netcdf(dataset, path)
+        with _finished(path) as partial:
+            _write_netcdf(dataset, partial)
     elif ending == ".zarr":
         write_store(_plain(dataset), path, overwrite=overwrite)
     else:
@@ -170,7 +207,8 @@ def _write_geotiff(dataset: xr.Dataset, path: str) -> None:
 
 def _bands(dataset: xr.Dataset) -> xr.DataArray:
     """The variables of a dataset as one array (band, y, x) or (y, x)."""
-    names = backscatter_variables(dataset)
+    # a Zarr store lists vh before vv: bands go co-polarized first, as the products have them
+    names = sorted(backscatter_variables(dataset), key=lambda name: str(name).lower().endswith(("vh", "hv")))
     arrays = [dataset[name] for name in names]
     if len(arrays) == 1:
         array = arrays[0].squeeze(
@@ -216,72 +254,3 @@ def _is_transparent(array: xr.DataArray) -> bool:
     from xsarcomp.restoration import transparent_configuration
 
     return transparent_configuration(array.variable) is not None
-
-
-def store_report(path: str) -> dict[str, Any]:
-    """Sizes and settings of a compressed store.
-
-    Parameters
-    ----------
-    path : str
-        Local Zarr store.
-
-    Returns
-    -------
-    dict
-        ``bits_per_pixel`` and ``ratio`` (against float32) from ``payload_bytes``, the coded chunks with their masks;
-        ``stored_bytes`` and ``stored_bits_per_pixel``, everything in the store; ``pixels``, ``model``, ``variables``.
-
-    Raises
-    ------
-    NotEncodedError
-        If the store holds nothing that xsarcomp compressed.
-    """
-    if "://" not in path and not Path(path).exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    if not is_zarr(path):
-        raise NotEncodedError(f"{path} is no Zarr store: expected one that xsarcomp encode wrote")
-    dataset = open_store(path)
-    variables = describe(dataset)
-    if not variables:
-        raise NotEncodedError(
-            f"{path} holds nothing that xsarcomp compressed: variables {list(map(str, dataset.data_vars))}"
-        )
-    pixels = payload = 0
-    for name, described in variables.items():
-        is_latents = described["store"] == "latents"
-        pixels += int(np.prod(dataset[f"{name}_mask" if is_latents else name].shape))
-        parts = [f"{name}_latents", f"{name}_mask", f"{name}_exact"] if is_latents else [name]
-        payload += sum(_chunk_bytes(Path(path) / part) for part in parts)
-    stored = sum(_size(folder, name) for folder, _, names in os.walk(path) for name in names)
-    models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
-    return {
-        "bits_per_pixel": 8 * payload / pixels if pixels else 0.0,
-        "ratio": 4 * pixels / payload if payload else float("inf"),
-        "payload_bytes": payload,
-        "stored_bytes": stored,
-        "stored_bits_per_pixel": 8 * stored / pixels if pixels else 0.0,
-        "pixels": pixels,
-        "model": models[0] if len(models) == 1 else models,
-        "variables": variables,
-    }
-
-
-def _model_name(model_id: str) -> str:
-    """Name of an installed model, else its id."""
-    try:
-        return model_name(model_id)
-    except ModelNotFoundError:
-        return model_id
-
-
-def _chunk_bytes(array_folder: Path) -> int:
-    """Bytes of the chunks of an array, without its metadata."""
-    metadata = {"zarr.json", ".zarray", ".zattrs"}
-    return sum(
-        _size(folder, name) for folder, _, names in os.walk(array_folder) for name in names if name not in metadata
-    )
-
-
-def _size(folder: str, name: str) -> int:
-    return (Path(folder) / name).stat().st_size

@@ -5,6 +5,7 @@ each pixel; and, where there may be any, ``vv_exact``, values that are no backsc
 power, for example). Coordinates and all other variables stay. What decoding needs is one JSON attribute of the latents.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +21,11 @@ from xsarcomp.block import (
     pixel_span,
     signal_of,
 )
-from xsarcomp.coder import LappedCoder
 from xsarcomp.entropy_tables import CHANNELS
+from xsarcomp.errors import DimensionError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import Plan
-from xsarcomp.record import ATTRIBUTE, Record
+from xsarcomp.record import ATTRIBUTE, Record, part_names
 from xsarcomp.tiling import plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
@@ -42,44 +43,53 @@ STORAGE_ENCODING = {
     "original_shape", "zlib", "szip", "zstd", "bzip2", "blosc", "shuffle", "complevel", "fletcher32", "contiguous",
 }  # fmt: skip
 """Entries of a variable's encoding that say how a file stores it."""
-CHECKED = [{"name": "zstd", "configuration": {"level": 9, "checksum": True}}]
+CHECKED = [{"name": "zstd", "configuration": {"level": 19, "checksum": True}}]
 """Compressor of masks and exact values; Zarr's default would not notice a flipped bit."""
 MASK_MEANINGS = "valid nan positive_infinity negative_infinity zero nodata exact"
 
 
+def without_storage(dataset: xr.Dataset) -> xr.Dataset:
+    """Copy of a dataset whose variables forget how another file stored them: chunks, codecs of another format."""
+    result = dataset.copy()
+    for variable in result.variables.values():
+        variable.encoding = {name: value for name, value in variable.encoding.items() if name not in STORAGE_ENCODING}
+    return result
+
+
 def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """Latents of the planned variables of a dataset; see ``.sarcomp.encode``."""
-    encoded = dataset.drop_vars(list(plan.records)).copy()
-    for variable in encoded.variables.values():
-        # how another file stored a variable (chunks, codecs of another format) must not reach this one
-        variable.encoding = {name: value for name, value in variable.encoding.items() if name not in STORAGE_ENCODING}
+    encoded = without_storage(dataset.drop_vars(list(plan.records)))
     for name, record in plan.records.items():
-        encoded = encoded.assign(encode_variable(dataset[name], record, load_coder(record.model_id)))
-    # what the original says of itself (history, source, ...) holds for the store as well
-    return encoded.assign_attrs(dataset.attrs)
+        taken = sorted(set(part_names(record.name)) & set(map(str, encoded.variables)))
+        if taken:
+            raise DimensionError(
+                f"the dataset has variables {', '.join(taken)}, names that encode() gives to the parts of {name!r}: rename "
+                "them first, dataset.rename(...)"
+            )
+        encoded = encoded.assign(encode_variable(dataset[name], record))
+    return encoded
 
 
-def encode_variable(array: xr.DataArray, record: Record, coder: LappedCoder) -> dict[str, xr.Variable]:
+def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variable]:
     """Variables that stand for one variable in a latents store, lazy where it is lazy."""
     y, x = record.spatial
     lead = tuple(name for name in record.dims if name not in record.spatial)
     values = array.transpose(*lead, y, x).data
     latents_shape = (*values.shape[:-2], CHANNELS, *(latent_count(size) for size in record.pixels))
     group = _plane_group(latents_shape)
-    latents, classes, exact = (
-        _encode_lazy(values, record, group) if is_lazy(values) else _encode_now(values, record, coder)
-    )
+    latents, classes, exact = _encode_lazy(values, record, group) if is_lazy(values) else _encode_now(values, record)
+    names = part_names(record.name)
     codec = {"name": "xsarcomp.latents", "configuration": {"model": record.model_id, "anchor": record.anchor}}
     latents_chunks = (*group, CHANNELS, *(max(1, min(CHUNK_LATENTS, size)) for size in latents_shape[-2:]))
     pixel_chunks = (*group, *(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in record.pixels))
     variables = {
-        f"{record.name}_latents": xr.Variable(
+        names[0]: xr.Variable(
             (*lead, "latent", f"{y}_latent", f"{x}_latent"),
             latents,
             {"long_name": f"latents of {record.name}", "units": "1", ATTRIBUTE: record.to_attribute()},
             {"serializer": codec, "compressors": None, "chunks": latents_chunks},
         ),
-        f"{record.name}_mask": xr.Variable(
+        names[1]: xr.Variable(
             (*lead, y, x),
             classes,
             {
@@ -92,7 +102,7 @@ def encode_variable(array: xr.DataArray, record: Record, coder: LappedCoder) -> 
     }
     if exact is not None:
         attributes = {"long_name": f"values of {record.name} that are no backscatter, where the mask is 6"}
-        variables[f"{record.name}_exact"] = xr.Variable(
+        variables[names[2]] = xr.Variable(
             (*lead, y, x),
             exact,
             attributes,
@@ -109,13 +119,18 @@ def _plane_group(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1 for _ in lead[:-1]), min(room, max(1, lead[-1]))) if lead else ()
 
 
-def _encode_now(values: Any, record: Record, coder: LappedCoder) -> tuple[NDArray, NDArray, NDArray | None]:
-    """Latents, classes and exact values of an array in memory."""
+def _encode_now(values: Any, record: Record) -> tuple[NDArray, NDArray, NDArray | None]:
+    """Latents, classes and exact values of an array in memory, in blocks that bound what is needed beside it."""
     values = np.asarray(values)
     classes = pixel_classes.classify(values, record.scale, record.nodata)
-    latents = np.zeros((*values.shape[:-2], CHANNELS, *(latent_count(size) for size in record.pixels)), np.int32)
-    if 0 not in values.shape:
-        latents = _encode_block(tuple((0, size) for size in latents.shape), values, record)
+    counts = [latent_count(size) for size in record.pixels]
+    latents = np.zeros((*values.shape[:-2], CHANNELS, *counts), np.int32)
+    edges = [_spans(count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
+    lead = tuple((0, size) for size in values.shape[:-2])
+    for rows, columns in itertools.product(*edges) if values.size else ():
+        window = [slice(*pixel_span(*span, size)) for span, size in zip((rows, columns), record.pixels, strict=True)]
+        block = (*lead, (0, CHANNELS), rows, columns)
+        latents[..., slice(*rows), slice(*columns)] = _encode_block(block, values[..., *window], record)
     has_exact = bool((classes == pixel_classes.EXACT).any())
     return latents, classes, _exact_block((), values, record) if has_exact else None
 
@@ -166,6 +181,11 @@ def _lead_chunks(values: Any, group: tuple[int, ...], edges: Sequence[int]) -> t
         room = max(1, room // wanted)
         chunks.append(_regular(sum(sizes), wanted))
     return tuple(reversed(chunks))
+
+
+def _spans(size: int, chunk: int) -> list[tuple[int, int]]:
+    """(start, stop) of the parts of an axis."""
+    return [(start, min(start + chunk, size)) for start in range(0, size, chunk)]
 
 
 def _regular(size: int, chunk: int) -> tuple[int, ...]:

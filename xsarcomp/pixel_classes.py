@@ -49,6 +49,10 @@ def classify(backscatter: ArrayLike, scale: str, nodata: float | None = None) ->
         if scale == "decibel":
             classes[(values < -DECIBEL_LIMIT) | (values > DECIBEL_LIMIT)] = EXACT
         else:
+            if values.dtype.itemsize == 8 and values.dtype.kind == "f":
+                # beyond +-500 dB, which only float64 can hold, the transform would no longer be exact
+                exponent = DECIBEL_LIMIT / {"power": 10, "amplitude": 20}[scale]
+                classes[(values < 10.0**-exponent) | (values > 10.0**exponent)] = EXACT
             classes[values < 0] = EXACT
             classes[values == 0] = ZERO
         if values.dtype.kind == "f":

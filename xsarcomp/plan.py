@@ -11,16 +11,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import radiometry
+from xsarcomp.block import latent_count
 from xsarcomp.coder import LappedCoder
-from xsarcomp.errors import AlreadyLossyError, DimensionError
+from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError
+from xsarcomp.lapped import BLOCK
 from xsarcomp.rate_control import Estimate, Sample, Target, find_step
-from xsarcomp.record import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, kept_attributes
-from xsarcomp.sampling import sample_windows
+from xsarcomp.record import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, corner_coordinates, kept_attributes
+from xsarcomp.sampling import SAMPLE_PIXELS, sample_windows
 from xsarcomp.variables import declared_nodata, spatial_dimensions
 from xsarcomp.weights import load_coder
 
 CHUNK_OVERHEAD_BYTES = 96
 """Header and rounding of one coded chunk, about."""
+REPORTED_MISS = 0.1
+"""Share by which a target may be missed on the worse side without a warning."""
 REPORTED_SHARE = 0.001
 """Share of values outside the training range from which a warning is given."""
 
@@ -44,7 +48,7 @@ def make_plan(
     scale: str,
     recompress: bool,
     chunk_pixels: int,
-    inflation: float = 1.0,
+    edges: Mapping[Hashable, tuple[int, int]] | None = None,
 ) -> Plan:
     """Plan the encoding of variables with one common step.
 
@@ -62,8 +66,8 @@ def make_plan(
         Whether data that was compressed with loss before is accepted.
     chunk_pixels : int
         Pixels that share one header.
-    inflation : float
-        Coded pixels over pixels, see :func:`xsarcomp.rate_control.find_step`.
+    edges : mapping, optional
+        Variable name to the rows and columns that are coded together; all of the variable if not given.
 
     Returns
     -------
@@ -78,25 +82,50 @@ def make_plan(
     samples: list[Sample] = []
     found: dict[Hashable, tuple[str, str, float | None, list[NDArray]]] = {}
     chunks = pixels = 0
+    padded = expected = 0.0
+    names = list(names)
+    # all samples stay in memory while the step is searched
+    limit = max(SAMPLE_PIXELS // 16, 2 * SAMPLE_PIXELS // max(2, len(names)))
     for name in names:
         array = dataset[name]
         if not recompress:
             refuse_lossy(array)
         radiometry.check_dtype(array.dtype)
-        windows = sample_windows(array, spatial_dimensions(array), _load)
+        windows = sample_windows(array, spatial_dimensions(array), _load, limit)
         nodata = declared_nodata(array)
         array_scale, reason = _scale(array, windows, scale, nodata)
         found[name] = (array_scale, reason, nodata, windows)
         samples += [Sample(backscatter=values, scale=array_scale, nodata=nodata) for values in windows]
+        # whole blocks cost more than their pixels: more so in a sample of another size than what is coded
+        together = edges[name] if edges else [array.sizes[dim] for dim in spatial_dimensions(array)]
+        for values in windows:
+            padded += values.size * _padding(together)
+            expected += values.size * _padding(values.shape[-2:])
         chunks += math.ceil(array.size / chunk_pixels)
         pixels += array.size
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels)
-    estimate = find_step(samples, target, coder, overhead, inflation)
+    estimate = find_step(samples, target, coder, overhead, padded / expected if expected else 1.0)
+    _report_missed(target, estimate)
     records = {
         name: _record(dataset[name], *details, target=target, estimate=estimate, coder=coder)
         for name, details in found.items()
     }
     return Plan(records=records, estimate=estimate)
+
+
+def _padding(shape: Iterable[int]) -> float:
+    """Coded pixels over pixels of an area, which is filled up to whole blocks."""
+    return math.prod(latent_count(size) * BLOCK / max(1, size) for size in shape)
+
+
+def _report_missed(target: Target, estimate: Estimate) -> None:
+    """Say aloud that the result will be worse than what was asked for."""
+    value = getattr(estimate, target.quantity)
+    if value > target.value * (1 + REPORTED_MISS):
+        warnings.warn(
+            f"{target.asked} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
+            stacklevel=4,
+        )
 
 
 def refuse_lossy(array: xr.DataArray) -> None:
@@ -136,6 +165,7 @@ def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: floa
     """Scale of an array and how it is known."""
     if scale != "auto":
         radiometry.check_scale(scale)
+        _refuse_wrong_scale(array, windows, scale, nodata)
         return scale, "given by the caller"
     sample = np.concatenate(
         [values.reshape(-1)[:: max(1, len(windows) // 4)] for values in windows] or [np.empty(0, array.dtype)]
@@ -143,6 +173,20 @@ def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: floa
     name = None if array.name is None else str(array.name)
     evidence = radiometry.infer_scale(sample, name=name, attributes=array.attrs, nodata=nodata)
     return evidence.scale, evidence.reason
+
+
+def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:
+    """Refuse power or amplitude that is mostly negative: those are decibels, and each would be kept as an exception."""
+    if scale == "decibel":
+        return
+    classes = [radiometry.classify(values, scale, nodata) for values in windows]
+    numbers = sum(int(((found == radiometry.VALID) | (found == radiometry.EXACT)).sum()) for found in classes)
+    negative = sum(int((found == radiometry.EXACT).sum()) for found in classes)
+    if negative > numbers / 2:
+        raise RadiometryError(
+            f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
+            "decibels, say scale='decibel'"
+        )
 
 
 def array_scale(array: xr.DataArray, nodata: float | None) -> str:
@@ -169,6 +213,7 @@ def _record(
         dims=tuple(str(name) for name in array.dims),
         spatial=(str(y), str(x)),
         pixels=(array.sizes[y], array.sizes[x]),
+        corners=corner_coordinates(array, (y, x)),
         dtype=array.dtype.str,
         scale=scale,
         scale_reason=reason,

@@ -166,6 +166,9 @@ def _valid_limits(scale: str, dtype: np.dtype) -> tuple[float, float]:
         lowest, highest = 1.0, float(np.iinfo(dtype).max)
         if int(highest) > np.iinfo(dtype).max:  # 2**63 - 1 is no float64, and 2**63 would wrap
             highest = math.nextafter(highest, 0.0)
+    if dtype.kind == "f" and scale != "decibel":  # float64 reaches further than what classify takes as valid
+        exponent = DECIBEL_LIMIT / _DECIBEL_PER_DECADE[scale]
+        lowest, highest = max(lowest, 10.0**-exponent), min(highest, 10.0**exponent)
     if scale == "decibel":
         lowest = -DECIBEL_LIMIT if dtype.kind == "f" else max(float(np.iinfo(dtype).min), -DECIBEL_LIMIT)
         highest = min(highest, DECIBEL_LIMIT)

@@ -16,6 +16,8 @@ ATTRIBUTE = "sarcomp"
 LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of decoded backscatter that says what was lost."""
 RECORD_FORMAT = 1
+PARTS = ("latents", "mask", "exact")
+"""Endings of the variables that stand for one variable in a latents store."""
 KEPT_ENCODING = ("_FillValue", "grid_mapping")
 """Entries of ``encoding`` that describe the data and not how some file stored it."""
 
@@ -32,6 +34,8 @@ class Record:
     """Its vertical and horizontal dimension."""
     pixels: tuple[int, int]
     """Its size along them."""
+    corners: tuple[float | None, ...]
+    """First and last coordinate along them (y, y, x, x), times in seconds; None without one. Tells a flipped scene."""
     dtype: str
     """Its data type, as NumPy writes it."""
     scale: str
@@ -88,7 +92,7 @@ class Record:
             )
         try:
             loaded = {name: from_json(value[name]) for name in names}
-            loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels")}
+            loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels", "corners")}
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedFormatError(
                 f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
@@ -102,10 +106,29 @@ class Record:
 
     def loss(self) -> str:
         """What was lost, in one line for the attributes of decoded data."""
-        return (
+        earlier = self.attributes.get(LOSS_ATTRIBUTE)
+        return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB, "
             f"asked for {self.target}"
         )
+
+
+def part_names(name: str | None) -> tuple[str, str, str]:
+    """Names of the latents, the mask and the exact values of a variable."""
+    return tuple(f"{name}_{part}" for part in PARTS)
+
+
+def corner_coordinates(dataset: Any, spatial: tuple[Any, Any]) -> tuple[float | None, ...]:
+    """First and last coordinate along the vertical and the horizontal dimension of a dataset or array."""
+    corners: list[float | None] = []
+    for name in spatial:
+        values = dataset.coords[name].values if name in dataset.coords else np.empty(0)
+        if values.dtype.kind == "M":
+            values = values.astype("datetime64[ns]").astype(np.int64) / 1e9
+        usable = values.ndim == 1 and values.size and values.dtype.kind in "iuf"
+        usable = usable and bool(np.isfinite(values[[0, -1]]).all())
+        corners += [float(values[0]), float(values[-1])] if usable else [None, None]
+    return tuple(corners)
 
 
 def to_json(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Datasets of latents to datasets of backscatter, lazy where they are lazy."""
 
+import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,10 +14,13 @@ from xsarcomp.block import backscatter_of, decode_window, latent_count, latent_s
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.lapped import BLOCK
-from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, Record
+from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, Record, corner_coordinates, part_names
 from xsarcomp.tiling import plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
+
+REGION_PIXELS = 2048
+"""Edge of the blocks that a region in memory is decoded in."""
 
 
 def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
@@ -38,42 +42,65 @@ def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
             "encode() made. A transparent store needs no decoding: its variables already are backscatter"
         )
     for name, record in records.items():
-        mask = f"{record.name}_mask"
-        if mask not in dataset.variables:
-            raise NotEncodedError(f"the mask {mask!r} of the latents {name!r} is missing: keep both")
-        expected = (CHANNELS, *(latent_count(size) for size in record.pixels))
-        grid = tuple(dataset[name].sizes.get(dim) for dim in _grid_dimensions(record))
-        sizes = tuple(dataset[mask].sizes.get(dim) for dim in record.spatial)
-        if grid != expected or sizes != record.pixels:
-            raise DimensionError(
-                f"the latents {name!r} have shape {grid} and their mask {sizes}, the record says {expected} and "
-                f"{record.pixels}: a part was cut out. Decode first and cut then; it stays lazy"
-            )
+        _check_complete(dataset, name, record)
     return records
+
+
+def _check_complete(dataset: xr.Dataset, name: Hashable, record: Record) -> None:
+    """Refuse latents that were cut, flipped or separated from their mask."""
+    mask = part_names(record.name)[1]
+    if mask not in dataset.variables:
+        raise NotEncodedError(f"the mask {mask!r} of the latents {name!r} is missing: keep both")
+    expected = (CHANNELS, *(latent_count(size) for size in record.pixels))
+    grid = tuple(dataset[name].sizes.get(dim) for dim in _grid_dimensions(record))
+    sizes = tuple(dataset[mask].sizes.get(dim) for dim in record.spatial)
+    if grid != expected or sizes != record.pixels:
+        raise DimensionError(
+            f"the latents {name!r} have shape {grid} and their mask {sizes}, the record says {expected} and "
+            f"{record.pixels}: a part was cut out. Decode first and cut then; it stays lazy"
+        )
+    corners = corner_coordinates(dataset, record.spatial)
+    for axis, dim in enumerate(record.spatial):
+        then, now = record.corners[2 * axis : 2 * axis + 2], corners[2 * axis : 2 * axis + 2]
+        if None in then or None in now:
+            continue
+        # a thousandth of a pixel: what packing a coordinate may round
+        tolerance = abs(then[1] - then[0]) / record.pixels[axis] / 1000
+        if abs(then[0] - now[0]) > tolerance or abs(then[1] - now[1]) > tolerance:
+            raise DimensionError(
+                f"the coordinate {dim!r} of {name!r} runs from {now[0]:g} to {now[1]:g}, but ran from {then[0]:g} to "
+                f"{then[1]:g} when it was encoded: flipping or sorting moves the mask and not the latents. Decode first; "
+                "it stays lazy"
+            )
 
 
 def _grid_dimensions(record: Record) -> tuple[str, str, str]:
     return "latent", *(f"{dim}_latent" for dim in record.spatial)
 
 
+def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[list[xr.Variable], Record]:
+    """Latents, mask and, if there, exact values with the dimensions (..., y, x), and a record that fits them.
+
+    Dimensions may have been transposed, and a single time selected, since encoding. Lazy variables stay lazy.
+    """
+    latents, *others = part_names(record.name)
+    there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[others[0]].dims))
+    lead = [dim for dim in there.dims if dim not in record.spatial]
+    parts = [dataset.variables[latents].transpose(*lead, *_grid_dimensions(record))]
+    parts += [dataset.variables[part].transpose(*lead, *record.spatial) for part in others if part in dataset.variables]
+    return parts, there
+
+
 def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """Backscatter of all latents in a dataset; see ``.sarcomp.decode``."""
     records = encoded_names(dataset)
-    decoded = {}
-    for name, record in records.items():
-        # dimensions may have been transposed, and a single time selected, since encoding
-        there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[f"{record.name}_mask"].dims))
-        lead = [dim for dim in there.dims if dim not in record.spatial]
-        parts = [dataset[name].variable.transpose(*lead, *_grid_dimensions(record))]
-        held = [part for part in (f"{record.name}_mask", f"{record.name}_exact") if part in dataset.variables]
-        parts += [dataset[part].variable.transpose(*lead, *record.spatial) for part in held]
-        decoded[record.name] = decode_values(parts[:2], parts[2] if len(parts) > 2 else None, there)
+    decoded = {record.name: decode_parts(*aligned_parts(dataset, record)) for record in records.values()}
     return with_decoded(dataset, decoded, records)
 
 
 def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: dict[Hashable, Record]) -> xr.Dataset:
     """Dataset with decoded variables in the place of latents, masks and exact values; coordinates restored."""
-    spent = [part for name, record in records.items() for part in (name, f"{record.name}_mask", f"{record.name}_exact")]
+    spent = [part for record in records.values() for part in part_names(record.name)]
     result = dataset.drop_vars(spent, errors="ignore").assign(decoded)
     grid_mappings = {record.encoding.get("grid_mapping") for record in records.values()} | {"spatial_ref"}
     return result.set_coords([name for name in grid_mappings if name in result.data_vars])
@@ -87,17 +114,49 @@ def decoded_variable(values: Any, record: Record) -> xr.Variable:
     return variable.transpose(*record.dims)
 
 
-def decode_values(parts: Sequence[xr.Variable], exact: xr.Variable | None, record: Record) -> xr.Variable:
-    """Backscatter of one variable, lazy where its latents are lazy."""
-    latents, mask = (part.data for part in parts)
-    sources = [latents, mask] + ([] if exact is None else [exact.data])
-    if is_lazy(latents):
+def decode_parts(parts: Sequence[xr.Variable], record: Record) -> xr.Variable:
+    """Backscatter of one variable, lazy where its latents are lazy; see :func:`aligned_parts`."""
+    sources = [part.data for part in parts]
+    if is_lazy(sources[0]):
         return decoded_variable(_decode_lazy(sources, record), record)
-    shape = (*mask.shape[:-2], *record.pixels)
-    if 0 in shape:
-        return decoded_variable(np.empty(shape, np.dtype(record.dtype)), record)
-    block = tuple((0, size) for size in shape)
-    return decoded_variable(decode_block(block, *map(np.asarray, sources), record=record), record)
+    shape = (*sources[1].shape[:-2], *record.pixels)
+    return decoded_variable(decode_region(parts, tuple((0, size) for size in shape), record), record)
+
+
+def decode_region(parts: Sequence[Any], region: tuple, record: Record) -> NDArray:
+    """Backscatter of a region, read and decoded in blocks that bound what is needed beside the result.
+
+    Parameters
+    ----------
+    parts : sequence of array-likes
+        Latents, mask and, if there, exact values; indexed by slices and read where they are.
+    region : tuple of (start, stop)
+        On each axis of (..., y, x).
+    record : Record
+
+    Returns
+    -------
+    ndarray of the original data type, shape of the region
+    """
+    values = np.empty([stop - start for start, stop in region], np.dtype(record.dtype))
+    if values.size == 0:
+        return values
+    coder = load_coder(record.model_id)
+    lead = tuple(slice(*span) for span in region[:-2])
+    for rows, columns in itertools.product(*(_aligned_spans(*span) for span in region[-2:])):
+        spans = list(zip((rows, columns), record.pixels, region[-2:], strict=True))
+        grid = [slice(*latent_span(*latent_range(*span), latent_count(size), coder)) for span, size, _ in spans]
+        place = (*lead, slice(*rows), slice(*columns))
+        read = [np.asarray(parts[0][(*lead, slice(None), *grid)]), *(np.asarray(part[place]) for part in parts[1:])]
+        cut = [slice(start - first, stop - first) for (start, stop), _, (first, _) in spans]
+        values[..., *cut] = decode_block((*region[:-2], rows, columns), *read, record=record)
+    return values
+
+
+def _aligned_spans(start: int, stop: int) -> list[tuple[int, int]]:
+    """Parts of a range that end at multiples of ``REGION_PIXELS``."""
+    edges = [start, *range(start // REGION_PIXELS * REGION_PIXELS + REGION_PIXELS, stop, REGION_PIXELS), stop]
+    return list(itertools.pairwise(edges))
 
 
 def _decode_lazy(sources: Sequence[Any], record: Record) -> Any:
@@ -193,12 +252,12 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
             described[str(record.name)] = {"store": "latents"} | {
                 key: value for key, value in asdict(record).items() if key not in left_out
             }
-        elif LOSS_ATTRIBUTE in array.attrs:
-            described[str(name)] = {"store": "decoded", "loss": array.attrs[LOSS_ATTRIBUTE]}
         else:
             configuration = transparent_configuration(array)
             if configuration is not None:
                 described[str(name)] = {"store": "transparent", **configuration}
+            elif LOSS_ATTRIBUTE in array.attrs:
+                described[str(name)] = {"store": "decoded", "loss": array.attrs[LOSS_ATTRIBUTE]}
     return described
 
 

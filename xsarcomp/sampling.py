@@ -37,8 +37,7 @@ def sample_windows(
     Returns
     -------
     list of ndarray, shape (plane, y, x)
-        The whole variable, plane by plane, if it is small; else windows of 256 x 256 pixels on a grid that is shifted from
-        plane to plane, spread over all planes.
+        The whole variable, plane by plane, if it is small; else tiles of about 256 x 256 pixels, spread evenly over all of it.
     """
     height, width = (array.sizes[name] for name in spatial)
     lead = [name for name in array.dims if name not in spatial]
@@ -57,26 +56,16 @@ def sample_windows(
 
 
 def _spread(ordered: Any, places: Sequence[tuple], height: int, width: int, limit: int) -> list[Any]:
-    """Windows on a regular grid over the planes and within them."""
-    rows, columns = min(WINDOW_PIXELS, height), min(WINDOW_PIXELS, width)
-    count = max(1, limit // (rows * columns))
-    chosen = [
-        places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))
-    ]
-    per_plane = max(1, count // len(chosen))
-    down = max(1, min(height // rows, per_plane, round(math.sqrt(per_plane * height / width))))
-    across = max(1, min(width // columns, round(per_plane / down)))
+    """Some tiles of a grid that covers every plane, so that each pixel has the same chance: borders matter."""
+    down, across = max(1, round(height / WINDOW_PIXELS)), max(1, round(width / WINDOW_PIXELS))
+    rows, columns = height // down, width // across
+    share = limit / (rows * columns * down * across * len(places))
     windows = []
-    for number, place in enumerate(chosen):
-        # the golden ratio never repeats: windows of different planes fall on different places of their cells
-        shift = (0.5 + number * 0.6180339887) % 1.0
-        for top in _places(height, rows, down, shift):
-            for left in _places(width, columns, across, shift):
-                windows.append(ordered[(*place, slice(top, top + rows), slice(left, left + columns))])
-    return windows
-
-
-def _places(size: int, window: int, count: int, shift: float) -> list[int]:
-    """First positions of windows, one in each of ``count`` equal cells of an axis."""
-    cell = size / count
-    return [int(number * cell + shift * (cell - window)) for number in range(count)]
+    for number, place in enumerate(places):
+        for i in range(down):
+            for j in range(across):
+                # multiples of irrational numbers spread evenly in every direction
+                if (0.5 + number * 0.6180339887 + i * 0.7548776662 + j * 0.5698402910) % 1.0 < share:
+                    y, x = i * rows, j * columns
+                    windows.append(ordered[(*place, slice(y, y + rows), slice(x, x + columns))])
+    return windows or [ordered[(*places[0], slice(0, rows), slice(0, columns))]]

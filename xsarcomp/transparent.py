@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xsarcomp.block import latent_count
+from xsarcomp.bitstream import check_stored_dtype
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import make_plan
 from xsarcomp.rate_control import Target
 from xsarcomp.record import Record
+from xsarcomp.scale_inference import check_dtype
 from xsarcomp.variables import spatial_dimensions
 
 CHUNK_EDGE = 512
@@ -38,6 +38,9 @@ def plan_encoding(
     if zarr_format not in (2, 3):
         raise ConfigurationError(f"zarr_format is {zarr_format!r}, expected 3 or 2")
     names = list(names)
+    for name in names:
+        check_dtype(dataset[name].dtype)
+        check_stored_dtype(dataset[name].dtype)
     chunks = {name: _chunks(dataset[name]) for name in names}
     chunk_pixels = min((math.prod(sizes) for sizes in chunks.values()), default=1)
     plan = make_plan(
@@ -48,7 +51,7 @@ def plan_encoding(
         scale=scale,
         recompress=recompress,
         chunk_pixels=max(1, chunk_pixels),
-        inflation=max((_inflation(dataset[name], chunks[name]) for name in names), default=1.0),
+        edges={name: _edges(dataset[name], chunks[name]) for name in names},
     )
     codec = _codec_format_3 if zarr_format == 3 else _codec_format_2
     return {
@@ -78,11 +81,10 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     return tuple(chunks)
 
 
-def _inflation(array: xr.DataArray, chunks: tuple[int, ...]) -> float:
-    """Coded pixels over pixels of a full chunk: each is filled up to whole blocks."""
+def _edges(array: xr.DataArray, chunks: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows and columns of a chunk."""
     spatial = spatial_dimensions(array)
-    edges = [edge for name, edge in zip(array.dims, chunks, strict=True) if name in spatial]
-    return math.prod(latent_count(edge) * BLOCK for edge in edges) / math.prod(edges)
+    return tuple(dict(zip(array.dims, chunks, strict=True))[name] for name in spatial)
 
 
 def _divided(chunk: int, limit: int) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xsarcomp.errors import DimensionError
+from xsarcomp.errors import AlreadyLossyError, DimensionError
+from xsarcomp.record import ATTRIBUTE
 
 SPATIAL_DIMENSIONS = (
     ("y", "x"),
@@ -25,7 +26,7 @@ SPATIAL_DIMENSIONS = (
 _POLARIZATION = re.compile(r"(?:^|[_\-. ])(vv|vh|hh|hv)(?=$|[_\-. ])", re.IGNORECASE)
 _UNNAMED = re.compile(r"dim_\d+")
 _NO_BACKSCATTER = re.compile(
-    r"angle|incidence|\blia\b|mask|shadow|layover|elevation|\bdem\b|^lat|^lon|area|lut|noise|optical|crs|spatial_ref",
+    r"angle|incidence|mask|shadow|layover|elevation|optical|spatial_ref|(?<![a-z])(lia|dem|lat|lon|area|lut|noise|crs)(?![a-z])",
     re.IGNORECASE,
 )
 
@@ -81,6 +82,8 @@ def backscatter_names(dataset: xr.Dataset) -> list[Hashable]:
     ]
     named = [name for name in candidates if _POLARIZATION.search(str(name))]
     chosen = named or [name for name in candidates if dataset[name].dtype.kind in "fc"] or candidates
+    if any(ATTRIBUTE in array.attrs for array in dataset.data_vars.values()):
+        raise AlreadyLossyError("the dataset holds latents already: restore them with .sarcomp.decode()")
     if not chosen:
         found = ", ".join(f"{name} {array.dims}" for name, array in dataset.data_vars.items()) or "no variable"
         raise DimensionError(
@@ -99,6 +102,7 @@ def declared_nodata(array: xr.DataArray) -> float | None:
         value = array.attrs.get(attribute)
         if isinstance(value, list | tuple | np.ndarray):
             value = np.ravel(value)[0] if np.unique(np.ravel(value)).size == 1 else None
-        if value is not None and np.isreal(value) and not isinstance(value, str) and np.isfinite(float(value)):
+        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if is_number and np.isreal(value) and np.isfinite(float(value)):
             return float(value)
     return None

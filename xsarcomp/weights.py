@@ -12,7 +12,8 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,26 +41,33 @@ def model_folders() -> list[Path]:
     return [Path(__file__).parent / "pretrained", *(Path(part) for part in configured.split(os.pathsep) if part)]
 
 
+def _model_files() -> Iterator[tuple[str, dict, Path]]:
+    """Name, JSON record and file of every model in every folder; several may share a name but not an id."""
+    for folder in model_folders():
+        for path in sorted(folder.glob("*.json")):
+            if not NAME_PATTERN.fullmatch(path.stem) or not path.with_suffix(".safetensors").is_file():
+                continue
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:  # one damaged file must not take the other models away
+                warnings.warn(f"{path.name} is no readable JSON ({error}): install the model again", stacklevel=3)
+                continue
+            if isinstance(record, dict) and MODEL_ID_PATTERN.fullmatch(str(record.get("id"))):
+                yield path.stem, record, path.with_suffix(".safetensors")
+
+
 def installed_models() -> dict[str, dict]:
-    """The models that can be used.
+    """The models that can be asked for by name.
 
     Returns
     -------
     dict of str to dict
-        Model name to the content of its JSON file: ``id`` and documentation.
+        Model name to the content of its JSON file: ``id`` and documentation. The package comes first, then the folders
+        of ``XSARCOMP_MODEL_PATH`` in their order; other models of a name are found by their id.
     """
     found: dict[str, dict] = {}
-    for folder in model_folders():
-        for path in sorted(folder.glob("*.json")):
-            if NAME_PATTERN.fullmatch(path.stem) and path.with_suffix(".safetensors").is_file():
-                try:
-                    record = json.loads(path.read_text(encoding="utf-8"))
-                except ValueError as error:
-                    raise ModelIntegrityError(
-                        f"{path.name} is no readable JSON ({error}): install the model again"
-                    ) from error
-                if isinstance(record, dict) and MODEL_ID_PATTERN.fullmatch(str(record.get("id"))):
-                    found.setdefault(path.stem, {**record, "path": str(path.with_suffix(".safetensors"))})
+    for name, record, _ in _model_files():
+        found.setdefault(name, record)
     return found
 
 
@@ -85,7 +93,7 @@ def resolve_model(model: str | None = None) -> str:
     models = installed_models()
     if wanted in models:
         return models[wanted]["id"]
-    if any(record["id"] == wanted for record in models.values()):
+    if any(record["id"] == wanted for _, record, _ in _model_files()):
         return wanted
     raise _not_found(wanted, models)
 
@@ -100,11 +108,15 @@ def _not_found(wanted: str, models: Mapping[str, dict]) -> ModelNotFoundError:
 
 def model_name(model_id: str) -> str:
     """Name of an installed model from its id."""
-    models = installed_models()
-    for name, record in models.items():
+    return _find(model_id)[0]
+
+
+def _find(model_id: str) -> tuple[str, Path]:
+    """Name and file of the model with an id."""
+    for name, record, path in _model_files():
         if record["id"] == model_id:
-            return name
-    raise _not_found(model_id, models)
+            return name, path
+    raise _not_found(model_id, installed_models())
 
 
 def load_coder(model: str | None = None) -> LappedCoder:
@@ -134,7 +146,7 @@ def load_coder(model: str | None = None) -> LappedCoder:
 
 @functools.lru_cache(maxsize=8)
 def _load(model_id: str) -> LappedCoder:
-    path = Path(installed_models()[model_name(model_id)]["path"])
+    path = _find(model_id)[1]
     content = _read_regular_file(path)
     actual = hashlib.sha256(content).hexdigest()
     if actual != model_id:
