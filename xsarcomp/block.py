@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from xsarcomp import lapped, radiometry
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.errors import DimensionError
+from xsarcomp.filling import FILL_BLOCK
 from xsarcomp.tiling import reflect_indices, round_up
 
 SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
 # The signal around a window must be filled as it is in the whole scene, and filling looks further.
-PIXEL_REACH = round_up(SIGNAL_REACH, 16) + 16
+PIXEL_REACH = round_up(SIGNAL_REACH, FILL_BLOCK) + FILL_BLOCK
 TILE_LATENTS = 128
 """Latents of a tile in :func:`encode_planes` and :func:`decode_planes`: bounds their memory."""
 
@@ -44,7 +45,17 @@ def latent_count(pixels: int) -> int:
 def pixel_span(start: int, stop: int, pixels: int) -> tuple[int, int]:
     """Pixels of an axis that encoding latents ``start..stop`` reads, within the scene; aligned to the filling."""
     first, last = start * lapped.BLOCK, stop * lapped.BLOCK
-    return max(0, first // 16 * 16 - PIXEL_REACH), min(pixels, round_up(last, 16) + PIXEL_REACH)
+    start = first // FILL_BLOCK * FILL_BLOCK - PIXEL_REACH
+    return max(0, start), min(pixels, round_up(last, FILL_BLOCK) + PIXEL_REACH)
+
+
+def mirrored_pixels(start: int, stop: int, pixels: int) -> NDArray[np.intp]:
+    """Pixels that stand at positions of an axis that may lie beyond the scene.
+
+    Pixels between the last one and the end of its block repeat the last one; beyond that the scene is mirrored.
+    """
+    indices, _ = reflect_indices(start, stop, latent_count(pixels) * lapped.BLOCK)
+    return np.minimum(indices, pixels - 1)
 
 
 def latent_span(start: int, stop: int, latents: int, coder: LappedCoder) -> tuple[int, int]:
@@ -77,10 +88,7 @@ def encode_window(
     """
 
     def gather(start: int, stop: int, pixels: int, first: int) -> NDArray[np.intp]:
-        padded = latent_count(pixels) * lapped.BLOCK
-        indices, _ = reflect_indices(start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH, padded)
-        # pixels between the last one and the end of its block repeat the last one
-        return np.minimum(indices, pixels - 1) - first
+        return mirrored_pixels(start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH, pixels) - first
 
     shape = (len(signal), lapped.CHANNELS, rows[1] - rows[0], columns[1] - columns[0])
     symbols = np.empty(shape, np.int32)

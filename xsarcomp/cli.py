@@ -145,7 +145,7 @@ def _print_store(report: dict[str, Any], as_json: bool) -> None:
         details = ", ".join(
             f"{key} {_text(value)}"
             for key, value in described.items()
-            if key in ("store", "scale", "step_db", "target")
+            if key in ("store", "scale", "scale_reason", "step_db", "target")
         )
         click.echo(f"{name}: {details}")
 
@@ -206,6 +206,6 @@ def main() -> None:
         error.show()
         sys.exit(1)
     except (SarcompError, OSError, ValueError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split()).replace("recompress=True", "--recompress") or type(error).__name__
         click.echo(f"xsarcomp: {text}", err=True)
         sys.exit(1)

@@ -12,7 +12,12 @@ SIGNAL_STEPS_PER_DB = 512
 FILL_REACH = 32
 """Pixels around a pixel that can influence its filled value, rounded up to whole 16x16 blocks."""
 
-_BLOCK = 16
+FILL_BLOCK = 16
+
+
+def rounded_signal(decibel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values in dB rounded to the steps of the signal, which the transform handles without rounding."""
+    return np.rint(decibel * SIGNAL_STEPS_PER_DB) / SIGNAL_STEPS_PER_DB
 
 
 def fill_invalid(
@@ -46,8 +51,8 @@ def fill_invalid(
         If `origin` is no multiple of 16, or the shapes differ or have no y and x.
     """
     signal, valid = np.asarray(signal), np.asarray(classes) == VALID
-    if any(position % _BLOCK for position in origin):
-        raise DimensionError(f"origin {origin} must consist of multiples of {_BLOCK}: start the window at one.")
+    if any(position % FILL_BLOCK for position in origin):
+        raise DimensionError(f"origin {origin} must consist of multiples of {FILL_BLOCK}: start the window at one.")
     if signal.shape != valid.shape or signal.ndim < 2:
         raise DimensionError(f"signal {signal.shape}, classes {valid.shape}: expected one shape (..., y, x).")
     if valid.all():
@@ -63,16 +68,18 @@ def fill_invalid(
 def _in_blocks(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cut (..., y, x) into (..., block row, block column, 16, 16), padded with zeros at the far edges."""
     *leading, rows, columns = array.shape
-    padding = [(0, 0)] * len(leading) + [(0, -rows % _BLOCK), (0, -columns % _BLOCK)]
+    padding = [(0, 0)] * len(leading) + [(0, -rows % FILL_BLOCK), (0, -columns % FILL_BLOCK)]
     padded = np.pad(array, padding)
-    split = padded.reshape(*leading, padded.shape[-2] // _BLOCK, _BLOCK, padded.shape[-1] // _BLOCK, _BLOCK)
+    split = padded.reshape(
+        *leading, padded.shape[-2] // FILL_BLOCK, FILL_BLOCK, padded.shape[-1] // FILL_BLOCK, FILL_BLOCK
+    )
     return split.swapaxes(-3, -2)
 
 
 def _from_blocks(blocks: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Put blocks together again and cut the padding off; the inverse of `_in_blocks`."""
     block_rows, block_columns = blocks.shape[-4:-2]
-    padded = blocks.swapaxes(-3, -2).reshape(*shape[:-2], block_rows * _BLOCK, block_columns * _BLOCK)
+    padded = blocks.swapaxes(-3, -2).reshape(*shape[:-2], block_rows * FILL_BLOCK, block_columns * FILL_BLOCK)
     return np.ascontiguousarray(padded[..., : shape[-2], : shape[-1]])
 
 
@@ -88,7 +95,7 @@ def _pyramid_means(values, counts):
     """
     means, found = np.zeros(values.shape), np.zeros(values.shape, dtype=bool)
     size = 1
-    while size < _BLOCK:
+    while size < FILL_BLOCK:
         size *= 2
         values, counts = (
             (level[..., 0::2, 0::2] + level[..., 0::2, 1::2]) + (level[..., 1::2, 0::2] + level[..., 1::2, 1::2])

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from xsarcomp import lapped
 from xsarcomp.bitstream import pack_classes
-from xsarcomp.block import SIGNAL_REACH, Settings, decode_planes, latent_count, signal_of
+from xsarcomp.block import SIGNAL_REACH, Settings, decode_planes, latent_count, mirrored_pixels, signal_of
 from xsarcomp.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.entropy_coding import estimate_bits
 from xsarcomp.errors import RateError
 from xsarcomp.pixel_classes import VALID
-from xsarcomp.tiling import reflect_indices
 
 PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25}
 """Bits per pixel of each preset."""
@@ -108,13 +107,11 @@ class _Piece:
         self.mask_bits = 8 * len(pack_classes(classes))
         self.valid = classes == VALID
         self.signal = signal
-        rows, columns = (self._extended(size) for size in signal.shape[1:])
+        rows, columns = (
+            mirrored_pixels(-SIGNAL_REACH, latent_count(size) * lapped.BLOCK + SIGNAL_REACH, size)
+            for size in signal.shape[1:]
+        )
         self.latents = coder.analyze(signal[:, rows][:, :, columns])
-
-    @staticmethod
-    def _extended(size: int) -> NDArray[np.intp]:
-        padded = latent_count(size) * lapped.BLOCK
-        return np.minimum(reflect_indices(-SIGNAL_REACH, padded + SIGNAL_REACH, padded)[0], size - 1)
 
     def measure(self, coder: LappedCoder, step_db: float, with_error: bool) -> tuple[float, float]:
         """Bits and sum of squared errors in dB."""

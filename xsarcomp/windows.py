@@ -58,7 +58,7 @@ def map_windows(
     Returns
     -------
     dask.array.Array
-        Its keys depend on the sources, the function and the arguments alone.
+        Its keys depend on the sources, the function and the arguments alone: spans must follow from these.
     """
     token = tokenize(function, [source.array.name for source in sources], chunks, str(dtype), arguments)
     key_name = f"{name}-{token}"

@@ -10,6 +10,7 @@ from xsarcomp.block import decode_planes, encode_planes
 from xsarcomp.coder import LappedCoder
 from xsarcomp.entropy_coding import estimate_bits
 from xsarcomp.evaluation.rate_distortion import RatePoint, bd_rate, rmse_at_rates
+from xsarcomp.filling import rounded_signal
 from xsarcomp.training.planes import Plane
 
 GATE_STEPS_DB = (0.7, 1.2, 2.0, 3.4, 5.6, 9.6, 14.0)
@@ -20,7 +21,7 @@ CORRECTION_PLANES = 24
 def _round_trip(coder: LappedCoder, plane: Plane, step_db: float) -> tuple[float, NDArray[np.float64]]:
     """Ideal code length in bits, and the error in dB at valid pixels, without the mean correction."""
     signal = plane.decibel[None].astype(np.float64) - coder.card.offset_db
-    symbols = encode_planes(np.rint(signal * 512) / 512, coder, step_db)
+    symbols = encode_planes(rounded_signal(signal), coder, step_db)
     bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db))
     restored = decode_planes(symbols, plane.decibel.shape, coder, step_db)[0]
     return bits, (restored - signal[0])[plane.valid]

@@ -163,7 +163,7 @@ def fit_anchor(
     Returns
     -------
     arrays : dict of str to ndarray
-        The fields of :class:`~xsarcomp.entropy_coding.EntropyTables` without their anchor axis.
+        The fields of :class:`~xsarcomp.entropy_tables.EntropyTables` without their anchor axis.
     shifts : ndarray of float32, shape (latent=64, SHIFT_CLASSES)
     symbols : list of ndarray of int32
         The symbols that the last tables were fitted to.

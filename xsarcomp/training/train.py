@@ -24,7 +24,7 @@ from xsarcomp import lapped
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.entropy_tables import EntropyTables
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.filling import SIGNAL_STEPS_PER_DB
+from xsarcomp.filling import rounded_signal
 from xsarcomp.model_card import NAME_PATTERN, ModelCard
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, LatentRefiner
 from xsarcomp.training.augmentation import AugmentationConfig
@@ -197,7 +197,7 @@ def _radiometry(config: TrainConfig, planes: list[Plane]) -> ModelCard:
 
 def plane_latents(plane: Plane, offset_db: float, basis: NDArray[np.int32]) -> NDArray[np.float64]:
     """Latents of all whole blocks of a plane, shape (1, latent=64, y_latent, x_latent), mirrored at the edges."""
-    signal = np.rint((plane.decibel.astype(np.float64) - offset_db) * SIGNAL_STEPS_PER_DB) / SIGNAL_STEPS_PER_DB
+    signal = rounded_signal(plane.decibel.astype(np.float64) - offset_db)
     height, width = (size // lapped.BLOCK * lapped.BLOCK for size in signal.shape)
     padded = np.pad(signal[:height, :width], lapped.OVERLAP, mode="symmetric")
     return lapped.analyze(padded[None], basis)
