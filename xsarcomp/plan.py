@@ -79,38 +79,59 @@ def make_plan(
         Where the request cannot be met, with what was found.
     """
     coder = load_coder(model)
-    samples: list[Sample] = []
-    found: dict[Hashable, tuple[str, str, float | None, list[NDArray]]] = {}
-    chunks = pixels = 0
-    padded = expected = 0.0
     names = list(names)
     # all samples stay in memory while the step is searched
     limit = max(SAMPLE_PIXELS // 16, 2 * SAMPLE_PIXELS // max(2, len(names)))
-    for name in names:
+    looks = {name: _look(dataset[name], scale, recompress, limit) for name in names}
+    chunks = sum(math.ceil(dataset[name].size / chunk_pixels) for name in names)
+    pixels = sum(dataset[name].size for name in names)
+    estimate = find_step(
+        [sample for look in looks.values() for sample in look.samples],
+        target,
+        coder,
+        8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels),
+        _inflation(dataset, looks, edges),
+    )
+    _report_missed(target, estimate)
+    records = {name: _record(dataset[name], look, target, estimate, coder) for name, look in looks.items()}
+    return Plan(records=records, estimate=estimate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What a look at a sample of a variable says."""
+
+    scale: str
+    reason: str
+    nodata: float | None
+    windows: list[NDArray]
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [Sample(backscatter=values, scale=self.scale, nodata=self.nodata) for values in self.windows]
+
+
+def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int) -> _Look:
+    """Check a variable and look at a sample of it."""
+    if not recompress:
+        refuse_lossy(array)
+    radiometry.check_dtype(array.dtype)
+    windows = sample_windows(array, spatial_dimensions(array), _load, limit)
+    nodata = declared_nodata(array)
+    found, reason = _scale(array, windows, scale, nodata)
+    return _Look(scale=found, reason=reason, nodata=nodata, windows=windows)
+
+
+def _inflation(dataset: xr.Dataset, looks: Mapping[Hashable, _Look], edges: Mapping | None) -> float:
+    """Coded pixels of what is coded together over those of the sample: whole blocks cost more than their pixels."""
+    padded = expected = 0.0
+    for name, look in looks.items():
         array = dataset[name]
-        if not recompress:
-            refuse_lossy(array)
-        radiometry.check_dtype(array.dtype)
-        windows = sample_windows(array, spatial_dimensions(array), _load, limit)
-        nodata = declared_nodata(array)
-        array_scale, reason = _scale(array, windows, scale, nodata)
-        found[name] = (array_scale, reason, nodata, windows)
-        samples += [Sample(backscatter=values, scale=array_scale, nodata=nodata) for values in windows]
-        # whole blocks cost more than their pixels: more so in a sample of another size than what is coded
         together = edges[name] if edges else [array.sizes[dim] for dim in spatial_dimensions(array)]
-        for values in windows:
+        for values in look.windows:
             padded += values.size * _padding(together)
             expected += values.size * _padding(values.shape[-2:])
-        chunks += math.ceil(array.size / chunk_pixels)
-        pixels += array.size
-    overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels)
-    estimate = find_step(samples, target, coder, overhead, padded / expected if expected else 1.0)
-    _report_missed(target, estimate)
-    records = {
-        name: _record(dataset[name], *details, target=target, estimate=estimate, coder=coder)
-        for name, details in found.items()
-    }
-    return Plan(records=records, estimate=estimate)
+    return padded / expected if expected else 1.0
 
 
 def _padding(shape: Iterable[int]) -> float:
@@ -194,17 +215,7 @@ def array_scale(array: xr.DataArray, nodata: float | None) -> str:
     return _scale(array, sample_windows(array, spatial_dimensions(array), _load), "auto", nodata)[0]
 
 
-def _record(
-    array: xr.DataArray,
-    scale: str,
-    reason: str,
-    nodata: float | None,
-    windows: list[NDArray],
-    *,
-    target: Target,
-    estimate: Estimate,
-    coder: LappedCoder,
-) -> Record:
+def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate, coder: LappedCoder) -> Record:
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
         raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
@@ -215,9 +226,9 @@ def _record(
         pixels=(array.sizes[y], array.sizes[x]),
         corners=corner_coordinates(array, (y, x)),
         dtype=array.dtype.str,
-        scale=scale,
-        scale_reason=reason,
-        nodata=nodata,
+        scale=look.scale,
+        scale_reason=look.reason,
+        nodata=look.nodata,
         model=coder.card.name,
         model_id=coder.model_id,
         anchor=coder.anchor(estimate.step_db),
@@ -225,7 +236,7 @@ def _record(
         target=target.asked,
         estimated_bits_per_pixel=estimate.bits_per_pixel,
         estimated_rmse_db=estimate.rmse_db,
-        outside_training_range=_outside(array, windows, scale, nodata, coder),
+        outside_training_range=_outside(array, look, coder),
         attributes=kept_attributes(array.attrs, array.name),
         encoding=kept_attributes(
             {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name
@@ -233,14 +244,12 @@ def _record(
     )
 
 
-def _outside(
-    array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None, coder: LappedCoder
-) -> float:
+def _outside(array: xr.DataArray, look: _Look, coder: LappedCoder) -> float:
     """Share of the sample's valid values outside the range of the training data; said aloud where it is large."""
     outside = valid = 0
-    for values in windows:
-        classes = radiometry.classify(values, scale, nodata)
-        decibel = radiometry.decibel_from_backscatter(values, scale, classes=classes)
+    for values in look.windows:
+        classes = radiometry.classify(values, look.scale, look.nodata)
+        decibel = radiometry.decibel_from_backscatter(values, look.scale, classes=classes)
         is_valid = classes == radiometry.VALID
         report = radiometry.out_of_range(decibel, coder.card.lowest_db, coder.card.highest_db, is_valid)
         outside, valid = outside + report.outside_count, valid + int(is_valid.sum())
@@ -248,7 +257,7 @@ def _outside(
     if share > REPORTED_SHARE:
         warnings.warn(
             f"{share:.1%} of the values of {array.name!r} lie outside the {coder.card.lowest_db:.0f} to {coder.card.highest_db:.0f} dB "
-            f"that model {coder.card.name!r} was trained on (scale {scale}). They are coded, not clipped; check scale and calibration",
+            f"that model {coder.card.name!r} was trained on (scale {look.scale}). They are coded, not clipped; check scale and calibration",
             stacklevel=5,
         )
     return share
