@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.errors import DimensionError
-from xsarcomp.tiling import aligned_tiles, blended, raised_cosine_weights, reflect_indices, round_up
+from xsarcomp.tiling import aligned_spans, blended, raised_cosine_weights, reflect_indices, round_up
 
 
 @given(
@@ -37,12 +37,13 @@ def test_impossible_extension_is_refused(start, stop, size):
         reflect_indices(start, stop, size)
 
 
-@given(size=st.integers(0, 1000), tile=st.integers(1, 300))
-def test_aligned_tiles_cover_the_axis_once_and_start_at_multiples(size, tile):
-    tiles = aligned_tiles(size, tile)
-    covered = [point for start, stop in tiles for point in range(start, stop)]
-    assert covered == list(range(size))
-    assert all(start % tile == 0 and 0 < stop - start <= tile for start, stop in tiles)
+@given(first=st.integers(0, 500), size=st.integers(0, 1000), multiple=st.integers(1, 300))
+def test_aligned_spans_cover_the_range_once_and_meet_at_multiples(first, size, multiple):
+    spans = aligned_spans(first, first + size, multiple)
+    covered = [point for start, stop in spans for point in range(start, stop)]
+    assert covered == list(range(first, first + size))
+    assert all(0 < stop - start <= multiple for start, stop in spans)
+    assert all(start % multiple == 0 for start, _ in spans[1:])
 
 
 @given(value=st.integers(-1000, 1000), multiple=st.integers(1, 50))
@@ -52,10 +53,9 @@ def test_rounding_up_gives_the_nearest_multiple_above(value, multiple):
     assert value <= rounded < value + multiple
 
 
-@pytest.mark.parametrize("call", [lambda: aligned_tiles(-1, 4), lambda: aligned_tiles(4, 0), lambda: round_up(4, 0)])
-def test_sizes_that_make_no_tiles_are_refused(call):
+def test_a_multiple_of_nothing_is_refused():
     with pytest.raises(DimensionError, match="expected"):
-        call()
+        round_up(4, 0)
 
 
 @given(length=st.integers(1, 200), data=st.data())

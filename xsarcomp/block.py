@@ -6,7 +6,6 @@ transparent store. Windows of it are coded separately and give exactly the laten
 as its mirror image.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from xsarcomp import lapped, radiometry
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.errors import DimensionError
 from xsarcomp.filling import FILL_BLOCK
-from xsarcomp.tiling import reflect_indices, round_up
+from xsarcomp.tiling import aligned_spans, reflect_indices, round_up
 
 SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
 # The signal around a window must be filled as it is in the whole scene, and filling looks further.
@@ -92,8 +91,8 @@ def encode_window(
 
     shape = (len(signal), lapped.CHANNELS, rows[1] - rows[0], columns[1] - columns[0])
     symbols = np.empty(shape, np.int32)
-    for top, bottom in _tiles(*rows[:2]):
-        for left, right in _tiles(*columns[:2]):
+    for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
+        for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
             tile = signal[:, gather(top, bottom, *rows[2:])][:, :, gather(left, right, *columns[2:])]
             place = np.s_[:, :, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
             symbols[place] = coder.quantize(coder.analyze(tile), step_db)
@@ -125,19 +124,13 @@ def decode_window(
 
     block = lapped.BLOCK
     signal = np.empty((len(symbols), block * (rows[1] - rows[0]), block * (columns[1] - columns[0])), np.float32)
-    for top, bottom in _tiles(*rows[:2]):
-        for left, right in _tiles(*columns[:2]):
+    for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
+        for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
             tile = lapped.mirrored(symbols, gather(top, bottom, *rows[2:]), gather(left, right, *columns[2:]))
             y, x = block * (top - rows[0]), block * (left - columns[0])
             height, width = block * (bottom - top), block * (right - left)
             signal[:, y : y + height, x : x + width] = coder.synthesize(tile, step_db)
     return signal
-
-
-def _tiles(start: int, stop: int) -> list[tuple[int, int]]:
-    """Parts of a range of latents that end at multiples of ``TILE_LATENTS``, whatever the range."""
-    edges = [start, *range(start // TILE_LATENTS * TILE_LATENTS + TILE_LATENTS, stop, TILE_LATENTS), stop]
-    return list(itertools.pairwise(edges))
 
 
 def encode_planes(signal: NDArray[np.float64], coder: LappedCoder, step_db: float) -> NDArray[np.int32]:

@@ -45,7 +45,6 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json: bool, **request: Any) -> None:
     """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE."""
-    import xsarcomp.accessor  # noqa: F401  registers .sarcomp
     from xsarcomp import files, stores
 
     files.refuse_same(source, store)

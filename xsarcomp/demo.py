@@ -6,7 +6,6 @@ from typing import Any
 
 import xarray as xr
 
-import xsarcomp.accessor  # noqa: F401  registers .sarcomp
 from xsarcomp import files, stores
 from xsarcomp.errors import MissingDependencyError
 
@@ -23,7 +22,7 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
     source : str or None
         Anything that :func:`xsarcomp.files.open_scene` opens; a simulated Sentinel-1 scene if None.
     output : Path
-        Folder for the store, the restored scene (simulated: NetCDF is not needed, so a plain Zarr store) and the picture.
+        Folder for the store and the picture.
     request : dict
         Arguments of ``.sarcomp.encode``.
 

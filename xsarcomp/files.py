@@ -1,4 +1,4 @@
-"""Open and write scenes by the kind of their path, and measure stores. Side effects of the command line live here."""
+"""Open and write scenes by the kind of their path. Side effects of the command line live here."""
 
 import contextlib
 import shutil
@@ -9,16 +9,12 @@ from pathlib import Path
 import xarray as xr
 
 from xsarcomp.backend import open_zarr_store
-from xsarcomp.errors import (
-    ConfigurationError,
-    DimensionError,
-    MissingDependencyError,
-)
+from xsarcomp.errors import ConfigurationError, DimensionError, MissingDependencyError
 from xsarcomp.latents import without_storage
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE
 from xsarcomp.restoration import decode_dataset
 
-CHUNK_PIXELS = 2048
+CHUNK_EDGE = 2048
 GEOTIFF_ENDINGS = (".tif", ".tiff")
 NETCDF_ENDINGS = (".nc", ".nc4", ".h5", ".hdf5")
 RASTER_VARIABLE = "band_data"
@@ -63,7 +59,7 @@ def open_scene(path: str) -> xr.Dataset:
         return xr.open_dataset(path, chunks="auto", decode_coords="all")
     import rioxarray
 
-    chunks = {"x": CHUNK_PIXELS, "y": CHUNK_PIXELS}
+    chunks = {"x": CHUNK_EDGE, "y": CHUNK_EDGE}
     raster = rioxarray.open_rasterio(path, masked=False, chunks=chunks)
     scene = raster if isinstance(raster, xr.Dataset) else raster.to_dataset(name=RASTER_VARIABLE)
     for array in scene.data_vars.values():
@@ -182,14 +178,9 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False) -> N
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:
     """Dataset without the codecs of the store it came from, but with what describes the data."""
-    result = dataset.copy()
+    result = without_storage(dataset)
     for variable in result.variables.values():
-        variable.encoding = {
-            name: value
-            for name, value in variable.encoding.items()
-            if name in ("_FillValue", "grid_mapping", "units", "calendar")
-        }
-        if "_FillValue" in variable.attrs:
+        if "_FillValue" in variable.attrs:  # xarray wants it in one of the two places
             variable.encoding.pop("_FillValue", None)
     return result
 

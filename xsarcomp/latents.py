@@ -26,7 +26,7 @@ from xsarcomp.errors import DimensionError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import Plan
 from xsarcomp.record import ATTRIBUTE, Record, part_names
-from xsarcomp.tiling import plane_groups
+from xsarcomp.tiling import aligned_spans, plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
 
@@ -39,7 +39,8 @@ LARGEST_BLOCK_PIXELS = 2048
 LARGEST_BLOCK_VALUES = 2 * LARGEST_BLOCK_PIXELS**2
 """Values of a Dask block at most, all planes together."""
 STORAGE_ENCODING = {
-    "chunks", "shards", "preferred_chunks", "compressor", "compressors", "filters", "serializer", "chunksizes", "source",
+    "chunks", "shards", "preferred_chunks", "compressor", "compressors", "filters", "serializer", "fill_value",
+    "chunksizes", "source",
     "original_shape", "zlib", "szip", "zstd", "bzip2", "blosc", "shuffle", "complevel", "fletcher32", "contiguous",
 }  # fmt: skip
 """Entries of a variable's encoding that say how a file stores it."""
@@ -125,7 +126,7 @@ def _encode_now(values: Any, record: Record) -> tuple[NDArray, NDArray, NDArray 
     classes = pixel_classes.classify(values, record.scale, record.nodata)
     counts = [latent_count(size) for size in record.pixels]
     latents = np.zeros((*values.shape[:-2], CHANNELS, *counts), np.int32)
-    edges = [_spans(count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
+    edges = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
     lead = tuple((0, size) for size in values.shape[:-2])
     for rows, columns in itertools.product(*edges) if values.size else ():
         window = [slice(*pixel_span(*span, size)) for span, size in zip((rows, columns), record.pixels, strict=True)]
@@ -181,11 +182,6 @@ def _lead_chunks(values: Any, group: tuple[int, ...], edges: Sequence[int]) -> t
         room = max(1, room // wanted)
         chunks.append(_regular(sum(sizes), wanted))
     return tuple(reversed(chunks))
-
-
-def _spans(size: int, chunk: int) -> list[tuple[int, int]]:
-    """(start, stop) of the parts of an axis."""
-    return [(start, min(start + chunk, size)) for start in range(0, size, chunk)]
 
 
 def _regular(size: int, chunk: int) -> tuple[int, ...]:

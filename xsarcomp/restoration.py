@@ -15,7 +15,7 @@ from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, Record, corner_coordinates, part_names
-from xsarcomp.tiling import plane_groups
+from xsarcomp.tiling import aligned_spans, plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
 
@@ -143,7 +143,7 @@ def decode_region(parts: Sequence[Any], region: tuple, record: Record) -> NDArra
         return values
     coder = load_coder(record.model_id)
     lead = tuple(slice(*span) for span in region[:-2])
-    for rows, columns in itertools.product(*(_aligned_spans(*span) for span in region[-2:])):
+    for rows, columns in itertools.product(*(aligned_spans(*span, REGION_PIXELS) for span in region[-2:])):
         spans = list(zip((rows, columns), record.pixels, region[-2:], strict=True))
         grid = [slice(*latent_span(*latent_range(*span), latent_count(size), coder)) for span, size, _ in spans]
         place = (*lead, slice(*rows), slice(*columns))
@@ -151,12 +151,6 @@ def decode_region(parts: Sequence[Any], region: tuple, record: Record) -> NDArra
         cut = [slice(start - first, stop - first) for (start, stop), _, (first, _) in spans]
         values[..., *cut] = decode_block((*region[:-2], rows, columns), *read, record=record)
     return values
-
-
-def _aligned_spans(start: int, stop: int) -> list[tuple[int, int]]:
-    """Parts of a range that end at multiples of ``REGION_PIXELS``."""
-    edges = [start, *range(start // REGION_PIXELS * REGION_PIXELS + REGION_PIXELS, stop, REGION_PIXELS), stop]
-    return list(itertools.pairwise(edges))
 
 
 def _decode_lazy(sources: Sequence[Any], record: Record) -> Any:

@@ -5,6 +5,7 @@ are anchored to absolute multiples, so that a pixel always goes through the same
 not local (normalisation over space, attention) produce an *overlap* twice, and `blended` mixes the two.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -55,24 +56,12 @@ def reflect_indices(start: int, stop: int, size: int) -> tuple[NDArray[np.intp],
     return np.where(is_reversed, size - 1 - within, within), is_reversed
 
 
-def aligned_tiles(size: int, tile: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of the tiles that cover an axis, anchored to multiples of `tile`.
-
-    Parameters
-    ----------
-    size : int
-        Number of points of the axis; 0 gives no tiles.
-    tile : int
-        Points per tile; the last tile may be shorter.
-
-    Raises
-    ------
-    DimensionError
-        If `size` is negative or `tile` below 1.
-    """
-    if size < 0 or tile < 1:
-        raise DimensionError(f"axis of {size} points in tiles of {tile}: expected size >= 0 and tile >= 1.")
-    return [(start, min(start + tile, size)) for start in range(0, size, tile)]
+def aligned_spans(start: int, stop: int, multiple: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of the parts of a range that end at multiples of `multiple`, whatever the range."""
+    if start >= stop:
+        return []
+    edges = [start, *range(start // multiple * multiple + multiple, stop, multiple), stop]
+    return list(itertools.pairwise(edges))
 
 
 def plane_groups(planes: int, pixels: int, limit: int = 2**20) -> list[slice]:
