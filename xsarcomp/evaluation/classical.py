@@ -20,8 +20,6 @@ from xsarcomp.errors import DimensionError, MissingDependencyError, RadiometryEr
 LOWEST_DB, HIGHEST_DB = -60.0, 40.0
 """Range of the uint16 scaling; values outside are clipped."""
 
-_LEVELS = 65535
-
 
 class Codec(Protocol):
     """What a codec must offer to be measured by `xsarcomp.evaluation.rate_distortion`."""
@@ -43,17 +41,17 @@ class Jpeg2000:
     """JPEG 2000 with the irreversible wavelet (OpenJPEG), on decibels scaled to uint16."""
 
     name: str = "JPEG 2000"
-    settings: tuple[float, ...] = tuple(np.arange(28.0, 62.0, 2.0).tolist())
+    settings: tuple[float, ...] = tuple(np.arange(26.0, 64.0, 2.0).tolist())
     """Peak signal-to-noise ratio over the range of uint16, dB."""
 
     def encode(self, plane_db, setting):
         """Compress to the quality `setting`; see `Codec.encode`."""
-        integers = _integers_from_decibel(_checked(plane_db))
+        integers = integers_from_decibel(checked_plane(plane_db))
         return bytes(_imagecodecs().jpeg2k_encode(integers, level=setting, reversible=False))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return _fitted(_decibel_from_integers(_imagecodecs().jpeg2k_decode(data)), shape)
+        return fitted_plane(decibel_from_integers(_imagecodecs().jpeg2k_decode(data)), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +59,19 @@ class JpegXl:
     """JPEG XL with variable-size DCT (libjxl, effort 7), on decibels scaled to uint16."""
 
     name: str = "JPEG XL"
-    settings: tuple[float, ...] = tuple(np.geomspace(0.08, 14.0, 16).tolist())
+    settings: tuple[float, ...] = tuple(np.geomspace(0.08, 20.0, 17).tolist())
     """Butteraugli distance; larger is coarser."""
     effort: int = 7
     """Effort of the encoder, 1..9."""
 
     def encode(self, plane_db, setting):
         """Compress to the distance `setting`; see `Codec.encode`."""
-        integers = _integers_from_decibel(_checked(plane_db))
+        integers = integers_from_decibel(checked_plane(plane_db))
         return bytes(_imagecodecs().jpegxl_encode(integers, distance=setting, effort=self.effort))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return _fitted(_decibel_from_integers(_imagecodecs().jpegxl_decode(data)), shape)
+        return fitted_plane(decibel_from_integers(_imagecodecs().jpegxl_decode(data)), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +79,16 @@ class Sperr:
     """SPERR, a wavelet codec for scientific data, controlled by its signal-to-noise ratio."""
 
     name: str = "SPERR"
-    settings: tuple[float, ...] = tuple(np.arange(18.0, 54.0, 3.0).tolist())
+    settings: tuple[float, ...] = tuple(np.arange(12.0, 57.0, 3.0).tolist())
     """Peak signal-to-noise ratio over the range of the plane, dB."""
 
     def encode(self, plane_db, setting):
         """Compress to the quality `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().sperr_encode(_checked(plane_db), level=setting, mode="psnr"))
+        return bytes(_imagecodecs().sperr_encode(checked_plane(plane_db), level=setting, mode="psnr"))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return _fitted(_imagecodecs().sperr_decode(data), shape)
+        return fitted_plane(_imagecodecs().sperr_decode(data), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +96,16 @@ class Sz3:
     """SZ3, a predictive codec for scientific data with an absolute error bound."""
 
     name: str = "SZ3"
-    settings: tuple[float, ...] = tuple(np.geomspace(0.1, 8.0, 10).tolist())
+    settings: tuple[float, ...] = tuple(np.geomspace(0.05, 20.0, 13).tolist())
     """Largest error of a pixel, dB."""
 
     def encode(self, plane_db, setting):
         """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().sz3_encode(_checked(plane_db), mode="abs", abs=setting))
+        return bytes(_imagecodecs().sz3_encode(checked_plane(plane_db), mode="abs", abs=setting))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return _fitted(_imagecodecs().sz3_decode(data, shape, np.float32), shape)
+        return fitted_plane(_imagecodecs().sz3_decode(data, shape, np.float32), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +113,7 @@ class Zfp:
     """zfp, a block transform codec for scientific data, with an absolute tolerance."""
 
     name: str = "zfp"
-    settings: tuple[float, ...] = tuple(2.0**exponent for exponent in range(-1, 7))
+    settings: tuple[float, ...] = tuple(2.0**exponent for exponent in range(-1, 9))
     """Tolerance, dB; zfp rounds it down to a power of two, and the errors stay well below it."""
 
     def encode(self, plane_db, setting):
@@ -123,11 +121,11 @@ class Zfp:
         library = _imagecodecs()
         # the number, because newer versions no longer take the letter
         mode = int(library.ZFP.MODE.FIXED_ACCURACY)
-        return bytes(library.zfp_encode(_checked(plane_db), level=setting, mode=mode))
+        return bytes(library.zfp_encode(checked_plane(plane_db), level=setting, mode=mode))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return _fitted(_imagecodecs().zfp_decode(data), shape)
+        return fitted_plane(_imagecodecs().zfp_decode(data), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +133,16 @@ class Lerc:
     """LERC, limited error raster compression, with an absolute error bound."""
 
     name: str = "LERC"
-    settings: tuple[float, ...] = tuple(np.geomspace(0.25, 16.0, 10).tolist())
+    settings: tuple[float, ...] = tuple(np.geomspace(0.25, 40.0, 12).tolist())
     """Largest error of a pixel, dB."""
 
     def encode(self, plane_db, setting):
         """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().lerc_encode(_checked(plane_db), level=setting))
+        return bytes(_imagecodecs().lerc_encode(checked_plane(plane_db), level=setting))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return _fitted(_imagecodecs().lerc_decode(data), shape)
+        return fitted_plane(_imagecodecs().lerc_decode(data), shape)
 
 
 CLASSICAL_CODECS = (Jpeg2000(), JpegXl(), Sperr(), Sz3(), Zfp(), Lerc())
@@ -162,7 +160,7 @@ def _imagecodecs():
     return imagecodecs
 
 
-def _checked(plane_db):
+def checked_plane(plane_db):
     """Return the plane as contiguous float32, as the C libraries expect it."""
     plane_db = np.ascontiguousarray(plane_db, dtype=np.float32)
     if plane_db.ndim != 2 or plane_db.size == 0:
@@ -172,12 +170,13 @@ def _checked(plane_db):
     if not np.isfinite(plane_db).all():
         raise RadiometryError(
             f"found {np.count_nonzero(~np.isfinite(plane_db))} pixels that are not finite, expected none: "
-            "these codecs have no nodata. Fill them first, as rate_distortion.filled_from_nearest does."
+            "these codecs have no nodata. Fill them first, as measurement.filled_from_nearest does."
         )
     return plane_db
 
 
-def _fitted(plane_db, shape):
+def fitted_plane(plane_db, shape):
+    """Return a decoded plane as float32 after checking that it has the shape that was encoded."""
     if plane_db.shape != tuple(shape):
         raise DimensionError(
             f"found a stream of shape {plane_db.shape}, expected {tuple(shape)}. Pass the shape that was encoded."
@@ -185,10 +184,12 @@ def _fitted(plane_db, shape):
     return np.asarray(plane_db, dtype=np.float32)
 
 
-def _integers_from_decibel(plane_db):
-    scaled = (plane_db - LOWEST_DB) / (HIGHEST_DB - LOWEST_DB) * _LEVELS
-    return np.clip(np.round(scaled), 0, _LEVELS).astype(np.uint16)
+def integers_from_decibel(plane_db, largest=65535):
+    """Scale decibels from `LOWEST_DB` to `HIGHEST_DB` to uint16 of 0..`largest`; values outside are clipped."""
+    scaled = (plane_db - LOWEST_DB) / (HIGHEST_DB - LOWEST_DB) * largest
+    return np.clip(np.round(scaled), 0, largest).astype(np.uint16)
 
 
-def _decibel_from_integers(integers):
-    return integers.astype(np.float32) / _LEVELS * (HIGHEST_DB - LOWEST_DB) + LOWEST_DB
+def decibel_from_integers(integers, largest=65535):
+    """Undo `integers_from_decibel`: float32, dB."""
+    return integers.astype(np.float32) / largest * (HIGHEST_DB - LOWEST_DB) + LOWEST_DB
