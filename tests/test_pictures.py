@@ -105,6 +105,15 @@ def test_rate_distortion_curves_are_drawn_by_ascending_rate(tmp_path):
     assert not pictures.rate_distortion_figure({}).axes[0].lines
 
 
+def test_bounds_are_dashed_and_only_the_rates_of_interest_are_drawn():
+    points = [RatePoint(setting=0.0, bits_per_pixel=rate, rmse_db=1 / rate) for rate in (0.001, 0.1, 1.0, 3.0, 20.0)]
+    (axes,) = pictures.rate_distortion_figure({"codec": points}, {"bound": points}, rates=(0.1, 4.0)).axes
+    codec, bound = axes.lines
+    np.testing.assert_array_equal(codec.get_xdata(), [0.1, 1, 3])
+    assert (codec.get_linestyle(), bound.get_linestyle()) == ("-", "--")
+    assert bound.get_label() == "bound"
+
+
 def test_scenes_that_do_not_fit_are_refused(scene):
     with pytest.raises(DimensionError, match="same window"):
         pictures.comparison_figure(scene, scene[:, :50], "power")

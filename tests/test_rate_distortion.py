@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 
 from xsarcomp.errors import DimensionError, RateError
+from xsarcomp.evaluation.measurement import Measurement, filled_from_nearest
 from xsarcomp.evaluation.rate_distortion import (
+    LogCurve,
     RatePoint,
     bd_rate,
     curve,
-    filled_from_nearest,
+    pooled,
     rmse_at_rates,
+    value_at_rate,
 )
 
 RATES = np.geomspace(0.1, 4, 9)
@@ -104,11 +108,99 @@ def test_ten_per_cent_more_bits_are_a_bd_rate_of_ten_per_cent_on_a_bent_curve():
     assert bd_rate(reference, test) == pytest.approx(100 * (1 / 1.1 - 1))
 
 
+def bent_rate(errors, sigma=1.1):
+    """A law whose rate falls faster and faster with the logarithm of the error, as that of speckle does."""
+    return np.log2(1 + (sigma / np.asarray(errors)) ** 2) / 2
+
+
+@pytest.mark.parametrize("count", [7, 9, 25])
+def test_few_points_give_the_bd_rate_of_the_whole_curve(count):
+    reference_rate, test_rate = (lambda errors: bent_rate(errors)), (lambda errors: 0.9 * bent_rate(errors, 1.15))
+
+    def sampled(law, offset):
+        errors = np.geomspace(0.11 * offset, 1.95 * offset, count)
+        return points(law(errors), errors)
+
+    low, high = 0.145, 1.75
+    limits = tuple(float(bent_rate(error)) for error in (high, low))
+    oracle = integrate.quad(
+        lambda x: np.log(test_rate(np.exp(x)) / reference_rate(np.exp(x))), np.log(low), np.log(high)
+    )
+    expected = 100 * np.expm1(oracle[0] / np.log(high / low))
+    found = bd_rate(sampled(test_rate, 1.03), sampled(reference_rate, 1.0), limits)
+    assert found == pytest.approx(expected, abs={7: 0.15, 9: 0.1, 25: 0.01}[count])
+
+
+def test_thinning_a_curve_makes_it_look_better_by_much_less_than_with_straight_lines():
+    errors = np.geomspace(0.12, 1.9, 33)
+    reference = points(bent_rate(errors), errors)
+    between = np.log(np.geomspace(0.15, 1.6, 500))
+    thin = np.log(errors[::4])
+    straight = np.interp(between, thin, np.log(bent_rate(np.exp(thin)))) - np.log(bent_rate(np.exp(between)))
+    assert 100 * np.expm1(straight.mean()) < -0.4
+    assert abs(bd_rate(reference[::4], reference)) < 0.05
+
+
+def test_the_ends_of_a_curve_belong_to_it():
+    # limits that fall on an end must not be lost to rounding, whatever the numbers are
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        rates = np.sort(rng.uniform(0.2, 1.5, 5))
+        reference = points(rates, 0.7 * rates**-0.8)
+        assert bd_rate(reference, reference) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_share_of_the_errors_that_both_reach_is_told():
+    reference = power_law(np.geomspace(0.1, 2, 12))
+    half = power_law(np.geomspace(0.1, math.sqrt(0.2), 7))
+    assert LogCurve(half).bd_rate(LogCurve(reference), (0.1, 2.0)) == pytest.approx((0, 0.5), abs=1e-6)
+    assert LogCurve(reference).bd_rate(LogCurve(half), (0.1, 2.0))[1] == pytest.approx(1.0)
+
+
+def test_figures_are_pooled_over_planes():
+    def plane(scale, looks, edges, power):
+        return Measurement(
+            coded_bits=100.0 * scale,
+            pixels=100 * scale,
+            valid_pixels=100 * scale,
+            squared_error=100.0 * scale,
+            original_power=power,
+            restored_power=power * (1.1 if scale == 1 else 1.0),
+            enl_ratio=looks,
+            edge_preservation=edges,
+        )
+
+    point = pooled(3.0, [plane(1, 0.8, 0.5, 10.0), plane(3, 1.0, 0.9, 30.0), plane(1, 1.7, math.nan, 10.0)])
+    assert point.setting == 3.0
+    assert (point.bits_per_pixel, point.rmse_db) == (1.0, 1.0)
+    assert point.enl_ratio == 1.0
+    assert point.edge_preservation == pytest.approx((0.5 + 3 * 0.9) / 4)
+    assert point.bias_db == pytest.approx(10 * math.log10(52 / 50))
+
+
+def test_figures_that_no_plane_knows_are_not_a_number():
+    point = pooled(1.0, [Measurement(coded_bits=1.0, pixels=4, valid_pixels=4, squared_error=1.0)])
+    assert all(math.isnan(value) for value in (point.enl_ratio, point.edge_preservation, point.bias_db))
+
+
+def test_figures_between_points_are_interpolated_over_the_logarithm_of_the_rate():
+    known = [
+        RatePoint(setting=0.0, bits_per_pixel=rate, rmse_db=1.0, bias_db=bias)
+        for rate, bias in ((4.0, 0.4), (0.25, 0.0), (1.0, 0.1))
+    ]
+    assert value_at_rate(known, "bias_db", 0.5) == pytest.approx(0.05)
+    assert value_at_rate(known, "bias_db", 1.0) == pytest.approx(0.1)
+    assert value_at_rate(known, "bias_db", 2.0) == pytest.approx(0.25)
+    assert math.isnan(value_at_rate(known, "bias_db", 5.0))
+    assert math.isnan(value_at_rate(known, "enl_ratio", 1.0))
+    assert math.isnan(value_at_rate([], "bias_db", 1.0))
+
+
 def test_only_the_rates_asked_for_count():
     reference = power_law(RATES)
     # a fifth fewer bits where the reference has more than 1 bit per pixel, the same bits elsewhere
     test = points(np.where(RATES > 1, 0.8, 1.0) * RATES, 0.7 * RATES**-0.8)
-    low = bd_rate(test, reference, (0.11, 0.6))
+    low = bd_rate(test, reference, (0.11, 0.39))  # the slope at a point knows its two neighbours
     high = bd_rate(test, reference, (1.7, 3.9))
     assert low == pytest.approx(0, abs=1e-6)
     assert high == pytest.approx(-20)

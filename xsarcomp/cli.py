@@ -123,14 +123,18 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 
 
 @cli.command()
-@click.argument("scenes", nargs=-1, required=True)
+@click.argument("scenes", nargs=-1)
 @click.option("--model", "models", multiple=True, help="Name or id; several are compared. Default: all installed.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for the table, the CSV and the plot.")
-def benchmark(scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None) -> None:
-    """Rate and error in dB of the installed models against classical codecs on the same SCENES."""
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables, the CSV and the plot.")
+@click.option("--codecs", help="Classical codecs by name, with commas: AV1,JPEG XL. Default: all that are installed.")
+@click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
+def benchmark(
+    scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None, codecs: str | None, no_slow: bool
+) -> None:
+    """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES."""
     from xsarcomp.evaluation.benchmark import run_benchmark
 
-    for line in run_benchmark(scenes, models, output):
+    for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
         click.echo(line)
 
 

@@ -1,6 +1,5 @@
 """Installed models against classical codecs on the same scenes: the table of the README comes from here."""
 
-import csv
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +12,18 @@ from xsarcomp import files
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.coder import LappedCoder
-from xsarcomp.errors import MissingDependencyError, RateError
+from xsarcomp.errors import ConfigurationError, RateError
+from xsarcomp.evaluation import gaussian_bound, report
 from xsarcomp.evaluation.classical import CLASSICAL_CODECS, Codec
 from xsarcomp.evaluation.fidelity import decibel_from_power, power_and_validity
-from xsarcomp.evaluation.rate_distortion import RATES, RatePoint, bd_rate, curve, filled_from_nearest, rmse_at_rates
+from xsarcomp.evaluation.measurement import Scene, Sweep, filled_from_nearest, sweep
+from xsarcomp.evaluation.video import VIDEO_CODECS, why_missing
 from xsarcomp.plan import array_scale
 from xsarcomp.variables import backscatter_names, declared_nodata, spatial_dimensions
 from xsarcomp.weights import installed_models, load_coder
 
-STEPS_DB = tuple(np.geomspace(0.6, 20.0, 12).tolist())
-REFERENCES = ("JPEG XL", "JPEG 2000")
+STEPS_DB = tuple(np.geomspace(0.15, 40.0, 19).tolist())
+"""Wide enough for any product; `xsarcomp.evaluation.measurement.sweep` leaves out what the rates do not need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,42 +73,111 @@ class Timed:
         return plane_db
 
     def megapixels_per_second(self, direction: str) -> float:
-        """Mean speed over all settings."""
+        """Mean speed over all settings that were measured, plane after plane."""
         return self.pixels / 1e6 / max(self.seconds[direction], 1e-9)
 
 
-def read_planes(paths: Sequence[str]) -> list[NDArray[np.float32]]:
-    """Planes in dB of all polarizations of scenes, NaN where invalid; planes without a valid pixel are left out."""
-    planes = []
-    for path in paths:
-        scene = files.open_scene(path)
-        for name in backscatter_names(scene):
-            array, nodata = scene[name], declared_nodata(scene[name])
-            scale = array_scale(array, nodata)
-            y, x = spatial_dimensions(array)
-            values = array.transpose(..., y, x).values
-            for plane in values.reshape(-1, *values.shape[-2:]):
-                power, valid = power_and_validity(plane, scale=scale, nodata=nodata)
-                if valid.any():
-                    planes.append(
-                        np.where(valid, decibel_from_power(np.where(valid, power, 1.0)), np.nan).astype(np.float32)
-                    )
-    return planes
-
-
-def run_benchmark(paths: Sequence[str], models: Sequence[str], output: Path | None) -> Iterator[str]:
-    """Measure, and yield the lines of a Markdown table; with ``output`` also write CSV, table and plot there.
-
-    Rates are whole streams over pixels times polarizations; errors are over valid pixels of all planes together.
+def read_scenes(paths: Sequence[str]) -> list[Scene]:
+    """Read the planes of files.
 
     Parameters
     ----------
     paths : sequence of str
-        Scenes.
+        Anything that `xsarcomp.files.open_scene` opens.
+
+    Returns
+    -------
+    list of Scene
+        Named by file; planes are in dB, NaN where invalid. Planes without a valid pixel are left out, as are scenes that
+        have no other.
+    """
+    names = [Path(path).stem for path in paths]
+    scenes = []
+    for path, name in zip(paths, names, strict=True):
+        if planes := _read_planes(path):
+            scenes.append(Scene(name=name if names.count(name) == 1 else path, planes=planes))
+    return scenes
+
+
+def _read_planes(path: str) -> list[NDArray[np.float32]]:
+    planes, scene = [], files.open_scene(path)
+    for name in backscatter_names(scene):
+        array, nodata = scene[name], declared_nodata(scene[name])
+        scale = array_scale(array, nodata)
+        y, x = spatial_dimensions(array)
+        values = array.transpose(..., y, x).values
+        for plane in values.reshape(-1, *values.shape[-2:]):
+            power, valid = power_and_validity(plane, scale=scale, nodata=nodata)
+            if valid.any():
+                decibel = np.where(valid, decibel_from_power(np.where(valid, power, 1.0)), np.nan)
+                planes.append(decibel.astype(np.float32))
+    return planes
+
+
+def chosen_codecs(wanted: Sequence[str], *, slow: bool = True) -> tuple[list[Codec], list[str]]:
+    """Choose classical codecs.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        Names, in any case; all if empty.
+    slow : bool
+        Whether HEVC and AV1 are among all.
+
+    Returns
+    -------
+    codecs : list of Codec
+        Those that this machine can run.
+    left_out : list of str
+        A line for each of the others that says why.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is unknown.
+    """
+    every: list[Codec] = [*VIDEO_CODECS[::-1], *CLASSICAL_CODECS]
+    known = {codec.name.lower(): codec for codec in every}
+    if unknown := [name for name in wanted if name.strip().lower() not in known]:
+        raise ConfigurationError(
+            f"found no codec {unknown[0]!r}, expected some of {', '.join(codec.name for codec in every)}. Check the names."
+        )
+    names = {name.strip().lower() for name in wanted} or set(known)
+    if not wanted and not slow:
+        names -= {codec.name.lower() for codec in VIDEO_CODECS}
+    codecs, left_out = [], []
+    for codec in every:
+        if codec.name.lower() not in names:
+            continue
+        if reason := why_missing(codec) if codec in VIDEO_CODECS else "":
+            left_out.append(f"{codec.name} is left out: {reason}.")
+        else:
+            codecs.append(codec)
+    return codecs, left_out
+
+
+def run_benchmark(
+    paths: Sequence[str],
+    models: Sequence[str],
+    output: Path | None,
+    *,
+    codecs: Sequence[str] = (),
+    slow: bool = True,
+) -> Iterator[str]:
+    """Measure, and yield lines of progress and of Markdown; with ``output`` also write CSV, tables and plot there.
+
+    Rates are whole streams over pixels times polarizations; errors are over valid pixels.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Scenes of one split: what is pooled and resampled together.
     models : sequence of str
         Names or ids; all installed models if empty.
     output : Path or None
         Folder.
+    codecs, slow
+        As for `chosen_codecs`.
 
     Yields
     ------
@@ -117,65 +187,31 @@ def run_benchmark(paths: Sequence[str], models: Sequence[str], output: Path | No
     ------
     MissingDependencyError
         If the package of the classical codecs is not installed.
+    ConfigurationError
+        If a codec is unknown.
     RateError
         If no scene has a valid pixel.
     """
-    planes = read_planes(paths)
-    if not planes:
+    classical, left_out = chosen_codecs(codecs, slow=slow)
+    scenes = read_scenes(paths)
+    if not scenes:
         raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
-    yield f"{len(planes)} planes, {sum(plane.size for plane in planes) / 1e6:.2f} million samples"
+    planes = [plane for scene in scenes for plane in scene.planes]
+    samples = sum(plane.size for plane in planes) / 1e6
+    yield f"{len(scenes)} scenes, {len(planes)} planes, {samples:.2f} million samples"
+    yield from left_out
     own = [ModelCodec(name=name, coder=load_coder(name)) for name in (models or sorted(installed_models()))]
-    timed = [Timed(codec) for codec in [*own, *CLASSICAL_CODECS]]
-    curves: dict[str, list[RatePoint]] = {}
-    for codec in timed:
-        codec.encode(filled_from_nearest(planes[0]), codec.settings[0])  # loads the model or library outside the timing
-        codec.seconds, codec.pixels = {"encode": 0.0, "decode": 0.0}, 0
-        curves[codec.name] = curve(codec, planes)
-    table = list(_table(timed, curves))
-    yield from table
+    sweeps: dict[str, Sweep] = {}
+    speeds: dict[str, tuple[float, float]] = {}
+    for codec in map(Timed, [*own, *classical]):
+        start = time.perf_counter()
+        codec.codec.encode(filled_from_nearest(planes[0]), codec.settings[0])  # loads the library outside the timing
+        sweeps[codec.name] = sweep(codec, scenes)
+        speeds[codec.name] = codec.megapixels_per_second("encode"), codec.megapixels_per_second("decode")
+        yield f"{codec.name}: {len(sweeps[codec.name])} settings in {time.perf_counter() - start:.1f} s"
+    sweeps[gaussian_bound.NAME] = gaussian_bound.gaussian_bound(scenes)
+    result = report.Result(scenes=[scene.name for scene in scenes], sweeps=sweeps, speeds=speeds, notes=left_out)
+    lines = list(report.markdown(result))
+    yield from lines
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "rate_distortion.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-        _write_csv(output / "rate_distortion.csv", curves)
-        yield _draw(output / "rate_distortion.png", curves)
-
-
-def _table(timed: Sequence[Timed], curves: dict[str, list[RatePoint]]) -> Iterator[str]:
-    rates = " | ".join(f"{rate:g}" for rate in RATES)
-    references = " | ".join(f"rate vs {name}" for name in REFERENCES)
-    yield f"| codec | {rates} | {references} | encode Mpx/s | decode Mpx/s |"
-    yield "|---" * (len(RATES) + len(REFERENCES) + 3) + "|"
-    for codec in timed:
-        errors = " | ".join(
-            "-" if np.isnan(error) else f"{error:.3f}" for error in rmse_at_rates(curves[codec.name], RATES)
-        )
-        gains = " | ".join(_gain(curves, codec.name, reference) for reference in REFERENCES)
-        speeds = " | ".join(f"{codec.megapixels_per_second(direction):.1f}" for direction in ("encode", "decode"))
-        yield f"| {codec.name} | {errors} | {gains} | {speeds} |"
-
-
-def _gain(curves: dict[str, list[RatePoint]], name: str, reference: str) -> str:
-    if name == reference:
-        return "0"
-    try:
-        return f"{bd_rate(curves[name], curves[reference]):+.1f} %"
-    except RateError:  # no common error
-        return "-"
-
-
-def _write_csv(path: Path, curves: dict[str, list[RatePoint]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["codec", "setting", "bits_per_pixel", "rmse_db"])
-        for name, points in curves.items():
-            writer.writerows([name, f"{p.setting:.5g}", f"{p.bits_per_pixel:.5f}", f"{p.rmse_db:.5f}"] for p in points)
-
-
-def _draw(path: Path, curves: dict[str, list[RatePoint]]) -> str:
-    from xsarcomp.evaluation.pictures import rate_distortion_figure
-
-    try:
-        rate_distortion_figure(curves).savefig(path)
-    except MissingDependencyError as error:
-        return f"no plot: {error}"
-    return f"wrote {path}"
+        yield from report.write(result, lines, output)

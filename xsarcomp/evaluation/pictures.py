@@ -87,13 +87,17 @@ def save_comparison(path, original, restored, scale, *, nodata=None, dots_per_in
     comparison_figure(original, restored, scale, nodata=nodata).savefig(path, dpi=dots_per_inch)
 
 
-def rate_distortion_figure(curves):
+def rate_distortion_figure(curves, bounds=None, rates=(0.05, 4.0)):
     """Draw rate-distortion curves with logarithmic axes.
 
     Parameters
     ----------
     curves : mapping of str to sequence of RatePoint
         Curve of each codec, by name.
+    bounds : mapping of str to sequence of RatePoint, optional
+        What is no codec: drawn dashed and without markers.
+    rates : tuple of two float
+        Lowest and highest bits per pixel that are drawn.
 
     Returns
     -------
@@ -107,14 +111,18 @@ def rate_distortion_figure(curves):
     """
     figure = _figure((7.0, 5.0))
     axes = figure.subplots()
-    for name, points in curves.items():
-        ordered = sorted((point.bits_per_pixel, point.rmse_db) for point in points)
-        axes.plot(*zip(*ordered, strict=True), marker=".", label=name)
+    solid = {"marker": "."}
+    dashed = {"linestyle": "--", "color": "black"}
+    for group, style in ((curves, solid), (bounds or {}, dashed)):
+        for name, points in group.items():
+            ordered = sorted((point.bits_per_pixel, point.rmse_db) for point in points)
+            drawn = [pair for pair in ordered if rates[0] <= pair[0] <= rates[1]]
+            axes.plot([rate for rate, _ in drawn], [error for _, error in drawn], label=name, **style)
     axes.set(xscale="log", yscale="log", xlabel="bits per pixel and polarization", ylabel="RMSE [dB]")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
     axes.grid(visible=True, which="both", alpha=0.3)
-    if curves:
+    if curves or bounds:
         axes.legend()
     return figure
 

@@ -1,21 +1,22 @@
 """Rate-distortion curves: error in dB against stored bits per pixel, and how to compare two of them.
 
-Curves are nearly straight where both axes are logarithmic, so everything between measured points is
-interpolated there. Nothing is extrapolated.
+Curves are smooth and bent where both axes are logarithmic, so everything between measured points is interpolated
+there with monotone cubics (PCHIP). Straight lines between points would cut the bend: with seven points from 0.1 to 2
+bits per pixel they make a codec look 1 to 2 % cheaper than it is. Nothing is extrapolated.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy.interpolate import PchipInterpolator
 
-from xsarcomp.errors import DimensionError, RateError
+from xsarcomp.errors import RateError
+from xsarcomp.evaluation.measurement import HIGHEST_RATE, LOWEST_RATE, Measurement, measure, rate
 
 RATES = (0.25, 0.5, 1.0, 2.0)
 """Bits per pixel at which codecs are tabulated."""
-
-_SAMPLES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,52 +29,64 @@ class RatePoint:
     """Stored bits, headers included, over all pixels of all planes, valid or not."""
     rmse_db: float
     """Root mean square error over the valid pixels of all planes, dB."""
+    enl_ratio: float = math.nan
+    """Median over the planes; NaN where it is not known."""
+    edge_preservation: float = math.nan
+    """Mean over the planes, weighted with their valid pixels; NaN where it is not known."""
+    bias_db: float = math.nan
+    """Change of the mean power of all valid pixels, dB; NaN where it is not known."""
 
 
-def filled_from_nearest(plane_db):
-    """Fill the invalid pixels of a plane with the value of the nearest valid one.
+def pooled(setting: float, measurements: Iterable[Measurement]) -> RatePoint:
+    """Pool planes to one point; bits and squared errors are summed, so that a large plane counts for more.
 
     Parameters
     ----------
-    plane_db : ndarray of float, shape (y, x)
-        Backscatter in dB; not finite where invalid.
+    setting : float
+        Setting that all were measured at.
+    measurements : iterable of Measurement
+        One for each plane.
 
     Returns
     -------
-    ndarray of float32, shape (y, x)
-        Finite everywhere; 0 where no pixel is valid. The input is not changed.
+    RatePoint
 
     Raises
     ------
-    DimensionError
-        If the plane is not two-dimensional.
+    RateError
+        If there is no plane with a valid pixel.
     """
-    plane_db = np.asarray(plane_db, dtype=np.float32)
-    if plane_db.ndim != 2:
-        raise DimensionError(
-            f"found {plane_db.ndim} dimensions, expected (y, x). Pass one polarization and date at a time."
+    planes = list(measurements)
+    valid_pixels = sum(one.valid_pixels for one in planes)
+    if not valid_pixels:
+        raise RateError(
+            f"found no valid pixel in {len(planes)} planes, expected some to measure a rate. Choose other scenes."
         )
-    invalid = ~np.isfinite(plane_db)
-    if invalid.all():
-        return np.zeros_like(plane_db)
-    if not invalid.any():
-        return plane_db.copy()
-    nearest = ndimage.distance_transform_edt(invalid, return_distances=False, return_indices=True)
-    return plane_db[tuple(nearest)]
+    original, restored = sum(one.original_power for one in planes), sum(one.restored_power for one in planes)
+    looks = [one.enl_ratio for one in planes if not math.isnan(one.enl_ratio)]
+    with_edges = [one for one in planes if not math.isnan(one.edge_preservation)]
+    return RatePoint(
+        setting=float(setting),
+        bits_per_pixel=rate(planes),
+        rmse_db=math.sqrt(sum(one.squared_error for one in planes) / valid_pixels),
+        enl_ratio=float(np.median(looks)) if looks else math.nan,
+        edge_preservation=sum(one.edge_preservation * one.valid_pixels for one in with_edges)
+        / sum(one.valid_pixels for one in with_edges)
+        if with_edges
+        else math.nan,
+        bias_db=10.0 * math.log10(restored / original) if original > 0 and restored > 0 else math.nan,
+    )
 
 
 def curve(codec, planes):
     """Measure a codec at all of its settings.
-
-    Bits and squared errors are summed over the planes before dividing, so that a large plane counts for more.
 
     Parameters
     ----------
     codec : xsarcomp.evaluation.classical.Codec
         Codec with its grid of settings.
     planes : sequence of ndarray of float, shape (y, x)
-        Backscatter in dB, not finite where invalid. Invalid pixels are filled from their neighbours for the
-        codec and left out of the error; their mask is not part of the rate.
+        Backscatter in dB, not finite where invalid; see `xsarcomp.evaluation.measurement.measure`.
 
     Returns
     -------
@@ -86,30 +99,66 @@ def curve(codec, planes):
         If there is no plane with a valid pixel.
     """
     originals = [np.asarray(plane, dtype=np.float32) for plane in planes]
-    valids = [np.isfinite(plane) for plane in originals]
-    valid_pixels = sum(int(np.count_nonzero(valid)) for valid in valids)
-    if not valid_pixels:
+    if not any(np.isfinite(plane).any() for plane in originals):
         raise RateError(
             f"found no valid pixel in {len(originals)} planes, expected some to measure a rate. Choose other scenes."
         )
-    pixels = sum(plane.size for plane in originals)
-    filled = [filled_from_nearest(plane) for plane in originals]
-    points = []
-    for setting in codec.settings:
-        size, squared_error = 0, 0.0
-        for plane, valid in zip(filled, valids, strict=True):
-            data = codec.encode(plane, setting)
-            size += len(data)
-            error = codec.decode(data, plane.shape)[valid].astype(np.float64) - plane[valid]
-            squared_error += float(np.sum(error**2))
-        points.append(
-            RatePoint(
-                setting=float(setting),
-                bits_per_pixel=8 * size / pixels,
-                rmse_db=math.sqrt(squared_error / valid_pixels),
-            )
-        )
+    points = [pooled(setting, [measure(codec, setting, plane) for plane in originals]) for setting in codec.settings]
     return sorted(points, key=lambda point: (point.bits_per_pixel, -point.rmse_db))
+
+
+class LogCurve:
+    """A curve of a codec between its measured points, monotone in the logarithms of rate and error.
+
+    Points that a cheaper one beats are left out, as are points without error or rate, which have no logarithm.
+
+    Parameters
+    ----------
+    points : iterable of RatePoint
+        In any order.
+
+    Raises
+    ------
+    RateError
+        If fewer than two points can be used.
+    """
+
+    def __init__(self, points: Iterable[RatePoint]):
+        ordered = sorted((point.bits_per_pixel, point.rmse_db) for point in points)
+        log_rate, log_rmse = [], []
+        for bits_per_pixel, rmse_db in ordered:
+            usable = bits_per_pixel > 0 and 0 < rmse_db < math.inf
+            if usable and (not log_rmse or math.log(rmse_db) < log_rmse[-1]):
+                log_rate.append(math.log(bits_per_pixel))
+                log_rmse.append(math.log(rmse_db))
+        if len(log_rate) < 2:
+            raise RateError(
+                f"found {len(log_rate)} usable points among {len(ordered)}, expected at least 2 with falling "
+                "error. Measure the codec at more settings."
+            )
+        self._rates = (log_rate[0], log_rate[-1])
+        self._errors = (log_rmse[-1], log_rmse[0])
+        self._error_of_rate = PchipInterpolator(log_rate, log_rmse, extrapolate=False)
+        # abscissae must ascend: errors fall along a curve, so it is turned round
+        self._rate_of_error = PchipInterpolator(log_rmse[::-1], log_rate[::-1], extrapolate=False)
+
+    def rmse_db(self, rates: Sequence[float]) -> np.ndarray:
+        """Error at given bits per pixel, float64 in dB; NaN at rates that the codec does not reach."""
+        return np.exp(self._error_of_rate(np.log(np.asarray(rates, dtype=np.float64))))
+
+    def bd_rate(self, reference: "LogCurve", rates: tuple[float, float]) -> tuple[float, float]:
+        """See `bd_rate`; also the share of the reference's errors between the rates that both reach, 0..1."""
+        # the second clip takes away what rounding adds at an end of the curve
+        limits = reference._error_of_rate(np.clip(np.log(rates), *reference._rates))
+        highest, lowest = np.clip(limits, *reference._errors)
+        low, high = max(lowest, self._errors[0]), min(highest, self._errors[1])
+        if not low < high:
+            raise RateError(
+                f"found no common error of the two curves between {rates[0]} and {rates[1]} bits per pixel, "
+                "expected an overlap. Measure both codecs at settings that cover the same errors."
+            )
+        own, other = (one._rate_of_error.integrate(low, high) / (high - low) for one in (self, reference))
+        return float(100.0 * np.expm1(own - other)), float((high - low) / (highest - lowest))
 
 
 def rmse_at_rates(points, rates=RATES):
@@ -132,12 +181,35 @@ def rmse_at_rates(points, rates=RATES):
     RateError
         If fewer than two points can be used.
     """
-    log_rate, log_rmse = _frontier(points)
-    wanted = np.log(np.asarray(rates, dtype=np.float64))
-    return np.exp(np.interp(wanted, log_rate, log_rmse, left=np.nan, right=np.nan))
+    return LogCurve(points).rmse_db(rates)
 
 
-def bd_rate(test, reference, rates=(0.25, 2.0)):
+def value_at_rate(points: Iterable[RatePoint], name: str, bits_per_pixel: float) -> float:
+    """Interpolate a figure that is not the error, linearly over the logarithm of the rate.
+
+    Parameters
+    ----------
+    points : iterable of RatePoint
+        Curve of the codec, in any order.
+    name : {"enl_ratio", "edge_preservation", "bias_db"}
+        Field of `RatePoint`.
+    bits_per_pixel : float
+        Rate.
+
+    Returns
+    -------
+    float
+        NaN at a rate that the codec does not reach, or where the figure is not known.
+    """
+    known = {one.bits_per_pixel: getattr(one, name) for one in points if one.bits_per_pixel > 0}
+    rates = sorted(known)
+    if not rates:
+        return math.nan
+    values = [known[bits] for bits in rates]
+    return float(np.interp(math.log(bits_per_pixel), np.log(rates), values, left=math.nan, right=math.nan))
+
+
+def bd_rate(test, reference, rates=(LOWEST_RATE, HIGHEST_RATE)):
     """Compute the mean difference in rate of two codecs at equal error (Bjontegaard delta rate).
 
     Parameters
@@ -160,40 +232,7 @@ def bd_rate(test, reference, rates=(0.25, 2.0)):
 
     References
     ----------
-    Bjontegaard (2001), VCEG-M33; here with piecewise linear interpolation, which cannot oscillate.
+    Bjontegaard (2001), VCEG-M33; here with monotone piecewise cubics, which cannot oscillate, as in the common test
+    conditions of JVET.
     """
-    test_rate, test_rmse = _frontier(test)
-    reference_rate, reference_rmse = _frontier(reference)
-    limits = np.clip(np.log(np.asarray(rates, dtype=np.float64)), reference_rate[0], reference_rate[-1])
-    highest, lowest = np.interp(limits, reference_rate, reference_rmse)
-    lowest, highest = max(lowest, test_rmse[-1]), min(highest, test_rmse[0])
-    if not lowest < highest:
-        raise RateError(
-            f"found no common error of the two curves between {rates[0]} and {rates[1]} bits per pixel, "
-            "expected an overlap. Measure both codecs at settings that cover the same errors."
-        )
-    errors = np.linspace(lowest, highest, _SAMPLES)
-    # np.interp wants ascending abscissae: errors fall along a curve, so both are turned round
-    difference = np.interp(errors, test_rmse[::-1], test_rate[::-1])
-    difference -= np.interp(errors, reference_rmse[::-1], reference_rate[::-1])
-    return float(100.0 * np.expm1(np.trapezoid(difference, errors) / (highest - lowest)))
-
-
-def _frontier(points):
-    """Return log rate (ascending) and log RMSE (strictly descending) of the points that no cheaper one beats.
-
-    Points without error or rate have no logarithm and are left out.
-    """
-    ordered = sorted((point.bits_per_pixel, point.rmse_db) for point in points)
-    log_rate, log_rmse = [], []
-    for bits_per_pixel, rmse_db in ordered:
-        better = not log_rmse or math.log(max(rmse_db, 1e-300)) < log_rmse[-1]
-        if bits_per_pixel > 0 and 0 < rmse_db < math.inf and better:
-            log_rate.append(math.log(bits_per_pixel))
-            log_rmse.append(math.log(rmse_db))
-    if len(log_rate) < 2:
-        raise RateError(
-            f"found {len(log_rate)} usable points among {len(ordered)}, expected at least 2 with falling "
-            "error. Measure the codec at more settings."
-        )
-    return np.array(log_rate), np.array(log_rmse)
+    return LogCurve(test).bd_rate(LogCurve(reference), rates)[0]
