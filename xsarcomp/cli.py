@@ -128,14 +128,27 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables, the CSV and the plot.")
 @click.option("--codecs", help="Classical codecs by name, with commas: AV1,JPEG XL. Default: all that are installed.")
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
+@click.option("--speed", is_flag=True, help="Time a large simulated scene through Zarr stores; needs no SCENES.")
 def benchmark(
-    scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None, codecs: str | None, no_slow: bool
+    scenes: tuple[str, ...],
+    models: tuple[str, ...],
+    output: Path | None,
+    codecs: str | None,
+    no_slow: bool,
+    speed: bool,
 ) -> None:
     """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES."""
     from xsarcomp.evaluation.benchmark import run_benchmark
+    from xsarcomp.evaluation.speed import run_speed
 
-    for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
-        click.echo(line)
+    if not scenes and not speed:
+        raise click.UsageError("found no SCENES, expected files of backscatter to measure on, or --speed.")
+    if scenes:
+        for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
+            click.echo(line)
+    if speed:
+        for line in run_speed(models, slow=not no_slow, output=output):
+            click.echo(line)
 
 
 def _print_store(report: dict[str, Any], as_json: bool) -> None:
