@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from xsarcomp.errors import DimensionError
 from xsarcomp.evaluation.fidelity import edge_preservation
-from xsarcomp.evaluation.measurement import Measurement, Scene, filled_from_nearest, measure, rate, sweep
+from xsarcomp.evaluation.measurement import Measurement, Scene, filled_with_median, measure, rate, sweep
 from xsarcomp.evaluation.simulation import simulate_scene
 from xsarcomp.evaluation.speckle import enl_ratio
 
@@ -135,6 +136,11 @@ def test_rates_are_pooled_over_pixels():
     assert rate(iter(planes)) == 0.25
 
 
-def test_the_fill_is_the_nearest_valid_value():
-    plane = np.array([[1.0, np.nan, np.nan, np.nan, 2.0]])
-    assert filled_from_nearest(plane)[0, [0, 1, 3, 4]].tolist() == [1, 1, 2, 2]
+def test_gaps_are_filled_with_the_median_of_the_plane():
+    plane = np.array([[1.0, np.nan, 2.0, np.nan, 9.0]])
+    assert filled_with_median(plane).tolist() == [[1, 2, 2, 2, 9]]
+    assert filled_with_median(plane).dtype == np.float32
+    assert np.isnan(plane).sum() == 2
+    assert not filled_with_median(np.full((2, 2), np.nan)).any()
+    with pytest.raises(DimensionError):
+        filled_with_median(np.zeros(4))

@@ -114,6 +114,21 @@ def test_bounds_are_dashed_and_only_the_rates_of_interest_are_drawn():
     assert bound.get_label() == "bound"
 
 
+def test_a_second_panel_shows_the_errors_over_those_of_the_reference():
+    rates = (0.1, 0.5, 1.0, 3.0)
+    curves = {
+        name: [RatePoint(setting=0.0, bits_per_pixel=rate, rmse_db=factor / rate) for rate in rates]
+        for name, factor in (("codec", 1.2), ("reference", 1.0))
+    }
+    bound = [RatePoint(setting=0.0, bits_per_pixel=rate, rmse_db=0.9 / rate) for rate in (0.07, 0.3, 2.0)]
+    _, below = pictures.rate_distortion_figure(curves, {"bound": bound}, reference="reference").axes
+    for line, expected in zip(below.lines, (1.2, 1.0, 0.9), strict=True):
+        ratios = line.get_ydata()[np.isfinite(line.get_ydata())]
+        np.testing.assert_allclose(ratios, expected)
+        assert len(ratios) == (2 if expected == 0.9 else 4)  # nothing where the reference was not measured
+    assert "reference" in below.get_ylabel()
+
+
 def test_scenes_that_do_not_fit_are_refused(scene):
     with pytest.raises(DimensionError, match="same window"):
         pictures.comparison_figure(scene, scene[:, :50], "power")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from xsarcomp.errors import DimensionError, RateError
-from xsarcomp.evaluation.measurement import Measurement, filled_from_nearest
+from xsarcomp.errors import RateError
+from xsarcomp.evaluation.measurement import Measurement
 from xsarcomp.evaluation.rate_distortion import (
     LogCurve,
     RatePoint,
@@ -71,16 +71,6 @@ def test_curves_of_nothing_are_refused():
         curve(Rounding(), [np.full((3, 3), np.nan)])
     with pytest.raises(RateError, match="no valid pixel in 0 planes"):
         curve(Rounding(), [])
-
-
-def test_invalid_pixels_are_filled_with_the_nearest_value():
-    plane = np.array([[1.0, np.nan, np.nan, np.nan, 2.0]])
-    filled = filled_from_nearest(plane)
-    assert filled[0, [0, 1, 3, 4]].tolist() == [1, 1, 2, 2]
-    assert np.isnan(plane).sum() == 3
-    assert not filled_from_nearest(np.full((2, 2), np.nan)).any()
-    with pytest.raises(DimensionError):
-        filled_from_nearest(np.zeros(4))
 
 
 def test_errors_between_points_follow_a_power_law():

@@ -16,7 +16,7 @@ from xsarcomp.errors import ConfigurationError, RateError
 from xsarcomp.evaluation import gaussian_bound, report
 from xsarcomp.evaluation.classical import CLASSICAL_CODECS, Codec
 from xsarcomp.evaluation.fidelity import decibel_from_power, power_and_validity
-from xsarcomp.evaluation.measurement import Scene, Sweep, filled_from_nearest, sweep
+from xsarcomp.evaluation.measurement import Scene, Sweep, filled_with_median, sweep
 from xsarcomp.evaluation.video import VIDEO_CODECS, why_missing
 from xsarcomp.plan import array_scale
 from xsarcomp.variables import backscatter_names, declared_nodata, spatial_dimensions
@@ -205,7 +205,7 @@ def run_benchmark(
     speeds: dict[str, tuple[float, float]] = {}
     for codec in map(Timed, [*own, *classical]):
         start = time.perf_counter()
-        codec.codec.encode(filled_from_nearest(planes[0]), codec.settings[0])  # loads the library outside the timing
+        codec.codec.encode(filled_with_median(planes[0]), codec.settings[0])  # loads the library outside the timing
         sweeps[codec.name] = sweep(codec, scenes)
         speeds[codec.name] = codec.megapixels_per_second("encode"), codec.megapixels_per_second("decode")
         yield f"{codec.name}: {len(sweeps[codec.name])} settings in {time.perf_counter() - start:.1f} s"

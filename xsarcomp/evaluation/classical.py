@@ -113,7 +113,7 @@ class Zfp:
     """zfp, a block transform codec for scientific data, with an absolute tolerance."""
 
     name: str = "zfp"
-    settings: tuple[float, ...] = tuple(2.0**exponent for exponent in range(-1, 9))
+    settings: tuple[float, ...] = tuple(2.0**exponent for exponent in range(-1, 7))
     """Tolerance, dB; zfp rounds it down to a power of two, and the errors stay well below it."""
 
     def encode(self, plane_db, setting):
@@ -133,7 +133,7 @@ class Lerc:
     """LERC, limited error raster compression, with an absolute error bound."""
 
     name: str = "LERC"
-    settings: tuple[float, ...] = tuple(np.geomspace(0.25, 40.0, 12).tolist())
+    settings: tuple[float, ...] = tuple(np.geomspace(0.25, 16.0, 10).tolist())
     """Largest error of a pixel, dB."""
 
     def encode(self, plane_db, setting):
@@ -170,7 +170,7 @@ def checked_plane(plane_db):
     if not np.isfinite(plane_db).all():
         raise RadiometryError(
             f"found {np.count_nonzero(~np.isfinite(plane_db))} pixels that are not finite, expected none: "
-            "these codecs have no nodata. Fill them first, as measurement.filled_from_nearest does."
+            "these codecs have no nodata. Fill them first, as measurement.filled_with_median does."
         )
     return plane_db
 

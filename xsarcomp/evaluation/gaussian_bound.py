@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from xsarcomp.evaluation.measurement import Measurement, Scene, Sweep, filled_from_nearest
+from xsarcomp.evaluation.measurement import Measurement, Scene, Sweep, filled_with_median
 
 NAME = "Gaussian bound (estimate)"
 BLOCK = 32
@@ -71,7 +71,7 @@ def coefficient_variances(plane_db: NDArray[np.float32]) -> tuple[NDArray[np.flo
     """
     around = [(0, -size % BLOCK) for size in plane_db.shape]
     coefficients = fft.dctn(
-        _blocks(np.pad(filled_from_nearest(plane_db), around, mode="symmetric").astype(np.float64)),
+        _blocks(np.pad(filled_with_median(plane_db), around, mode="symmetric").astype(np.float64)),
         axes=(2, 3),
         norm="ortho",
     )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xsarcomp.errors import DimensionError
 from xsarcomp.evaluation.classical import Codec
@@ -57,8 +56,11 @@ Sweep = dict[float, list[list[Measurement]]]
 """Setting to the measurements of each plane of each scene."""
 
 
-def filled_from_nearest(plane_db):
-    """Fill the invalid pixels of a plane with the value of the nearest valid one.
+def filled_with_median(plane_db):
+    """Fill the invalid pixels of a plane with the median of the valid ones.
+
+    Every codec gets the same fill, and a constant serves all of them best: on real chips with 3 and 27 % of invalid
+    pixels, continuing the nearest valid value instead took AV1 1 and 13 %, JPEG XL 2 and 51 % more bits for the same error.
 
     Parameters
     ----------
@@ -80,13 +82,8 @@ def filled_from_nearest(plane_db):
         raise DimensionError(
             f"found {plane_db.ndim} dimensions, expected (y, x). Pass one polarization and date at a time."
         )
-    invalid = ~np.isfinite(plane_db)
-    if invalid.all():
-        return np.zeros_like(plane_db)
-    if not invalid.any():
-        return plane_db.copy()
-    nearest = ndimage.distance_transform_edt(invalid, return_distances=False, return_indices=True)
-    return plane_db[tuple(nearest)]
+    valid = np.isfinite(plane_db)
+    return np.where(valid, plane_db, np.median(plane_db[valid]) if valid.any() else np.float32(0))
 
 
 def measure(codec: Codec, setting: float, plane_db: NDArray[np.float32]) -> Measurement:
@@ -98,14 +95,14 @@ def measure(codec: Codec, setting: float, plane_db: NDArray[np.float32]) -> Meas
     setting : float
         Setting of the codec.
     plane_db : ndarray of float32, shape (y, x)
-        Backscatter in dB, NaN where invalid. Invalid pixels are filled from their nearest neighbours for the codec and
-        left out of the comparison; their mask is not part of the rate of a codec that does not keep one.
+        Backscatter in dB, NaN where invalid. Invalid pixels are filled for the codec and left out of the comparison; no
+        codec is asked to keep their mask.
 
     Returns
     -------
     Measurement
     """
-    data = codec.encode(filled_from_nearest(plane_db), setting)
+    data = codec.encode(filled_with_median(plane_db), setting)
     restored_db = codec.decode(data, plane_db.shape)
     figures = compare_arrays(plane_db, restored_db, scale="decibel")
     valid_pixels = int(figures["valid_pixels"])

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xsarcomp.errors import DimensionError, MissingDependencyError
 from xsarcomp.evaluation.fidelity import decibel_from_power, power_and_validity
+from xsarcomp.evaluation.rate_distortion import rmse_at_rates
 
 _MOST_PIXELS = 1600
 """Longest side that is drawn; larger scenes are thinned out first, since a figure cannot show them."""
@@ -18,6 +19,7 @@ _MOST_PIXELS = 1600
 _STRETCH_PERCENTILES = (1.0, 99.0)
 _DIFFERENCE_PERCENTILE = 99.0
 _PANEL_INCHES = 4.0
+_RATIO_LIMITS = (0.8, 1.4)
 
 
 def comparison_figure(original, restored, scale, *, nodata=None):
@@ -87,7 +89,7 @@ def save_comparison(path, original, restored, scale, *, nodata=None, dots_per_in
     comparison_figure(original, restored, scale, nodata=nodata).savefig(path, dpi=dots_per_inch)
 
 
-def rate_distortion_figure(curves, bounds=None, rates=(0.05, 4.0)):
+def rate_distortion_figure(curves, bounds=None, *, reference=None, rates=(0.05, 4.0)):
     """Draw rate-distortion curves with logarithmic axes.
 
     Parameters
@@ -96,6 +98,9 @@ def rate_distortion_figure(curves, bounds=None, rates=(0.05, 4.0)):
         Curve of each codec, by name.
     bounds : mapping of str to sequence of RatePoint, optional
         What is no codec: drawn dashed and without markers.
+    reference : str, optional
+        Codec among `curves`. A second panel shows the errors of all over the error of this one at the same rate, where
+        good codecs can be told apart.
     rates : tuple of two float
         Lowest and highest bits per pixel that are drawn.
 
@@ -109,19 +114,23 @@ def rate_distortion_figure(curves, bounds=None, rates=(0.05, 4.0)):
     MissingDependencyError
         If Matplotlib is not installed.
     """
-    figure = _figure((7.0, 5.0))
-    axes = figure.subplots()
-    solid = {"marker": "."}
-    dashed = {"linestyle": "--", "color": "black"}
+    figure = _figure((7.0, 5.0) if reference is None else (7.0, 9.0))
+    axes, *below = figure.subplots(1 if reference is None else 2, sharex=True, squeeze=False)[:, 0]
+    solid, dashed = {"marker": "."}, {"linestyle": "--", "color": "black"}
     for group, style in ((curves, solid), (bounds or {}, dashed)):
         for name, points in group.items():
             ordered = sorted((point.bits_per_pixel, point.rmse_db) for point in points)
-            drawn = [pair for pair in ordered if rates[0] <= pair[0] <= rates[1]]
-            axes.plot([rate for rate, _ in drawn], [error for _, error in drawn], label=name, **style)
+            drawn = np.array([pair for pair in ordered if rates[0] <= pair[0] <= rates[1]]).reshape(-1, 2)
+            axes.plot(*drawn.T, label=name, **style)
+            for panel in below:
+                panel.plot(drawn[:, 0], drawn[:, 1] / rmse_at_rates(curves[reference], drawn[:, 0]), **style)
     axes.set(xscale="log", yscale="log", xlabel="bits per pixel and polarization", ylabel="RMSE [dB]")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.yaxis.set_major_formatter("{x:g}")
+    for panel in below:
+        panel.set(ylim=_RATIO_LIMITS, xlabel="bits per pixel and polarization", ylabel=f"RMSE over that of {reference}")
+    for panel in (axes, *below):
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.grid(visible=True, which="both", alpha=0.3)
     if curves or bounds:
         axes.legend()
     return figure

@@ -65,7 +65,8 @@ def markdown(result: Result) -> Iterator[str]:
         f"the {CONFIDENCE_PERCENT:g} % interval of {RESAMPLES} bootstrap resamples of the {len(result.scenes)} scenes; "
         f"* less than {100 * _WHOLE:g} % of those errors are reached by both. ENL ratio, edge preservation (Pearson) and "
         f"bias of the mean power at {QUALITY_RATE:g} bit per pixel. Speeds: one plane after the other in this run, mean "
-        "over the settings, threads as each library chooses; HEVC and AV1 with the start of the program."
+        "over the settings, threads as each library chooses; HEVC and AV1 with the start of the program. Invalid pixels are "
+        "filled with the median for every codec and count for nothing; no codec stores their mask."
     )
     yield from result.notes
     for reference in result.references if len(result.scenes) > 1 else ():
@@ -94,7 +95,7 @@ def write(result: Result, lines: Iterable[str], folder: Path) -> Iterator[str]:
     yield f"wrote {folder / 'rate_distortion.md'}"
     _write_csv(folder / "rate_distortion.csv", result)
     yield f"wrote {folder / 'rate_distortion.csv'}"
-    yield _draw(folder / "rate_distortion.png", result.curves())
+    yield _draw(folder / "rate_distortion.png", result)
 
 
 def _summary(result: Result) -> Iterator[str]:
@@ -133,6 +134,8 @@ def _row(*cells: str) -> str:
 
 
 def _number(form: str, value: float) -> str:
+    if abs(value) >= 1000:  # the number of looks of what has become constant
+        return f"{value:.0e}"
     return "-" if math.isnan(value) else form.format(value)
 
 
@@ -175,13 +178,13 @@ def _write_csv(path: Path, result: Result) -> None:
                     writer.writerow([scene, codec, f"{point.setting:.5g}", *cells])
 
 
-def _draw(path: Path, curves: Mapping[str, Sequence[RatePoint]]) -> str:
+def _draw(path: Path, result: Result) -> str:
     from xsarcomp.evaluation.pictures import rate_distortion_figure
 
-    measured = {name: points for name, points in curves.items() if name != gaussian_bound.NAME}
-    bounds = {name: points for name, points in curves.items() if name == gaussian_bound.NAME}
+    curves = result.curves()
+    bounds = {name: curves.pop(name) for name in (gaussian_bound.NAME,) if name in curves}
     try:
-        rate_distortion_figure(measured, bounds).savefig(path)
-    except MissingDependencyError as error:
+        rate_distortion_figure(curves, bounds, reference=next(iter(result.references), None)).savefig(path)
+    except (MissingDependencyError, RateError) as error:
         return f"no plot: {error}"
     return f"wrote {path}"
