@@ -137,7 +137,10 @@ def benchmark(
     no_slow: bool,
     speed: bool,
 ) -> None:
-    """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES."""
+    """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES.
+
+    SCENES are one split: they are pooled, and resampled for the intervals, together.
+    """
     from xsarcomp.evaluation.benchmark import run_benchmark
     from xsarcomp.evaluation.speed import run_speed
 

@@ -124,11 +124,12 @@ def rate_distortion_figure(curves, bounds=None, *, reference=None, rates=(0.05, 
             axes.plot(*drawn.T, label=name, **style)
             for panel in below:
                 panel.plot(drawn[:, 0], drawn[:, 1] / rmse_at_rates(curves[reference], drawn[:, 0]), **style)
-    axes.set(xscale="log", yscale="log", xlabel="bits per pixel and polarization", ylabel="RMSE [dB]")
+    axes.set(xscale="log", yscale="log", ylabel="RMSE [dB]")
     axes.yaxis.set_major_formatter("{x:g}")
     for panel in below:
-        panel.set(ylim=_RATIO_LIMITS, xlabel="bits per pixel and polarization", ylabel=f"RMSE over that of {reference}")
-    for panel in (axes, *below):
+        panel.set(ylim=_RATIO_LIMITS, ylabel=f"RMSE over that of {reference}")
+    figure.axes[-1].set_xlabel("bits per pixel and polarization")
+    for panel in figure.axes:
         panel.xaxis.set_major_formatter("{x:g}")
         panel.grid(visible=True, which="both", alpha=0.3)
     if curves or bounds:
