@@ -1,6 +1,8 @@
 """The benchmark: the same planes for every codec, rates of whole streams, tables, a CSV and a plot."""
 
+import copy
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ from click.testing import CliRunner
 from xsarcomp.cli import cli
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, RateError
 from xsarcomp.evaluation import benchmark, video
-from xsarcomp.evaluation.benchmark import ModelCodec, Timed, chosen_codecs, read_scenes, run_benchmark
+from xsarcomp.evaluation.benchmark import KEEPS_DECIBEL, ModelCodec, Timed, chosen_codecs, read_scenes, run_benchmark
 from xsarcomp.evaluation.classical import CLASSICAL_CODECS, Jpeg2000, JpegXl
 from xsarcomp.evaluation.gaussian_bound import NAME as BOUND
 from xsarcomp.evaluation.rate_distortion import curve
 from xsarcomp.evaluation.simulation import simulated_dataset
 
 MODEL = "s1-grd-10m-lapped"
+PLAIN = f"{MODEL}, {KEEPS_DECIBEL}"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,18 @@ def test_own_model_is_measured_with_whole_frames(coder, folder):
     sizes = [len(codec.encode(np.nan_to_num(plane, nan=-15.0), 3.6)) for plane in scene.planes]
     assert points[0].bits_per_pixel == pytest.approx(8 * sum(sizes) / sum(p.size for p in scene.planes), rel=0.2)
     assert points[1].rmse_db < points[0].rmse_db
+
+
+def test_mean_of_the_decibels_is_the_same_stream_with_a_shift(coder, speckled):
+    coder = copy.copy(coder)
+    object.__setattr__(
+        coder, "card", replace(coder.card, mean_corrections_db=(0.25,) * len(coder.card.anchor_steps_db))
+    )
+    users, plain = (ModelCodec(name="small", coder=coder, keeps_power=keeps) for keeps in (True, False))
+    data = users.encode(speckled, 3.6)
+    assert plain.encode(speckled, 3.6) == data
+    difference = users.decode(data, speckled.shape) - plain.decode(data, speckled.shape)
+    np.testing.assert_allclose(difference, 0.25, rtol=0, atol=1e-5)
 
 
 def test_times_are_summed_over_all_calls(coder, speckled):
@@ -117,10 +132,10 @@ def tables(lines):
 def test_the_summary_has_a_row_for_each_codec_and_for_the_bound(lines):
     summary, *_ = tables(lines)
     assert lines[0].startswith("2 scenes, 4 planes")
-    assert [row[0] for row in summary] == ["codec", "---", MODEL, "JPEG 2000", "JPEG XL", BOUND]
+    assert [row[0] for row in summary] == ["codec", "---", MODEL, PLAIN, "JPEG 2000", "JPEG XL", BOUND]
     assert len({len(row) for row in summary}) == 1
     header = summary[0]
-    for row in summary[2:5]:
+    for row in summary[2:6]:
         cells = dict(zip(header, row, strict=True))
         assert float(cells["2"]) < float(cells["1"]) < float(cells["0.5"])
         assert 0.5 < float(cells["ENL ratio"]) < 2
@@ -143,8 +158,8 @@ def test_each_rate_has_the_interval_of_the_bootstrap(lines):
 
 def test_each_reference_has_a_table_by_scene(lines):
     _, jpeg_xl, jpeg_2000 = tables(lines)
-    assert jpeg_xl[0] == ["scene, rate vs JPEG XL", MODEL, "JPEG 2000", BOUND]
-    assert jpeg_2000[0] == ["scene, rate vs JPEG 2000", MODEL, "JPEG XL", BOUND]
+    assert jpeg_xl[0] == ["scene, rate vs JPEG XL", MODEL, PLAIN, "JPEG 2000", BOUND]
+    assert jpeg_2000[0] == ["scene, rate vs JPEG 2000", MODEL, PLAIN, "JPEG XL", BOUND]
     assert [row[0] for row in jpeg_xl[2:]] == ["power", "decibel"]
     assert all(cell.split()[0] != "-" for row in jpeg_xl[2:] for cell in row)
 
@@ -160,7 +175,7 @@ def test_files_hold_what_was_printed(lines, folder):
     assert tables(text.splitlines()) == tables(lines)
     with (folder / "report/rate_distortion.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["codec"] for row in rows} == {MODEL, "JPEG 2000", "JPEG XL", BOUND}
+    assert {row["codec"] for row in rows} == {MODEL, PLAIN, "JPEG 2000", "JPEG XL", BOUND}
     assert {row["scene"] for row in rows} == {"all", "power", "decibel"}
     assert all(float(row["rmse_db"]) > 0 for row in rows)
     assert all((row["enl_ratio"] == "") == (row["codec"] == BOUND) for row in rows)
@@ -182,7 +197,7 @@ def test_the_command_passes_its_options_on(folder, monkeypatch):
     scene = str(folder / "decibel.tif")
     result = CliRunner().invoke(cli, ["benchmark", scene, "--model", MODEL, "--codecs", "jpeg xl", "--no-slow"])
     assert result.exit_code == 0, result.output
-    assert [row[0] for row in tables(result.output.splitlines())[0]][2:] == [MODEL, "JPEG XL", BOUND]
+    assert [row[0] for row in tables(result.output.splitlines())[0]][2:] == [MODEL, PLAIN, "JPEG XL", BOUND]
 
 
 def test_scenes_without_a_valid_pixel_are_refused(folder):
