@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from xsarcomp import kernels
+from xsarcomp.entropy_tables import DIRECT_TOKENS
 from xsarcomp.quantization import (
     SHIFT_CLASSES,
     dequantize,
     nearest_anchor,
     quantize_deadzone,
-    quantize_rate_distortion,
 )
 
 ANCHORS_DB = np.array([0.25, 0.5, 1.0, 3.6, 10.0])
@@ -32,18 +33,31 @@ def test_nearest_anchor_has_the_smallest_ratio_to_the_step(step_db):
 
 @given(scaled=scaled_latents, rounding=st.floats(0, 0.5))
 def test_deadzone_treats_both_signs_alike(scaled, rounding):
-    symbols = quantize_deadzone(scaled, rounding)
+    symbols = quantize_deadzone(scaled, 1.0, rounding)
     assert symbols.dtype == np.int32
-    np.testing.assert_array_equal(quantize_deadzone(-scaled, rounding), -symbols)
+    np.testing.assert_array_equal(quantize_deadzone(-scaled, 1.0, rounding), -symbols)
 
 
 @given(scaled=scaled_latents, rounding=st.floats(0, 0.5))
 def test_deadzone_rounds_to_one_of_the_two_integers_around_and_rather_to_zero(scaled, rounding):
-    magnitude, symbol = np.abs(scaled), np.abs(quantize_deadzone(scaled, rounding))
+    magnitude, symbol = np.abs(scaled), np.abs(quantize_deadzone(scaled, 1.0, rounding))
     # the sum of latent and rounding is itself rounded to a float64
     assert (magnitude - symbol < 1 - rounding + 1e-12).all()
     assert (symbol - magnitude <= rounding + 1e-12).all()
     assert (symbol[magnitude < 1 - rounding - 1e-12] == 0).all()
+
+
+def quantize_rate_distortion(scaled, bins, code_length, shifts, lagrangian):
+    """Symbols that the kernels choose for latents in units of the step, under given context bins."""
+    latents, symbols = scaled.reshape(-1), np.empty(scaled.size, np.int32)
+    magnitudes, nearest = np.empty(scaled.size), np.empty(scaled.size, np.int32)
+    prices, points = np.empty(len(code_length) * DIRECT_TOKENS, np.float32), np.append(0.0, shifts)
+    price, point = np.empty((3, scaled.size), np.float32), np.empty((2, scaled.size))
+    kernels.round_to_nearest(latents, 1.0, magnitudes, nearest)
+    kernels.weigh(code_length, lagrangian, prices)
+    kernels.look_up(bins.reshape(-1), nearest, prices, points, price, point)
+    kernels.decide(latents, magnitudes, nearest, price, point, symbols)
+    return symbols.reshape(scaled.shape)
 
 
 def cost(scaled, symbols, bins, code_length, shifts, lagrangian):

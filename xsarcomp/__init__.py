@@ -22,6 +22,7 @@
     lapped            the transform
     quantization      latents <-> symbols
     entropy_coding    symbols <-> bytes: contexts, entropy_tables
+    kernels           compiled inner loops: compiled
     bitstream         frame, checksums, limits
     model_card, tiling, errors
     pretrained/       models that ship with the package

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp import lapped
+from xsarcomp.compiled import FIRST_USE
 from xsarcomp.contexts import Magnitudes
-from xsarcomp.entropy_tables import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables
+from xsarcomp.entropy_tables import CHANNEL_ORDER, EntropyTables
 from xsarcomp.errors import RateError
 from xsarcomp.model_card import ModelCard
-from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone, quantize_rate_distortion
+from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone
 
 QUANTIZER_PASSES = 2
 # Each pass reads the neighbours of a latent, so the choice of a symbol depends on so many latents around it.
@@ -37,6 +38,9 @@ def choose_symbols(
 ) -> NDArray[np.int32]:
     """Rate-distortion optimised symbols, under the contexts that given symbols make.
 
+    The symbol with the least squared error plus weighted code length. Candidates are the nearest integer, the one below
+    it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the nearest.
+
     Because the contexts come from a finished set of symbols and not from the choices themselves, a choice depends on
     the next neighbours alone and not on where a tile begins.
 
@@ -56,29 +60,38 @@ def choose_symbols(
     Returns
     -------
     ndarray of int32, same shape
+
+    References
+    ----------
+    Sullivan and Wiegand (1998), IEEE Signal Processing Magazine 15(6), for the Lagrangian formulation.
     """
+    with FIRST_USE:
+        from xsarcomp import kernels
+
     known = Magnitudes()
-    chosen = np.empty_like(symbols)
     for channel in CHANNEL_ORDER:
-        scaled = latents[:, channel] / step_db
-        if channel == 0:
-            chosen[:, 0] = np.rint(scaled)
-        else:
-            # what rounds to zero has no other candidate: most of the high frequencies
-            places = np.abs(scaled) >= 0.5
-            chosen[:, channel] = 0
-            if places.any():
-                bins = known.bins(tables, anchor, channel, places)
-                lengths = tables.code_length[anchor, channel, :, :DIRECT_TOKENS]
-                choice = quantize_rate_distortion(scaled[places], bins, lengths, shifts[channel], lagrangian)
-                chosen[:, channel][places] = choice
         known.add(channel, symbols[:, channel])
+    chosen = np.empty(symbols.shape, np.int32)
+    chosen[:, 0] = np.rint(latents[:, 0] / step_db)
+    kernels.choose(
+        np.ascontiguousarray(latents, np.float64),
+        step_db,
+        known.padded,
+        np.ascontiguousarray(tables.term_channels[anchor]),
+        np.ascontiguousarray(tables.term_kinds[anchor]),
+        np.ascontiguousarray(tables.term_weights[anchor]),
+        np.ascontiguousarray(tables.thresholds[anchor]),
+        np.ascontiguousarray(tables.code_length[anchor]),
+        np.ascontiguousarray(shifts, np.float32),
+        lagrangian,
+        chosen,
+    )
     return chosen
 
 
 def initial_symbols(latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
     """Deadzone symbols that the optimised choice starts from; the lowest channel is rounded to the nearest."""
-    symbols = quantize_deadzone(latents / step_db)
+    symbols = quantize_deadzone(latents, step_db)
     symbols[:, 0] = np.rint(latents[:, 0] / step_db)
     return symbols
 
