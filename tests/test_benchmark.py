@@ -157,11 +157,23 @@ def test_each_rate_has_the_interval_of_the_bootstrap(lines):
 
 
 def test_each_reference_has_a_table_by_scene(lines):
-    _, jpeg_xl, jpeg_2000 = tables(lines)
+    _, jpeg_xl, jpeg_2000, _ = tables(lines)
     assert jpeg_xl[0] == ["scene, rate vs JPEG XL", MODEL, PLAIN, "JPEG 2000", BOUND]
     assert jpeg_2000[0] == ["scene, rate vs JPEG 2000", MODEL, PLAIN, "JPEG XL", BOUND]
     assert [row[0] for row in jpeg_xl[2:]] == ["power", "decibel"]
     assert all(cell.split()[0] != "-" for row in jpeg_xl[2:] for cell in row)
+
+
+def test_every_figure_of_the_first_codec_is_listed_by_scene_and_rate(lines):
+    *_, card = tables(lines)
+    assert card[0] == [f"{MODEL}, scene", "bits per pixel", "RMSE dB", "ENL ratio", "edges", "bias dB"]
+    assert [row[:2] for row in card[2:]] == [
+        [scene, rate] for scene in ("power", "decibel") for rate in ("0.1", "0.25", "0.5", "1", "2")
+    ]
+    for scene in ("power", "decibel"):
+        errors = [float(row[2]) for row in card[2:] if row[0] == scene and row[2] != "-"]
+        assert len(errors) >= 4
+        assert errors == sorted(errors, reverse=True)
 
 
 def test_what_is_missing_stands_before_and_in_the_report(lines, folder):

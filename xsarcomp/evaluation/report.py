@@ -16,6 +16,8 @@ REFERENCES = ("AV1", "JPEG XL", "JPEG 2000")
 """Codecs that the others are compared with, where they were measured."""
 QUALITY_RATE = 1.0
 """Bits per pixel at which speckle, edges and bias are tabulated."""
+CARD_RATES = (LOWEST_RATE, *RATES)
+"""Bits per pixel at which every figure of the first codec is listed scene by scene."""
 QUALITIES = {"enl_ratio": "ENL ratio", "edge_preservation": "edges", "bias_db": "bias dB"}
 
 _WHOLE = 0.95
@@ -47,7 +49,7 @@ class Result:
 
 
 def markdown(result: Result) -> Iterator[str]:
-    """Yield the lines of the tables: all scenes together, then BD-rates scene by scene.
+    """Yield the lines of the tables: all scenes together, BD-rates scene by scene, every figure of the first codec.
 
     Parameters
     ----------
@@ -72,6 +74,8 @@ def markdown(result: Result) -> Iterator[str]:
     for reference in result.references if len(result.scenes) > 1 else ():
         yield ""
         yield from _by_scene(result, reference)
+    yield ""
+    yield from _qualities_by_scene(result, next(iter(result.sweeps)))
 
 
 def write(result: Result, lines: Iterable[str], folder: Path) -> Iterator[str]:
@@ -129,6 +133,17 @@ def _by_scene(result: Result, reference: str) -> Iterator[str]:
         yield _row(scene, *(_gain(curves, name, reference) for name in others))
 
 
+def _qualities_by_scene(result: Result, name: str) -> Iterator[str]:
+    """Every figure of one codec, scene by scene and rate by rate."""
+    yield _row(f"{name}, scene", "bits per pixel", "RMSE dB", *QUALITIES.values())
+    yield "|---" * (len(QUALITIES) + 3) + "|"
+    for number, scene in enumerate(result.scenes):
+        points = result.curves([number])[name]
+        for rate, error in zip(CARD_RATES, _errors(points, CARD_RATES), strict=True):
+            qualities = (_number(_PRINTED[key], value_at_rate(points, key, rate)) for key in QUALITIES)
+            yield _row(scene, f"{rate:g}", _number("{:.3f}", error), *qualities)
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -139,11 +154,11 @@ def _number(form: str, value: float) -> str:
     return "-" if math.isnan(value) else form.format(value)
 
 
-def _errors(points: Sequence[RatePoint]) -> Sequence[float]:
+def _errors(points: Sequence[RatePoint], rates: Sequence[float] = RATES) -> Sequence[float]:
     try:
-        return rmse_at_rates(points, RATES).tolist()
+        return rmse_at_rates(points, rates).tolist()
     except RateError:  # fewer than two points with falling error
-        return [math.nan] * len(RATES)
+        return [math.nan] * len(rates)
 
 
 def _gain(
