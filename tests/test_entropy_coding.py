@@ -5,6 +5,7 @@ import dataclasses
 import constriction
 import numpy as np
 import pytest
+from format_decoder import RangeDecoderFromTheFormat, signs_from_the_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -197,49 +198,29 @@ def test_appended_bytes_are_refused(coder, small_stream):
         assert decoded_or_none(payload + tail, symbols.shape, coder.tables) is None
 
 
-class RangeDecoderFromTheFormat:
-    """The queue of constriction in Python integers: 32-bit words, 64-bit state, 24-bit probabilities."""
-
-    def __init__(self, words):
-        self.words = iter([int(word) for word in words])
-        self.lower, self.range, self.point = 0, 2**64 - 1, 0
-        for _ in range(2):
-            self.point = self.point << 32 | next(self.words, 0)
-
-    def decode(self, frequencies):
-        scale = self.range >> 24
-        quantile = (self.point - self.lower) % 2**64 // scale
-        token, cumulative = 0, 0
-        while cumulative + 256 * frequencies[token] <= quantile:
-            cumulative += 256 * frequencies[token]
-            token += 1
-        self.lower = (self.lower + scale * cumulative) % 2**64
-        self.range = scale * 256 * frequencies[token]
-        if self.range < 2**32:
-            self.lower, self.range = (self.lower << 32) % 2**64, self.range << 32
-            self.point = (self.point << 32) % 2**64 | next(self.words, 0)
-        return token
-
-
-def test_decoder_written_from_the_format_reads_the_same_tokens(coder, speckled):
+def test_decoder_written_from_the_format_reads_the_same_tokens_and_signs(coder, speckled):
     signal = np.pad(np.rint((speckled[None] + 15) * 512) / 512, ((0, 0), (4, 4), (4, 4)), mode="symmetric")
     tables, latents = coder.tables, coder.analyze(signal.astype(np.float64))
     symbols = optimized_symbols(latents, tables, 0, coder.shifts[0], 1.0, 0.12)
     symbols[0, 1, 3, 3] = 70_000
+    symbols[0, 1, 5, 4] = -70_000
     coded = []
 
     def record(values, bins, key):
         table = (tables.lowest_frequencies if key[1] else tables.frequencies)[key[0], key[2]]
         for context_bin in np.unique(bins):
             tokens = tokens_of(np.abs(values[bins == context_bin])).tolist()
-            coded.extend((table[context_bin].tolist(), token) for token in tokens)
+            weights = [256 * frequency for frequency in table[context_bin].tolist()]
+            coded.extend((weights, token) for token in tokens)
+        if not key[1]:
+            coded.extend(signs_from_the_format(symbols, tables, key[0], key[2]))
         return values
 
     traverse(symbols, symbols.shape, tables, 0, record, coded_channel_count(symbols))
     payload = encode_symbols(symbols, tables, 0)
     words = np.frombuffer(payload[5 : 5 + 4 * int.from_bytes(payload[1:5], "little")], "<u4")
     decoder = RangeDecoderFromTheFormat(words)
-    assert [decoder.decode(frequencies) for frequencies, _ in coded] == [token for _, token in coded]
+    assert [decoder.decode(weights) for weights, _ in coded] == [token for _, token in coded]
     assert next(decoder.words, None) is None
 
 
@@ -263,7 +244,7 @@ def test_integer_frequencies_reach_the_coder_unchanged(coder, seed, sharpness):
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(tokens.astype(np.int32), tables.model((0, 0, 5, 0)))
     decoder = RangeDecoderFromTheFormat(encoder.get_compressed())
-    assert [decoder.decode(frequencies.tolist()) for _ in tokens] == tokens.tolist()
+    assert [decoder.decode((256 * frequencies).tolist()) for _ in tokens] == tokens.tolist()
 
 
 @pytest.mark.parametrize("frequency", [1, 2, 255, 4096, 60_000, FREQUENCY_TOTAL - TOKENS + 1])
@@ -296,6 +277,16 @@ def test_a_run_of_one_token_costs_its_code_length(coder, frequency):
         ({"frequencies": ((0, 9, 0, 0), 0)}, "sum"),
         ({"frequencies": ((2, 63, 19, 47), 9999)}, "sum"),
         ({"lowest_frequencies": ((1, 12, 11, 40), 9999)}, "sum"),
+        ({"sign_term_channels": ((0, 9, 0, 0), 63)}, "sign that is not decoded yet"),
+        ({"sign_term_channels": ((0, 9, 0, 0), 9), "sign_term_kinds": ((0, 9, 0, 0), 1)}, "not decoded yet"),
+        ({"sign_term_channels": ((0, 9, 1, 0), 9), "sign_term_kinds": ((0, 9, 1, 0), 0)}, "not decoded yet"),
+        ({"sign_term_channels": ((0, 9, 1, 0), 9), "sign_term_kinds": ((0, 9, 1, 0), 5)}, "not decoded yet"),
+        ({"sign_term_channels": ((0, 0, 1, 0), 0), "sign_term_kinds": ((0, 0, 1, 0), 6)}, "not decoded yet"),
+        ({"sign_term_channels": ((0, 9, 0, 0), 64)}, "does not exist"),
+        ({"sign_term_channels": ((0, 9, 0, 0), 0), "sign_term_kinds": ((0, 9, 0, 0), 1)}, "does not exist"),
+        ({"sign_term_kinds": ((0, 9, 0, 0), 8)}, "does not exist"),
+        ({"sign_thresholds": ((0, 9, 1, 0), 2**31 - 1), "sign_term_kinds": ((0, 9, 0, 7), 0)}, "ascending"),
+        ({"sign_frequencies": ((0, 9, 0, 2, 7), 0)}, "at least 1"),
     ],
 )
 def test_tables_that_break_a_rule_are_refused(coder, changes, message):

@@ -21,8 +21,8 @@
     radiometry        scales and decibels: scale_inference, pixel_classes, filling
     lapped            the transform
     quantization      latents <-> symbols
-    entropy_coding    symbols <-> bytes: contexts, entropy_tables
-    kernels           compiled inner loops: compiled
+    entropy_coding    symbols <-> bytes: contexts, signs, entropy_tables
+    kernels, sign_kernels      compiled inner loops: compiled
     bitstream         frame, checksums, limits
     model_card, tiling, errors
     pretrained/       models that ship with the package

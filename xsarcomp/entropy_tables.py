@@ -14,6 +14,9 @@ DIRECT_TOKENS = 16  # magnitudes 0..15 have a token each, then two tokens an oct
 LARGEST_MAGNITUDE = 2**20
 LARGEST_TERMS = 32  # with magnitudes to 4 * 255 and weights to 32767 the sums stay in 31 bits
 TOKENS = DIRECT_TOKENS + 2 * 16
+SIGN_PHASES, SIGN_TERMS, SIGN_CLASSES, SIGN_BINS = 2, 8, 3, 8
+SIGN_KINDS, FIRST_DIFFERENCE_KIND = 8, 3  # of signed features, see xsarcomp.signs
+OWN_SIGN_KINDS = (1, 2)  # of the channel itself only direct neighbours are known: they are of the other phase
 LOWEST_SPACINGS = (8, 4, 2, 1)
 LOWEST_TABLES = 1 + 3 * len(LOWEST_SPACINGS)  # the coarse grid, then three passes a spacing
 
@@ -46,8 +49,37 @@ class EntropyTables:
     """Shape (anchor, table, bin - 1): thresholds on the spread of the four neighbours."""
     lowest_frequencies: NDArray[np.uint16]
     """Shape (anchor, table, bin, token): tables of the lowest channel, one for each pass."""
+    sign_term_channels: NDArray[np.int16]
+    """Shape (anchor, channel=64, phase=2, term=8): the channel whose values the term reads; -1 for no term."""
+    sign_term_kinds: NDArray[np.uint8]
+    """Shape (anchor, channel=64, phase=2, term=8): a kind of :data:`xsarcomp.signs.FEATURE_TAPS`."""
+    sign_term_weights: NDArray[np.int16]
+    """Shape (anchor, channel=64, phase=2, term=8), of either sign."""
+    sign_thresholds: NDArray[np.int32]
+    """Shape (anchor, channel=64, phase=2, bin - 1 = 7), ascending, on the magnitude of the prediction."""
+    sign_frequencies: NDArray[np.uint16]
+    """Shape (anchor, channel=64, phase=2, class=3, bin=8): how often of 65536 a sign is the predicted one; the class is
+    the magnitude less 1, at most 2. Channel 0 is unused."""
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        for name in ("frequencies", "lowest_frequencies"):
+            table = getattr(self, name)
+            if table.min() < 1 or (table.sum(-1, dtype=np.int64) != FREQUENCY_TOTAL).any():
+                raise ModelIntegrityError(f"{name} must be at least 1 and sum to {FREQUENCY_TOTAL} in each row")
+        for name in ("thresholds", "lowest_thresholds", "sign_thresholds"):
+            if (np.diff(getattr(self, name).astype(np.int64), axis=-1) < 0).any():
+                raise ModelIntegrityError(f"{name} must be ascending in each row")
+        rank = np.argsort(CHANNEL_ORDER)
+        used = self.term_channels >= 0
+        if (self.term_channels >= CHANNELS).any() or (self.term_weights < 0).any() or (self.term_kinds > 2).any():
+            raise ModelIntegrityError("context terms name a channel, weight or kind that does not exist")
+        causal = rank[np.clip(self.term_channels, 0, None)] < rank[np.arange(CHANNELS)][None, :, None]
+        if not (causal | ~used).all():
+            raise ModelIntegrityError("a context term reads a channel that is not decoded yet")
+        self._check_signs(rank)
+
+    def _check_shapes(self) -> None:
         anchors, terms = self.term_channels.shape[0], self.term_channels.shape[-1]
         bins, lowest_bins = self.frequencies.shape[2], self.lowest_frequencies.shape[2]
         expected = {
@@ -58,6 +90,11 @@ class EntropyTables:
             "frequencies": (anchors, CHANNELS, bins, TOKENS),
             "lowest_thresholds": (anchors, LOWEST_TABLES, lowest_bins - 1),
             "lowest_frequencies": (anchors, LOWEST_TABLES, lowest_bins, TOKENS),
+            "sign_term_channels": (anchors, CHANNELS, SIGN_PHASES, SIGN_TERMS),
+            "sign_term_kinds": (anchors, CHANNELS, SIGN_PHASES, SIGN_TERMS),
+            "sign_term_weights": (anchors, CHANNELS, SIGN_PHASES, SIGN_TERMS),
+            "sign_thresholds": (anchors, CHANNELS, SIGN_PHASES, SIGN_BINS - 1),
+            "sign_frequencies": (anchors, CHANNELS, SIGN_PHASES, SIGN_CLASSES, SIGN_BINS),
         }
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
@@ -65,22 +102,24 @@ class EntropyTables:
                     f"entropy table {name!r} has shape {getattr(self, name).shape}, expected {shape}: "
                     "the model file is damaged or of another format; install it again"
                 )
-        for name in ("frequencies", "lowest_frequencies"):
-            table = getattr(self, name)
-            if table.min() < 1 or (table.sum(-1, dtype=np.int64) != FREQUENCY_TOTAL).any():
-                raise ModelIntegrityError(f"{name} must be at least 1 and sum to {FREQUENCY_TOTAL} in each row")
         if terms > LARGEST_TERMS:
             raise ModelIntegrityError(f"the contexts have {terms} terms, expected at most {LARGEST_TERMS}")
-        for name in ("thresholds", "lowest_thresholds"):
-            if (np.diff(getattr(self, name).astype(np.int64), axis=-1) < 0).any():
-                raise ModelIntegrityError(f"{name} must be ascending in each row")
-        rank = np.argsort(CHANNEL_ORDER)
-        used = self.term_channels >= 0
-        if (self.term_channels >= CHANNELS).any() or (self.term_weights < 0).any() or (self.term_kinds > 2).any():
-            raise ModelIntegrityError("context terms name a channel, weight or kind that does not exist")
-        causal = rank[np.clip(self.term_channels, 0, None)] < rank[np.arange(CHANNELS)][None, :, None]
-        if not (causal | ~used).all():
-            raise ModelIntegrityError("a context term reads a channel that is not decoded yet")
+
+    def _check_signs(self, rank: NDArray[np.intp]) -> None:
+        """Sign contexts name what exists and read what is decoded before; ``rank`` is the order of the channels."""
+        sources, kinds = self.sign_term_channels, self.sign_term_kinds
+        # values of the lowest channel are levels in dB, which say nothing of a sign, and are not clipped
+        level = (sources == 0) & (kinds < FIRST_DIFFERENCE_KIND)
+        if (sources >= CHANNELS).any() or (kinds >= SIGN_KINDS).any() or level.any():
+            raise ModelIntegrityError("sign terms name a channel or kind that does not exist")
+        if self.sign_frequencies.min() < 1:
+            raise ModelIntegrityError("sign_frequencies must be at least 1")
+        channels = np.arange(CHANNELS)[None, :, None, None]
+        before = rank[np.clip(sources, 0, None)] < rank[channels]
+        own = (sources == channels) & np.isin(kinds, OWN_SIGN_KINDS)
+        own[:, :, 0] = False
+        if not (before | own | (sources < 0)).all():
+            raise ModelIntegrityError("a sign term reads a sign that is not decoded yet")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from xsarcomp.entropy_tables import (
     tokens_of,
 )
 from xsarcomp.quantization import SHIFT_CLASSES
+from xsarcomp.training.sign_tables import empty_signs, fit_signs
 
 # Quantisation steps in dB that have their own tables; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel.
 ANCHOR_STEPS_DB = tuple(float(0.25 * 2 ** (i / 2)) for i in range(14))
@@ -93,6 +94,7 @@ def _empty_anchor() -> dict[str, NDArray]:
         "frequencies": np.tile(uniform, (CHANNELS, BINS, 1)),
         "lowest_thresholds": np.full((LOWEST_TABLES, LOWEST_BINS - 1), NEVER, np.int32),
         "lowest_frequencies": np.tile(uniform, (LOWEST_TABLES, LOWEST_BINS, 1)),
+        **empty_signs(),
     }
 
 
@@ -176,7 +178,8 @@ def fit_anchor(
         if turn < rounds:
             tables = EntropyTables(**{name: array[None] for name, array in arrays.items()})
             symbols = [optimized_symbols(plane, tables, 0, shifts, step_db, lagrangian) for plane in latents]
-    return arrays, shifts, symbols
+    # the choice of symbols does not look at signs, so they are fitted once, to the last symbols
+    return arrays | fit_signs(symbols), shifts, symbols
 
 
 def _fit_once(symbols: Sequence[NDArray[np.int32]], generator: np.random.Generator) -> dict[str, NDArray]:

@@ -1,0 +1,187 @@
+"""Contexts of signs: which sign the neighbourhood makes likely, and how likely, in integer arithmetic alone.
+
+The basis functions of neighbouring blocks overlap, so an edge that crosses them leaves coefficients whose signs belong
+together: equal ones beside each other in a channel, and between channels by their mirror parity. A prediction is an
+integer-weighted sum of signed values that the decoder already knows. Its sign is the likely one, its magnitude says how
+likely. ``docs/format.md`` section 3.5 is the normative text.
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.entropy_tables import CHANNELS, SIGN_PHASES, EntropyTables
+
+VALUE_CLIP = 255  # signed values count up to this in a context
+FEATURE_CLIP = 4 * VALUE_CLIP  # only features of the lowest channel, whose values are not clipped, can reach it
+
+# (row, column, factor) of the values that a feature of each kind adds up
+FEATURE_TAPS = (
+    ((0, 0, 1),),
+    ((0, -1, 1), (0, 1, 1)),
+    ((-1, 0, 1), (1, 0, 1)),
+    ((0, 1, 1), (0, -1, -1)),
+    ((1, 0, 1), (-1, 0, -1)),
+    ((-1, -1, 1), (1, 1, 1), (1, -1, -1), (-1, 1, -1)),
+    ((0, -1, 1), (0, 1, 1), (0, 0, -2)),
+    ((-1, 0, 1), (1, 0, 1), (0, 0, -2)),
+)
+
+# the same as arrays (kind, tap=4), filled up with taps of factor zero
+_FILLED = np.array([[*taps, *[(0, 0, 0)] * (4 - len(taps))] for taps in FEATURE_TAPS])
+_TAPS, _FACTORS = _FILLED[..., :2], np.ascontiguousarray(_FILLED[..., 2], np.int32)
+
+CodeSigns = Callable[[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.bool_]]
+
+
+@functools.cache
+def sign_model() -> object:
+    """Model family of constriction for the bit "the sign is not the predicted one", which is 1 with a given chance.
+
+    Chances are multiples of 2**-16, so the float64 arithmetic of constriction has no rounding: of its 2**24 parts, a
+    frequency of agreement a of 65536 gets ``floor(a (2**24 - 2) / 2**16) + 1``, which is 256 a, less 1 if a > 2**15.
+    """
+    import constriction  # here, so that training runs on machines without it
+
+    return constriction.stream.model.Bernoulli(perfect=False)
+
+
+class SignedValues:
+    """The signed values that sign contexts read, filled channel by channel and phase by phase.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the symbols, (plane, latent=64, y_latent, x_latent).
+    busy : ndarray of bool, shape (plane, y_latent, x_latent), optional
+        Latents that are coded in the channels above the lowest; all if None. The others are zero there.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], busy: NDArray[np.bool_] | None = None) -> None:
+        from xsarcomp import sign_kernels  # here: importing the package loads no numba
+
+        self._kernels = sign_kernels
+        planes, _, height, width = shape
+        self._shape = (planes, height + 2, width + 2)
+        self._known = np.zeros((CHANNELS, planes * (height + 2) * (width + 2)), np.int32)
+        inside = np.arange(self._known.shape[1]).reshape(self._shape)[:, 1:-1, 1:-1]
+        odd = np.broadcast_to((np.arange(height)[:, None] + np.arange(width)) % 2 == 1, inside.shape)
+        self._places = (inside if busy is None else inside[busy]).reshape(-1)
+        odd = (odd if busy is None else odd[busy]).reshape(-1)
+        self._phases = np.flatnonzero(~odd), np.flatnonzero(odd)
+        self._offsets = _TAPS[..., 0] * (width + 2) + _TAPS[..., 1]
+
+    def add_lowest(self, values: NDArray[np.int32]) -> None:
+        """Make the lowest channel known, shape (plane, y_latent, x_latent)."""
+        self._known[0] = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge").reshape(-1)
+
+    def add(self, channel: int, index: NDArray[np.int64], values: NDArray[np.int32]) -> None:
+        """Make values of another channel known; what was not made known counts as zero.
+
+        Parameters
+        ----------
+        channel : int
+        index : ndarray of int64, shape (value,)
+            Which of the values.
+        values : ndarray of int32, shape (latent that is coded,)
+            The list of coded latents is in C order of (plane, y_latent, x_latent).
+        """
+        padded = self._known[channel].reshape(self._shape)
+        self._kernels.remember(index, self._places, values, VALUE_CLIP, padded)
+
+    def phase(self, magnitudes: NDArray[np.int32], phase: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the signs of a phase stand: those with an even (phase 0) or odd (1) sum of row and column.
+
+        Parameters
+        ----------
+        magnitudes : ndarray of int32, shape (latent that is coded,)
+        phase : int
+
+        Returns
+        -------
+        index : ndarray of int64, shape (sign,)
+            Latents of the phase whose magnitude is not zero, in the list of coded latents.
+        places : ndarray of int64, shape (sign,)
+            The same for :meth:`predict`.
+        """
+        index, places = np.empty((2, self._phases[phase].size + 1), np.int64)
+        count = self._kernels.select(self._phases[phase], self._places, magnitudes, index, places)
+        return index[:count], places[:count]
+
+    def predict(
+        self,
+        places: NDArray[np.int64],
+        channels: NDArray[np.int16],
+        kinds: NDArray[np.uint8],
+        weights: NDArray[np.int16],
+    ) -> NDArray[np.int32]:
+        """Weighted sums of features; their signs are the predicted ones.
+
+        With at most 8 terms, of features up to 1020 with weights up to 2**15, they stay below 2**28.
+
+        Parameters
+        ----------
+        places : ndarray of int64, shape (sign,)
+            As :meth:`phase` returns them.
+        channels, kinds, weights : ndarray of int16, uint8 and int16, shape (term,)
+            Terms as in :class:`~xsarcomp.entropy_tables.EntropyTables`.
+
+        Returns
+        -------
+        ndarray of int32, shape (sign,)
+        """
+        sums = np.empty(places.size, np.int32)
+        terms = (np.ascontiguousarray(channels), np.ascontiguousarray(kinds), np.ascontiguousarray(weights))
+        self._kernels.predict(self._known, self._offsets, _FACTORS, FEATURE_CLIP, places, *terms, sums)
+        return sums
+
+
+def transfer_signs(
+    known: SignedValues,
+    tables: EntropyTables,
+    anchor: int,
+    channel: int,
+    magnitudes: NDArray[np.int32],
+    code: CodeSigns,
+) -> NDArray[np.int32]:
+    """Go through the signs of a channel in coding order, and make its values known; the one place that knows it.
+
+    Parameters
+    ----------
+    known : SignedValues
+        Holds the lowest channel and all channels before this one.
+    tables, anchor
+        Tables and the anchor whose set is used.
+    channel : int
+        1 to 63.
+    magnitudes : ndarray of int32, shape (latent that is coded,)
+    code : callable
+        Is handed, for each phase, where the nonzero magnitudes stand in the list, whether a minus is predicted, and
+        the chance that the sign is not the predicted one; returns whether the sign is a minus.
+
+    Returns
+    -------
+    ndarray of int32, shape (latent that is coded,)
+        Signed values.
+    """
+    from xsarcomp import sign_kernels
+
+    values = magnitudes.copy()
+    for phase in range(SIGN_PHASES):
+        index, places = known.phase(magnitudes, phase)
+        if not index.size:
+            continue
+        at = (anchor, channel, phase)
+        sums = known.predict(
+            places, tables.sign_term_channels[at], tables.sign_term_kinds[at], tables.sign_term_weights[at]
+        )
+        thresholds = np.ascontiguousarray(tables.sign_thresholds[at])
+        frequencies = np.ascontiguousarray(tables.sign_frequencies[at])
+        predicted, chances = np.empty(index.size, bool), np.empty(index.size)
+        sign_kernels.look_up(sums, index, magnitudes, thresholds, frequencies, predicted, chances)
+        minus = index[code(index, predicted, chances)]
+        values[minus] = -magnitudes[minus]
+        known.add(channel, index, values)
+    return values
