@@ -252,7 +252,7 @@ def model_bytes(
     basis: NDArray[np.int32],
     tables: EntropyTables,
     shifts: NDArray[np.float32],
-    network: Mapping[str, NDArray[np.float32]] | None = None,
+    network: Mapping[str, NDArray] | None = None,
 ) -> bytes:
     """Bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes."""
     arrays = {name: getattr(tables, name) for name in EntropyTables.names()}

@@ -16,12 +16,19 @@ from torch import Tensor, nn
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.lapped import BASIS_STEPS, BLOCK, CHANNELS, lapped_basis
+from xsarcomp.models.integer_arithmetic import (
+    FEATURE_UNITS,
+    LARGEST,
+    ActivationQuantizer,
+    IntegerConv2d,
+    input_levels,
+    step_powers,
+)
 
-INPUT_CHANNELS = CHANNELS - 1 + 4 + 2
-LEVEL_UNIT_DB = 80.0  # the lowest channel is 8 times the mean in dB: ten dB become one
-STEP_UNIT = 2.0  # natural logarithms
+FEATURES = 72
+"""Inputs a place: 63 symbols, 4 differences of the lowest channel, its level, and four zeros."""
 
-Quantizer = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+Quantizer = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,34 +53,48 @@ class AutoencoderConfig:
             )
 
 
+class StepCondition(nn.Module):
+    """Gain and shift of each channel, polynomials of the logarithm of the step."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.coefficients = nn.Parameter(torch.zeros(2, channels, 4))
+
+    def forward(self, features: Tensor, powers: Tensor) -> Tensor:
+        """(tile, channel, y, x) scaled and shifted; ``powers`` as :func:`step_powers` gives them."""
+        gain, shift = (self.coefficients @ powers)[:, :, None, None]
+        return features * (1 + gain) + shift
+
+
 class ResidualBlock(nn.Module):
     """3x3 convolution without padding, scaled and shifted by the step, then 1x1, added to the input."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.spatial = nn.Conv2d(channels, channels, 3)
-        self.condition = nn.Linear(3, 2 * channels)
-        self.mix = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.condition.weight)
-        nn.init.zeros_(self.condition.bias)
+        self.entry_levels = ActivationQuantizer(4 / LARGEST)
+        self.spatial = IntegerConv2d(channels, channels, 3)
+        self.condition = StepCondition(channels)
+        self.hidden_levels = ActivationQuantizer(4 / LARGEST)
+        self.mix = IntegerConv2d(channels, channels, 1)
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)
 
-    def forward(self, features: Tensor, step_features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, powers: Tensor) -> Tensor:
         """(tile, channel, y, x) -> (tile, channel, y - 2, x - 2)."""
-        gain, shift = self.condition(step_features)[:, None, None].chunk(2)
-        hidden = F.gelu(self.spatial(features) * (1 + gain) + shift, approximate="tanh")
-        return features[:, :, 1:-1, 1:-1] + self.mix(hidden)
+        hidden = F.relu(self.condition(self.spatial(self.entry_levels(features)), powers))
+        return features[:, :, 1:-1, 1:-1] + self.mix(self.hidden_levels(hidden))
 
 
 class LatentRefiner(nn.Module):
-    """Network that predicts the offset of latents from their symbols, in steps."""
+    """Network that predicts the offset of latents from their reconstruction points, in steps."""
 
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
-        self.entry = nn.Conv2d(INPUT_CHANNELS, config.channels, 3)
+        self.entry = IntegerConv2d(FEATURES, config.channels, 3)
+        self.condition = StepCondition(config.channels)
         self.blocks = nn.ModuleList(ResidualBlock(config.channels) for _ in range(config.blocks))
-        self.exit = nn.Conv2d(config.channels, CHANNELS, 1)
+        self.exit_levels = ActivationQuantizer(4 / LARGEST)
+        self.exit = IntegerConv2d(config.channels, CHANNELS, 1)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
 
@@ -84,22 +105,24 @@ class LatentRefiner(nn.Module):
         differences = 1  # of the lowest channel, taken before the entry
         return differences + sum((kernel - 1) // 2 for kernel in kernels)
 
-    def forward(self, latents: Tensor, step_db: float) -> Tensor:
-        """Offsets in steps, (tile, latent, y - 2 reach, x - 2 reach), of latents in dB, (tile, latent, y, x)."""
-        scaled = latents / step_db
-        lowest, inside = scaled[:, :1], scaled[:, :1, 1:-1, 1:-1]
-        differences = torch.cat(
-            [lowest[:, :, :-2, 1:-1], lowest[:, :, 2:, 1:-1], lowest[:, :, 1:-1, :-2], lowest[:, :, 1:-1, 2:]], 1
-        )
-        compressed = torch.cat([scaled[:, 1:, 1:-1, 1:-1], differences - inside], 1)
-        compressed = compressed.sign() * compressed.abs().log1p()
-        log_step = float(np.log(step_db)) / STEP_UNIT
-        level = latents[:, :1, 1:-1, 1:-1] / LEVEL_UNIT_DB
-        features = self.entry(torch.cat([compressed, level, torch.full_like(level, log_step)], 1))
-        powers = latents.new_tensor([log_step, log_step**2, log_step**3])
+    def forward(self, levels: Tensor, step_db: float) -> Tensor:
+        """Offsets in steps, rounded as decoding rounds, with gradients.
+
+        Parameters
+        ----------
+        levels : Tensor of float32, shape (tile, feature=72, y - 2, x - 2)
+            From :func:`input_levels`.
+        step_db : float
+
+        Returns
+        -------
+        Tensor of float32, shape (tile, latent=64, y - 2 reach, x - 2 reach)
+        """
+        powers = levels.new_tensor(step_powers(step_db))
+        features = self.condition(self.entry(levels / FEATURE_UNITS), powers)
         for block in self.blocks:
             features = block(features, powers)
-        return self.exit(F.gelu(features, approximate="tanh"))
+        return self.exit(self.exit_levels(F.relu(features)))
 
 
 class LappedAutoencoder(nn.Module):
@@ -114,8 +137,8 @@ class LappedAutoencoder(nn.Module):
     ----------
     config : AutoencoderConfig
     quantizer : callable, optional
-        (latents of float64 (tile, latent, y, x), step in dB) -> (latents restored from symbols, valid border to cut);
-        needed for training only. It quantises exactly as the encoder does.
+        (latents of float64 (tile, latent, y, x), step in dB) -> (symbols, latents restored from them, border that was
+        cut); needed for training only. It quantises exactly as the encoder does.
     offset_db : float
         Level in dB that becomes signal 0.
     """
@@ -134,10 +157,24 @@ class LappedAutoencoder(nn.Module):
         """(tile, y, x) dB -> (tile, latent, y/8 - 1, x/8 - 1), blocks that lie inside with their overlap."""
         return F.conv2d(signal[:, None], self.kernel, stride=BLOCK)
 
-    def refine(self, latents: Tensor, step_db: float) -> Tensor:
-        """Restored latents in dB, cut by the reach of the network, with the network's offset added."""
-        reach = self.refiner.reach
-        return latents[:, :, reach:-reach, reach:-reach] + step_db * self.refiner(latents, step_db).float()
+    def refine(self, symbols: np.ndarray, restored: np.ndarray, step_db: float) -> Tensor:
+        """Restored latents in dB, cut by the reach of the network, with the network's offset added.
+
+        Parameters
+        ----------
+        symbols : ndarray of int32, shape (tile, latent=64, y, x)
+        restored : ndarray of float32, same shape, dB
+            Reconstruction points of the symbols.
+        step_db : float
+
+        Returns
+        -------
+        Tensor of float32, shape (tile, latent=64, y - 2 reach, x - 2 reach)
+        """
+        reach, device = self.refiner.reach, self.kernel.device
+        levels = torch.from_numpy(input_levels(symbols, step_db)).to(device, torch.float32).permute(0, 3, 1, 2)
+        inside = torch.from_numpy(restored[:, :, reach:-reach, reach:-reach]).to(device)
+        return inside + step_db * self.refiner(levels, step_db).float()
 
     def synthesize(self, latents: Tensor) -> Tensor:
         """(tile, latent, y, x) -> (tile, 8 y + 8, 8 x + 8) dB; the outer 8 pixels lack their neighbours' share."""
@@ -157,12 +194,12 @@ class LappedAutoencoder(nn.Module):
         """:meth:`loss` at a given step in dB, with the gain in dB of squared error."""
         with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
             latents = self.analyze(batch.float() - self.offset_db)
-            restored, border = self.quantizer(latents.double().cpu().numpy(), step_db)
-            restored = torch.from_numpy(restored).to(batch.device)
-            latents = latents[:, :, border:-border, border:-border]
-        reach = self.refiner.reach
-        target = latents[:, :, reach:-reach, reach:-reach]
-        error = ((target - self.refine(restored, step_db)) ** 2).mean()
-        centroid_error = ((target - restored[:, :, reach:-reach, reach:-reach]) ** 2).mean()
+            symbols, restored, border = self.quantizer(latents.double().cpu().numpy(), step_db)
+        inside = slice(border + self.refiner.reach, -border - self.refiner.reach)
+        target = latents[:, :, inside, inside]
+        error = ((target - self.refine(symbols, restored, step_db)) ** 2).mean()
+        reach = slice(self.refiner.reach, -self.refiner.reach)
+        centroids = torch.from_numpy(restored[:, :, reach, reach]).to(batch.device)
+        centroid_error = ((target - centroids) ** 2).mean()
         ratio = error / (centroid_error + 1e-12)
         return {"loss": ratio, "gain_db": -10 * torch.log10(ratio.detach()), "rmse_db": error.detach().sqrt()}

@@ -1,4 +1,8 @@
-"""A trained network behind the NumPy interface of the coder."""
+"""A trained network behind the NumPy interface of the coder.
+
+Symbols go in, latents in dB come out, and these are the same bits for every number of threads, tile, batch, mode of torch
+and machine (``docs/format.md``, section 6.3).
+"""
 
 import contextlib
 import functools
@@ -13,54 +17,50 @@ from threadpoolctl import ThreadpoolController
 
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ModelIntegrityError
-from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
-from xsarcomp.tiling import plane_groups
+from xsarcomp.models.autoencoder import AutoencoderConfig
+from xsarcomp.models.integer_arithmetic import input_levels
+from xsarcomp.models.integer_network import IntegerNetwork
 
 TILE_LATENTS = 64
 """Largest tile of latents that goes through the network at once; bounds its memory."""
 
 
 class ResidualCoder(LappedCoder):
-    """The coder of architecture "lapped-residual": centroids, then the network."""
+    """The coder of architecture "lapped-residual": reconstruction points, then the network in integers."""
 
-    def __init__(self, *, weights: Mapping[str, NDArray[np.float32]], **parts):
+    def __init__(self, *, weights: Mapping[str, NDArray], **parts):
         super().__init__(**parts)
         network = self.card.network
-        model = LappedAutoencoder(AutoencoderConfig(channels=network["channels"], blocks=network["blocks"]))
+        config = AutoencoderConfig(channels=network["channels"], blocks=network["blocks"])
         try:
-            model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
-        except RuntimeError as error:
+            object.__setattr__(self, "network", IntegerNetwork(weights, config))
+        except ModelIntegrityError as error:
             raise ModelIntegrityError(
-                f"the weights of model {self.card.name!r} do not fit its network {network}: {error}"
+                f"the weights of model {self.card.name!r} do not fit its network {network}: {error}. Install it again."
             ) from error
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
-            raise ModelIntegrityError(f"the weights of model {self.card.name!r} hold numbers that are not finite")
-        model.eval().requires_grad_(False)
-        object.__setattr__(self, "network", model.to(dtype=torch.float32, memory_format=torch.channels_last))
 
     @property
     def latent_reach(self) -> int:
         """Latents around a tile that its decoding reads, from the layers of the network and the transform."""
-        return 1 + self.network.refiner.reach
+        return 1 + self.network.reach
 
     def restore(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Latents in dB from symbols, tile by tile; consumes the reach of the network."""
-        latents = super().restore(symbols, step_db)
-        reach = self.network.refiner.reach
-        planes, channels, height, width = latents.shape
+        reach = self.network.reach
+        planes, channels, height, width = symbols.shape
         restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
         jobs = [
-            (group, top, left)
-            for group in plane_groups(planes, min(TILE_LATENTS, height) * min(TILE_LATENTS, width), TILE_LATENTS**2)
+            (plane, top, left)
+            for plane in range(planes)
             for top in range(0, restored.shape[2], TILE_LATENTS)
             for left in range(0, restored.shape[3], TILE_LATENTS)
         ]
 
-        def run(job: tuple[slice, int, int]) -> None:
-            group, top, left = job
-            place = restored[group, :, top : top + TILE_LATENTS, left : left + TILE_LATENTS]
-            bottom, right = top + place.shape[2] + 2 * reach, left + place.shape[3] + 2 * reach
-            place[...] = self._refine(latents[group, :, top:bottom, left:right], step_db)
+        def run(job: tuple[int, int, int]) -> None:
+            plane, top, left = job
+            place = restored[plane, :, top : top + TILE_LATENTS, left : left + TILE_LATENTS]
+            bottom, right = top + place.shape[1] + 2 * reach, left + place.shape[2] + 2 * reach
+            place[...] = self._refine(symbols[plane, :, top:bottom, left:right], step_db)
 
         workers = min(len(jobs), torch.get_num_threads())
         if threading.current_thread() is threading.main_thread() and workers > 1:
@@ -71,12 +71,15 @@ class ResidualCoder(LappedCoder):
                 run(job)
         return restored
 
-    def _refine(self, tile: NDArray[np.float32], step_db: float) -> NDArray[np.float32]:
-        """Tiles of one place through the network, whatever autocast or gradient mode the caller is in."""
-        # autocast is off because the caller's choice must not change decoded pixels
-        with _one_thread(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            tensor = torch.from_numpy(np.ascontiguousarray(tile)).to(memory_format=torch.channels_last)
-            return self.network.refine(tensor, step_db).numpy()
+    def _refine(self, tile: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Latents of the inside of a tile (latent=64, y, x), whatever autocast or gradient mode the caller is in."""
+        reach = self.network.reach
+        inside = super().restore(tile[None, :, reach:-reach, reach:-reach], step_db)[0]
+        with _one_thread():
+            levels = torch.from_numpy(input_levels(tile[None], step_db)[0])
+            offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
+        # two operations of float32, each rounded
+        return inside + offsets * np.float32(step_db)
 
 
 @functools.cache
