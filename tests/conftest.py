@@ -50,6 +50,7 @@ def model_content():
         anchor_steps_db=ANCHOR_STEPS_DB,
         lagrangian=LAGRANGIAN,
         mean_corrections_db=(0.01, 0.1, 0.3),
+        texture_gains=(1.0, 1.02, 1.05),
     )
     return weights.model_bytes(card, basis, tables, np.stack([shifts for _, shifts, _ in fitted]))
 

@@ -1,5 +1,8 @@
 """The coder without a network: limits, locality, and the trade of rate against error."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +62,21 @@ def test_mean_correction_is_that_of_the_card_at_anchors_and_lies_between_them(co
 def test_mean_correction_stays_constant_beyond_the_anchors(coder):
     assert coder.mean_correction_db(SMALLEST_STEP_DB) == coder.card.mean_corrections_db[0]
     assert coder.mean_correction_db(LARGEST_STEP_DB) == coder.card.mean_corrections_db[-1]
+
+
+def test_texture_gain_scales_all_latents_but_the_lowest_in_the_synthesis(coder):
+    symbols = np.random.default_rng(3).integers(-3, 4, (1, 64, 9, 8)).astype(np.int32)
+    lowest = symbols.copy()
+    lowest[:, 1:] = 0
+    step_db = 3.6
+    mean = coder.synthesize(lowest, step_db)
+    plain = copy.copy(coder)
+    object.__setattr__(plain, "card", dataclasses.replace(coder.card, texture_gains=(1.0, 1.0, 1.0)))
+    gain = coder.texture_gain(step_db)
+    assert gain == pytest.approx(1.02)
+    expected = mean + gain * (plain.synthesize(symbols, step_db) - mean)
+    np.testing.assert_allclose(coder.synthesize(symbols, step_db), expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(plain.synthesize(lowest, step_db), mean)
 
 
 @given(

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xsarcomp.block import Settings
+from xsarcomp.block import Settings, decode_planes, encode_planes
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.evaluation.simulation import simulate_scene
-from xsarcomp.training.gate import GATE_STEPS_DB, gate, mean_corrections
+from xsarcomp.filling import rounded_signal
+from xsarcomp.training.gate import GATE_STEPS_DB, TEXTURE_BUDGET, gate, mean_corrections, texture_gains
 from xsarcomp.training.planes import Plane
 from xsarcomp.weights import coder_from_bytes, load_coder, model_bytes
 
@@ -76,6 +77,27 @@ def test_without_correction_the_mean_power_would_fall(coder, corrected):
     others = planes_of((31,))
     assert power_bias_db(plain, others, 10.0) < -0.1
     assert abs(power_bias_db(corrected, others, 10.0)) < 0.1
+
+
+def test_texture_gain_gives_back_variance_for_the_error_that_was_allowed(coder, train_planes):
+    gains = texture_gains(coder, train_planes)
+    assert len(gains) == len(coder.card.anchor_steps_db)
+    ones = replace(coder.card, texture_gains=(1.0,) * len(gains), mean_corrections_db=(0.0,) * len(gains))
+    results = []
+    for card in (ones, replace(ones, texture_gains=gains)):
+        changed = coder_from_bytes(model_bytes(card, coder.basis, coder.tables, coder.shifts))
+        squared, variance = [], []
+        for plane in train_planes:
+            signal = rounded_signal(plane.decibel[None].astype(np.float64) - card.offset_db)
+            decoded = decode_planes(encode_planes(signal, changed, 3.6), plane.decibel.shape, changed, 3.6)
+            squared.append(np.mean((decoded - signal) ** 2))
+            variance.append(decoded.var())
+        results.append((np.mean(squared), np.mean(variance)))
+    (plain_error, plain_variance), (error, variance) = results
+    assert 1 < gains[1] < 1.2
+    assert variance > plain_variance
+    # the last latents at the edge of the scene are not in the fit
+    assert error / plain_error == pytest.approx(1 + TEXTURE_BUDGET, abs=TEXTURE_BUDGET)
 
 
 @pytest.mark.parametrize("step_db", [1.5, 3.0])

@@ -20,6 +20,7 @@ CARD = ModelCard(
     anchor_steps_db=(0.5, 1.0, 2.0),
     lagrangian=0.12,
     mean_corrections_db=(0.01, 0.02, 0.1),
+    texture_gains=(1.0, 1.01, 1.05),
 )
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -38,6 +39,7 @@ def cards(draw):
         anchor_steps_db=tuple(steps),
         lagrangian=draw(finite),
         mean_corrections_db=tuple(draw(finite) for _ in steps),
+        texture_gains=tuple(draw(st.floats(0.01, 3.99)) for _ in steps),
     )
 
 
@@ -83,6 +85,10 @@ def test_card_cannot_be_changed():
         {"lagrangian": float("inf")},
         {"mean_corrections_db": (0.0, float("-inf"), 0.0)},
         {"mean_corrections_db": (0.0, 0.1)},
+        {"texture_gains": (1.0, float("nan"), 1.0)},
+        {"texture_gains": (1.0, 1.0)},
+        {"texture_gains": (1.0, 0.0, 1.0)},
+        {"texture_gains": (1.0, 5.0, 1.0)},
         {"anchor_steps_db": ()},
         {"anchor_steps_db": (0.0, 1.0, 2.0)},
         {"anchor_steps_db": (2.0, 1.0, 0.5)},
@@ -134,6 +140,7 @@ def test_card_of_another_format_asks_for_an_update(version):
         {"anchor_steps_db": None},
         {"anchor_steps_db": [[1.0], 2.0, 3.0]},
         {"mean_corrections_db": [None, 0.0, 0.0]},
+        {"texture_gains": "111"},
         {"offset_db": 10**400},
         {"offset_db": "-15.5"},
         {"anchor_steps_db": "123"},

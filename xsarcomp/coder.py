@@ -146,8 +146,14 @@ class LappedCoder:
 
     def mean_correction_db(self, step_db: float) -> float:
         """Decibels to add to decoded values so that the mean power stays, at this step."""
-        card = self.card
-        return float(np.interp(np.log(step_db), np.log(card.anchor_steps_db), card.mean_corrections_db))
+        return self._between_anchors(self.card.mean_corrections_db, step_db)
+
+    def texture_gain(self, step_db: float) -> float:
+        """Factor of all latents but the lowest in the synthesis, at this step."""
+        return self._between_anchors(self.card.texture_gains, step_db)
+
+    def _between_anchors(self, values: tuple[float, ...], step_db: float) -> float:
+        return float(np.interp(np.log(step_db), np.log(self.card.anchor_steps_db), values))
 
     def analyze(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
         """Latents of a signal that comes with ``lapped.OVERLAP`` pixels around whole blocks, without rounding."""
@@ -191,4 +197,6 @@ class LappedCoder:
         ndarray of float32, shape (plane, y, x), dB above the offset
             y = 8 * (y_latent - 2 * latent_reach), likewise x.
         """
-        return lapped.synthesize(self.restore(symbols, step_db), self.basis)
+        latents = self.restore(symbols, step_db)
+        latents[:, 1:] *= np.float32(self.texture_gain(step_db))
+        return lapped.synthesize(latents, self.basis)

@@ -36,6 +36,8 @@ class ModelCard:
     """Squared steps that one bit is worth to the encoder."""
     mean_corrections_db: tuple[float, ...]
     """Added to decoded values at each anchor, so that the mean power stays; interpolated between anchors."""
+    texture_gains: tuple[float, ...]
+    """Factor of all latents but the lowest at each anchor, which gives back variance that quantisation took."""
 
     def __post_init__(self) -> None:
         numbers = (self.offset_db, self.lowest_db, self.highest_db, self.lagrangian)
@@ -52,7 +54,10 @@ class ModelCard:
             or not (1 <= self.network["channels"] <= 1024 and 1 <= self.network["blocks"] <= 32)
         ):
             problems.append(f"network {self.network} is not channels of 1 to 1024 and blocks of 1 to 32")
-        if not all(math.isfinite(number) for number in numbers + self.anchor_steps_db + self.mean_corrections_db):
+        if not all(
+            math.isfinite(number)
+            for number in numbers + self.anchor_steps_db + self.mean_corrections_db + self.texture_gains
+        ):
             problems.append("a number is not finite")
         elif not (
             self.anchor_steps_db
@@ -64,6 +69,8 @@ class ModelCard:
             problems.append(f"the offset {self.offset_db} dB is beyond {LARGEST_OFFSET_DB}")
         if len(self.mean_corrections_db) != len(self.anchor_steps_db):
             problems.append("there must be one mean correction an anchor")
+        if len(self.texture_gains) != len(self.anchor_steps_db) or not all(0 < gain < 4 for gain in self.texture_gains):
+            problems.append("there must be one texture gain an anchor, between 0 and 4")
         if problems:
             raise ModelIntegrityError(f"the model card is not valid: {'; '.join(problems)}. Install the model again.")
 
@@ -97,7 +104,7 @@ class ModelCard:
                 f"the model card lacks {sorted(names - set(record))} or has unknown {sorted(set(record) - names)}"
             )
         try:
-            for name in ("anchor_steps_db", "mean_corrections_db"):
+            for name in ("anchor_steps_db", "mean_corrections_db", "texture_gains"):
                 if not isinstance(record[name], list):
                     raise TypeError(f"{name} is no list")
                 record[name] = tuple(_number(value) for value in record[name])

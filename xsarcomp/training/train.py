@@ -27,9 +27,10 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.filling import rounded_signal
 from xsarcomp.model_card import NAME_PATTERN, ModelCard
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, LatentRefiner
+from xsarcomp.models.integer_network import integer_arrays
 from xsarcomp.training.augmentation import AugmentationConfig
 from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from xsarcomp.training.gate import gate, mean_corrections
+from xsarcomp.training.gate import gate, mean_corrections, texture_gains
 from xsarcomp.training.loop import latent_statistics, log_to_tensorboard, seed_everything, training_loop
 from xsarcomp.training.patches import PatchConfig, PatchSampler, fixed_batches
 from xsarcomp.training.planes import Plane, assert_disjoint, load_planes_file, save_planes
@@ -144,7 +145,7 @@ def train(config: TrainConfig, *, resume: bool = False, report: Callable[[str], 
         architecture="lapped-residual",
         network={"channels": config.network.channels, "blocks": config.network.blocks},
     )
-    coder = _finished(card, linear, network, train_planes)
+    coder = _calibrated(card, (linear.basis, linear.tables, linear.shifts, network), train_planes)
     results = gate({coder.card.name: coder, linear.card.name: linear}, validation_planes)
     for line in results.lines():
         report(line)
@@ -192,6 +193,7 @@ def _radiometry(config: TrainConfig, planes: list[Plane]) -> ModelCard:
         anchor_steps_db=ANCHOR_STEPS_DB,
         lagrangian=config.lagrangian,
         mean_corrections_db=(0.0,) * len(ANCHOR_STEPS_DB),
+        texture_gains=(1.0,) * len(ANCHOR_STEPS_DB),
     )
 
 
@@ -218,24 +220,23 @@ def _linear_coder(config, card: ModelCard, planes: list[Plane], resume: bool, re
         fitted.append((arrays, shifts))
     tables = EntropyTables(**{name: np.stack([arrays[name] for arrays, _ in fitted]) for name in EntropyTables.names()})
     shifts = np.stack([shifts for _, shifts in fitted])
-    coder = coder_from_bytes(model_bytes(card, basis, tables, shifts))
-    card = dataclasses.replace(card, mean_corrections_db=mean_corrections(coder, planes))
-    content = model_bytes(card, basis, tables, shifts)
-    write_atomically(path, content)
-    return coder_from_bytes(content)
+    linear = _calibrated(card, (basis, tables, shifts), planes)
+    write_atomically(path, model_bytes(linear.card, basis, tables, shifts))
+    return linear
 
 
 def encoder_quantizer(coder: LappedCoder):
     """What the network trains on: latents restored from the symbols that the encoder would choose."""
 
-    def quantizer(latents: NDArray[np.float64], step_db: float) -> tuple[NDArray[np.float32], int]:
-        return coder.restore(coder.quantize(latents, step_db), step_db), QUANTIZER_REACH
+    def quantizer(latents: NDArray[np.float64], step_db: float) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
+        symbols = coder.quantize(latents, step_db)
+        return symbols, coder.restore(symbols, step_db), QUANTIZER_REACH
 
     return quantizer
 
 
 def _train_network(config: TrainConfig, linear: LappedCoder, train_planes, validation_planes, resume: bool, report):
-    """Weights of the network with the lowest validation loss."""
+    """Integer arrays of the network with the lowest validation loss."""
     model = LappedAutoencoder(config.network, encoder_quantizer(linear), linear.card.offset_db)
     sampler = PatchSampler(train_planes, config.patches)
     batches = fixed_batches(validation_planes, config.patches.patch, batch=4, limit=32)
@@ -256,8 +257,8 @@ def _train_network(config: TrainConfig, linear: LappedCoder, train_planes, valid
             save_checkpoint(config.output, "last", entry.state, metadata)
         if entry.is_best:
             save_checkpoint(config.output, "best", entry.state, metadata)
-    best = load_checkpoint(config.output, "best")[0]["ema"]
-    return {name: tensor.float().numpy() for name, tensor in best.items()}
+    model.load_state_dict(load_checkpoint(config.output, "best")[0]["ema"])
+    return integer_arrays(model.refiner)
 
 
 @torch.no_grad()
@@ -270,8 +271,8 @@ def _validate(model: LappedAutoencoder, batches: list[NDArray[np.float32]]) -> d
     measured["loss"] = float(np.mean([measured[f"loss_{step_db}"] for step_db in VALIDATION_STEPS_DB]))
     step_db = VALIDATION_STEPS_DB[2]
     latents = model.analyze(torch.from_numpy(batches[0][:1]) - model.offset_db)
-    restored, _ = model.quantizer(latents.double().numpy(), step_db)
-    refined = model.synthesize(model.refine(torch.from_numpy(restored), step_db))[0, 8:-8, 8:-8].numpy()
+    symbols, restored, _ = model.quantizer(latents.double().numpy(), step_db)
+    refined = model.synthesize(model.refine(symbols, restored, step_db))[0, 8:-8, 8:-8].numpy()
     # channels that are quantised to zero everywhere carry nothing at this step
     measured |= latent_statistics(torch.from_numpy(restored))
     images = {"original": batches[0][0] - model.offset_db, "restored": refined}
@@ -281,11 +282,12 @@ def _validate(model: LappedAutoencoder, batches: list[NDArray[np.float32]]) -> d
     return measured
 
 
-def _finished(card: ModelCard, linear: LappedCoder, network, planes: list[Plane]) -> LappedCoder:
-    """Coder with the network and its own mean corrections."""
-    parts = (linear.basis, linear.tables, linear.shifts, network)
-    coder = coder_from_bytes(model_bytes(card, *parts))
-    card = dataclasses.replace(card, mean_corrections_db=mean_corrections(coder, planes))
+def _calibrated(card: ModelCard, parts: tuple, planes: list[Plane]) -> LappedCoder:
+    """Coder whose card has its own texture gains and, measured with these, its own mean corrections."""
+    plain = coder_from_bytes(model_bytes(card, *parts))
+    card = dataclasses.replace(card, texture_gains=texture_gains(plain, planes))
+    textured = coder_from_bytes(model_bytes(card, *parts))
+    card = dataclasses.replace(card, mean_corrections_db=mean_corrections(textured, planes))
     return coder_from_bytes(model_bytes(card, *parts))
 
 
