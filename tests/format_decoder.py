@@ -33,7 +33,7 @@ def sign_weights(agreement):
 
 
 def sign_feature(value, kind):
-    """Feature of section 3.5; ``value`` gives V at a distance of rows and columns."""
+    """Feature of section 3.4.1; ``value`` gives V at a distance of rows and columns."""
     here, left, right, up, down = value(0, 0), value(0, -1), value(0, 1), value(-1, 0), value(1, 0)
     return (
         here,
@@ -48,7 +48,7 @@ def sign_feature(value, kind):
 
 
 def sign_prediction(symbols, tables, anchor, channel, place):
-    """Sum t of section 3.5 at (plane, row, column)."""
+    """Sum t of section 3.4.1 at (plane, row, column)."""
     plane, row, column = place
     phase, total = (row + column) % 2, 0
     height, width = symbols.shape[2:]

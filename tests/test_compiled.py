@@ -23,6 +23,7 @@ from xsarcomp.entropy_tables import (
     TOKENS,
     EntropyTables,
 )
+from xsarcomp.training.sign_tables import empty_signs
 from xsarcomp.weights import load_coder
 
 DIRECT = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -105,6 +106,7 @@ def random_tables(generator):
         frequencies=frequencies(1, CHANNELS, bins),
         lowest_thresholds=np.sort(generator.integers(0, 60, (1, LOWEST_TABLES, lowest_bins - 1))).astype(np.int32),
         lowest_frequencies=frequencies(1, LOWEST_TABLES, lowest_bins),
+        **{name: array[None] for name, array in empty_signs().items()},
     )
 
 

@@ -9,6 +9,7 @@ from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, FREQUENCY_TOTAL, TO
 from xsarcomp.evaluation.simulation import simulate_scene
 from xsarcomp.quantization import SHIFT_CLASSES, dequantize
 from xsarcomp.training import tables
+from xsarcomp.training.sign_tables import FEWEST_SYMBOLS, candidate_sign_terms, empty_signs, fit_signs
 from xsarcomp.training.tables import candidate_terms, fit_anchor, fit_shifts, fit_tables
 
 STEP_DB = 3.0
@@ -160,3 +161,71 @@ def test_each_anchor_gets_a_set(latents):
     assert len(sets) == 2
     fine, coarse = (sum(np.abs(symbols[2][0]).sum() for symbols in [each]) for each in sets)
     assert coarse < fine / 3
+
+
+def test_candidate_sign_terms_read_only_what_is_decoded_before_and_mirror_as_the_channel_does():
+    rank = {channel: position for position, channel in enumerate(CHANNEL_ORDER)}
+    # how a feature of each kind changes its sign when rows or columns are mirrored
+    mirrors = {0: (0, 0), 1: (0, 0), 2: (0, 0), 3: (0, 1), 4: (1, 0), 5: (1, 1), 6: (0, 0), 7: (0, 0)}
+    for channel in CHANNEL_ORDER[1:]:
+        for phase in (0, 1):
+            terms = candidate_sign_terms(channel, phase)
+            assert len(set(terms)) == len(terms)
+            assert any(source == 0 and kind >= 3 for source, kind in terms)
+            for source, kind in terms:
+                own = source == channel and phase == 1 and kind in (1, 2)
+                assert own or rank[source] < rank[channel]
+                for odd in (lambda each: each // 8 % 2, lambda each: each % 8 % 2):
+                    axis = 0 if odd(8) else 1
+                    assert (odd(source) + mirrors[kind][axis]) % 2 == odd(channel)
+
+
+def test_signs_change_nothing_else_in_the_fit(latents):
+    arrays, _, symbols = fit_anchor(latents[1:], STEP_DB, LAGRANGIAN, rounds=0)
+    for name, array in tables._fit_once(symbols, np.random.default_rng(0)).items():
+        np.testing.assert_array_equal(empty_signs()[name] if name.startswith("sign") else arrays[name], array)
+
+
+def planted(seed, height=40, width=41):
+    """Symbols of three channels whose signs follow from one another, alone or with the neighbours."""
+    generator = np.random.default_rng(seed)
+    symbols = np.zeros((1, CHANNELS, height, width), np.int32)
+    symbols[:, 1] = generator.choice([-3, 3], (1, height, width))
+    symbols[:, 17] = symbols[:, 1]  # the same parity: beside each other
+    symbols[:, 2] = np.sign(np.gradient(symbols[:, 1].astype(float), axis=2)) * 2  # another: a difference
+    symbols[:, 3] = generator.choice([-1, 1], (1, height, 1))  # signs go on along a row
+    return symbols
+
+
+def sign_bits_of(symbols, arrays):
+    """Bits of the signs, from the difference to tables that do not know signs."""
+    with_contexts, without = (estimate_bits(symbols, tables_of(each), 0) for each in (arrays, arrays | empty_signs()))
+    return np.count_nonzero(symbols[:, 1:]) - (without - with_contexts)
+
+
+def test_signs_that_follow_from_others_cost_next_to_nothing():
+    arrays = tables._empty_anchor() | fit_signs([planted(1), planted(2)])
+    unseen = planted(3)
+    # channel 1 is random; of channel 3 the first phase is; the others are known from what stands before
+    random, known = (
+        sum(share * np.count_nonzero(unseen[:, channel]) for channel, share in shares.items())
+        for shares in ({1: 1, 3: 0.5}, {2: 1, 17: 1, 3: 0.5})
+    )
+    assert 0.98 * random < sign_bits_of(unseen, arrays) < 1.02 * random + 0.1 * known
+
+
+def test_channels_with_few_symbols_get_no_sign_contexts():
+    symbols = planted(1)
+    symbols[:, 17, 4:] = 0
+    assert np.count_nonzero(symbols[:, 17]) < FEWEST_SYMBOLS
+    arrays = fit_signs([symbols])
+    assert (arrays["sign_term_channels"][17] == -1).all()
+    assert (arrays["sign_frequencies"][17] == FREQUENCY_TOTAL // 2).all()
+    assert (arrays["sign_term_channels"][2] >= 0).any()
+
+
+def test_fitted_signs_prefer_none_where_nothing_is_predicted(fitted):
+    arrays = fitted[0]
+    assert (arrays["sign_frequencies"][..., 0] == FREQUENCY_TOTAL // 2).all()
+    assert (arrays["sign_thresholds"] >= 1).all()
+    assert np.abs(arrays["sign_term_weights"]).max() == 4096

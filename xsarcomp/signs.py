@@ -3,7 +3,7 @@
 The basis functions of neighbouring blocks overlap, so an edge that crosses them leaves coefficients whose signs belong
 together: equal ones beside each other in a channel, and between channels by their mirror parity. A prediction is an
 integer-weighted sum of signed values that the decoder already knows. Its sign is the likely one, its magnitude says how
-likely. ``docs/format.md`` section 3.5 is the normative text.
+likely. ``docs/format.md`` section 3.4.1 is the normative text.
 """
 
 import functools
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from xsarcomp.compiled import FIRST_USE
 from xsarcomp.entropy_tables import CHANNELS, SIGN_PHASES, EntropyTables
 
 VALUE_CLIP = 255  # signed values count up to this in a context
@@ -60,15 +61,16 @@ class SignedValues:
     """
 
     def __init__(self, shape: tuple[int, int, int, int], busy: NDArray[np.bool_] | None = None) -> None:
-        from xsarcomp import sign_kernels  # here: importing the package loads no numba
+        with FIRST_USE:
+            from xsarcomp import sign_kernels
 
-        self._kernels = sign_kernels
+        self.kernels = sign_kernels
         planes, _, height, width = shape
         self._shape = (planes, height + 2, width + 2)
         self._known = np.zeros((CHANNELS, planes * (height + 2) * (width + 2)), np.int32)
         inside = np.arange(self._known.shape[1]).reshape(self._shape)[:, 1:-1, 1:-1]
         odd = np.broadcast_to((np.arange(height)[:, None] + np.arange(width)) % 2 == 1, inside.shape)
-        self._places = (inside if busy is None else inside[busy]).reshape(-1)
+        self._places = np.ascontiguousarray((inside if busy is None else inside[busy]).reshape(-1))
         odd = (odd if busy is None else odd[busy]).reshape(-1)
         self._phases = np.flatnonzero(~odd), np.flatnonzero(odd)
         self._offsets = _TAPS[..., 0] * (width + 2) + _TAPS[..., 1]
@@ -89,7 +91,7 @@ class SignedValues:
             The list of coded latents is in C order of (plane, y_latent, x_latent).
         """
         padded = self._known[channel].reshape(self._shape)
-        self._kernels.remember(index, self._places, values, VALUE_CLIP, padded)
+        self.kernels.remember(index, self._places, values, VALUE_CLIP, padded)
 
     def phase(self, magnitudes: NDArray[np.int32], phase: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the signs of a phase stand: those with an even (phase 0) or odd (1) sum of row and column.
@@ -107,7 +109,7 @@ class SignedValues:
             The same for :meth:`predict`.
         """
         index, places = np.empty((2, self._phases[phase].size + 1), np.int64)
-        count = self._kernels.select(self._phases[phase], self._places, magnitudes, index, places)
+        count = self.kernels.select(self._phases[phase], self._places, magnitudes, index, places)
         return index[:count], places[:count]
 
     def predict(
@@ -134,7 +136,7 @@ class SignedValues:
         """
         sums = np.empty(places.size, np.int32)
         terms = (np.ascontiguousarray(channels), np.ascontiguousarray(kinds), np.ascontiguousarray(weights))
-        self._kernels.predict(self._known, self._offsets, _FACTORS, FEATURE_CLIP, places, *terms, sums)
+        self.kernels.predict(self._known, self._offsets, _FACTORS, FEATURE_CLIP, places, *terms, sums)
         return sums
 
 
@@ -166,8 +168,6 @@ def transfer_signs(
     ndarray of int32, shape (latent that is coded,)
         Signed values.
     """
-    from xsarcomp import sign_kernels
-
     values = magnitudes.copy()
     for phase in range(SIGN_PHASES):
         index, places = known.phase(magnitudes, phase)
@@ -180,7 +180,7 @@ def transfer_signs(
         thresholds = np.ascontiguousarray(tables.sign_thresholds[at])
         frequencies = np.ascontiguousarray(tables.sign_frequencies[at])
         predicted, chances = np.empty(index.size, bool), np.empty(index.size)
-        sign_kernels.look_up(sums, index, magnitudes, thresholds, frequencies, predicted, chances)
+        known.kernels.look_up(sums, index, magnitudes, thresholds, frequencies, predicted, chances)
         minus = index[code(index, predicted, chances)]
         values[minus] = -magnitudes[minus]
         known.add(channel, index, values)
