@@ -64,6 +64,49 @@ def coder(model_content):
 
 
 @pytest.fixture(scope="session")
+def disturbed_refiner():
+    """Function (config, seed) -> a :class:`~xsarcomp.models.autoencoder.LatentRefiner` with random numbers everywhere."""
+    import torch
+
+    from xsarcomp.models.autoencoder import LatentRefiner
+
+    def make(config, seed=0):
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            refiner = LatentRefiner(config)
+            with torch.no_grad():
+                for parameter in refiner.parameters():
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return refiner.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def network_content(coder, disturbed_refiner):
+    """Bytes of a model file: the small model with a random integer network of 16 channels and 2 blocks."""
+    from dataclasses import replace
+
+    from xsarcomp.models.autoencoder import AutoencoderConfig
+    from xsarcomp.models.integer_network import integer_arrays
+    from xsarcomp.weights import model_bytes
+
+    card = replace(
+        coder.card, name="simulated-network", architecture="lapped-residual", network={"channels": 16, "blocks": 2}
+    )
+    arrays = integer_arrays(disturbed_refiner(AutoencoderConfig(channels=16, blocks=2)))
+    return model_bytes(card, coder.basis, coder.tables, coder.shifts, arrays)
+
+
+@pytest.fixture(scope="session")
+def network_coder(network_content):
+    """A ready :class:`~xsarcomp.models.inference.ResidualCoder` of ``network_content``."""
+    from xsarcomp.weights import coder_from_bytes
+
+    return coder_from_bytes(network_content)
+
+
+@pytest.fixture(scope="session")
 def speckled():
     """A small simulated plane of sigma0: float32, shape (y=88, x=104), dB, all pixels valid; read-only."""
     from xsarcomp.evaluation.simulation import simulate_scene

@@ -10,24 +10,25 @@ from xsarcomp import lapped
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.simulation import simulate_scene
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, LatentRefiner
+from xsarcomp.models.integer_arithmetic import input_levels
+from xsarcomp.models.integer_network import IntegerNetwork, integer_arrays
 from xsarcomp.training.train import encoder_quantizer
 
 SMALL = AutoencoderConfig(channels=16, blocks=2)
 STEP_DB = 3.0
 
 
-def disturbed(config=SMALL, seed=0, **options):
-    """A model whose zero layers are random, as after training."""
-    torch.manual_seed(seed)
-    model = LappedAutoencoder(config, **options)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
+def symbols_like(shape, seed=0):
+    """Symbols (tile, latent=64, y, x)."""
+    return np.rint(np.random.default_rng(seed).normal(0, 3, shape)).astype(np.int32)
 
 
-def latents_like(shape, seed=0, dtype=torch.float32):
-    return STEP_DB * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).round()
+def latents_like(shape, seed=0):
+    return torch.from_numpy(STEP_DB * symbols_like(shape, seed).astype(np.float32))
+
+
+def levels_of(symbols):
+    return torch.from_numpy(input_levels(symbols, STEP_DB)).float().permute(0, 3, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,13 @@ def signal():
 @pytest.mark.parametrize("step_db", [0.3, 3.0, 20.0])
 def test_untrained_network_adds_exactly_nothing(step_db):
     model = LappedAutoencoder(SMALL).eval()
-    latents, reach = latents_like((2, 64, 14, 13)), model.refiner.reach
+    symbols, reach = symbols_like((2, 64, 14, 13)), model.refiner.reach
+    restored = (symbols * step_db).astype(np.float32)
     with torch.no_grad():
-        assert not model.refiner(latents, step_db).any()
-        torch.testing.assert_close(
-            model.refine(latents, step_db), latents[:, :, reach:-reach, reach:-reach], rtol=0, atol=0
-        )
+        refined = model.refine(symbols, restored, step_db)
+    np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
+    network = IntegerNetwork(integer_arrays(model.refiner), SMALL)
+    assert not network(torch.from_numpy(input_levels(symbols, step_db)[0]), step_db).any()
 
 
 def test_untrained_model_is_the_linear_codec(coder, signal):
@@ -53,7 +55,7 @@ def test_untrained_model_is_the_linear_codec(coder, signal):
     symbols = coder.quantize(coder.analyze(signal), STEP_DB)
     restored, reach = coder.restore(symbols, STEP_DB), model.refiner.reach
     with torch.no_grad():
-        refined = model.refine(torch.from_numpy(restored), STEP_DB)
+        refined = model.refine(symbols, restored, STEP_DB)
     np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
 
 
@@ -80,45 +82,52 @@ def test_synthesis_inverts_analysis_away_from_the_border(signal):
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 4])
-def test_reach_from_the_layers_is_the_receptive_field(blocks):
-    model = disturbed(AutoencoderConfig(channels=8, blocks=blocks))
-    reach, size = model.refiner.reach, 25
-    assert reach == 2 + blocks
-    latents = latents_like((1, 64, size + 2 * reach, size + 2 * reach)).double()
-    model = model.double()
-    changed = latents.clone()
+def test_reach_from_the_layers_is_the_receptive_field(blocks, disturbed_refiner):
+    config = AutoencoderConfig(channels=8, blocks=blocks)
+    refiner = disturbed_refiner(config)
+    network = IntegerNetwork(integer_arrays(refiner), config)
+    reach, size = refiner.reach, 25
+    assert reach == network.reach == 2 + blocks
+    # many tiles: a rounding may swallow what is left of a change at the edge of its reach
+    symbols = symbols_like((40, 64, size + 2 * reach, size + 2 * reach))
+    changed = symbols.copy()
     middle = size // 2 + reach
-    changed[:, :, middle, middle] += STEP_DB
+    changed[:, :, middle, middle] += 50
+    scenes = [(refiner.double(), levels_of(each).double()) for each in (symbols, changed)]
     with torch.no_grad():
-        difference = (model.refiner(changed, STEP_DB) - model.refiner(latents, STEP_DB)).abs().amax((0, 1)).numpy()
-    assert difference.shape == (size, size)
-    rows, columns = np.nonzero(difference > 0)
-    for places in (rows, columns):
-        assert (places.min(), places.max()) == (size // 2 - reach, size // 2 + reach)
+        trained = [model(levels, STEP_DB).permute(0, 2, 3, 1) for model, levels in scenes]
+    decoded = [
+        torch.stack([network(torch.from_numpy(tile), STEP_DB) for tile in input_levels(each, STEP_DB)])
+        for each in (symbols, changed)
+    ]
+    for before, after in (trained, decoded):
+        difference = (after - before).abs().amax((0, 3)).numpy()
+        assert difference.shape == (size, size)
+        rows, columns = np.nonzero(difference > 0)
+        for places in (rows, columns):
+            assert (places.min(), places.max()) == (size // 2 - reach, size // 2 + reach)
 
 
-def test_tiles_with_a_halo_are_the_whole():
-    model = disturbed()
-    reach = model.refiner.reach
-    latents = latents_like((1, 64, 30 + 2 * reach, 26 + 2 * reach))
+def test_tiles_with_a_halo_are_the_whole_in_training_but_for_roundings(disturbed_refiner):
+    refiner = disturbed_refiner(SMALL).double()
+    around = 2 * refiner.reach
+    symbols = symbols_like((1, 64, 30 + around, 26 + around))
     with torch.no_grad():
-        whole = model.refine(latents, STEP_DB)
+        whole = refiner(levels_of(symbols).double(), STEP_DB)
         for top, left, height, width in ((0, 0, 7, 5), (13, 9, 17, 17), (29, 25, 1, 1)):
-            tile = latents[:, :, top : top + height + 2 * reach, left : left + width + 2 * reach]
+            tile = symbols[:, :, top : top + height + around, left : left + width + around]
             expected = whole[:, :, top : top + height, left : left + width]
-            torch.testing.assert_close(model.refine(tile, STEP_DB), expected, rtol=1e-5, atol=1e-4)
+            torch.testing.assert_close(refiner(levels_of(tile).double(), STEP_DB), expected, rtol=0, atol=1e-9)
 
 
 def test_a_level_shift_of_a_whole_scene_reaches_one_input_alone():
-    """The lowest channel enters as differences and as a scaled level: 100 dB more must not blow up the offsets."""
-    model = disturbed()
-    latents = latents_like((1, 64, 12, 12))
-    shifted = latents.clone()
-    shifted[:, 0] += 8 * 100.0
-    with torch.no_grad():
-        offsets, others = model.refiner(latents, STEP_DB), model.refiner(shifted, STEP_DB)
-    assert torch.isfinite(others).all()
-    assert (others - offsets).abs().max() < 100
+    """The lowest channel enters as differences and as a limited level."""
+    symbols = symbols_like((1, 64, 12, 12))
+    for shift in (2, 1000, 2**20):
+        shifted = symbols.copy()
+        shifted[:, 0] += shift
+        differs = (input_levels(shifted, STEP_DB) != input_levels(symbols, STEP_DB)).any((0, 1, 2))
+        assert np.flatnonzero(differs).tolist() == [67]
 
 
 def test_loss_is_one_before_training_and_falls_in_a_few_steps(coder, signal):
@@ -144,7 +153,7 @@ def test_error_of_the_latents_is_the_error_of_the_pixels(coder, signal):
     """The transform is orthonormal: the loss may be taken before the synthesis."""
     model = LappedAutoencoder(SMALL, encoder_quantizer(coder), 0.0)
     batch = torch.from_numpy(signal).float()
-    restored, border = model.quantizer(model.analyze(batch).double().numpy(), STEP_DB)
+    _, restored, border = model.quantizer(model.analyze(batch).double().numpy(), STEP_DB)
     latents = model.analyze(batch)[:, :, border:-border, border:-border]
     error = torch.from_numpy(restored) - latents
     pixels = model.synthesize(error)

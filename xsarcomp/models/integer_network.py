@@ -44,7 +44,9 @@ def integer_arrays(refiner: LatentRefiner) -> dict[str, NDArray]:
     for name, module in refiner.named_modules():
         if isinstance(module, IntegerConv2d):
             # (output, input, row, column) -> (row, column, input, output): the columns of a matrix product
-            arrays[f"{name}.levels"] = module.levels().permute(2, 3, 1, 0).reshape(-1, module.out_channels).to(torch.int8)
+            arrays[f"{name}.levels"] = (
+                module.levels().permute(2, 3, 1, 0).reshape(-1, module.out_channels).to(torch.int8)
+            )
             arrays[f"{name}.units"] = module.units().float()
             arrays[f"{name}.bias"] = module.bias.float()
         elif isinstance(module, StepCondition):
@@ -284,4 +286,6 @@ def _check_levels(name: str, levels: NDArray[np.int8]) -> None:
         raise ModelIntegrityError(f"network array {name} holds -128, expected -{LARGEST} to {LARGEST}")
     largest = LARGEST * int(np.abs(levels).sum(0, dtype=np.int64).max())
     if largest >= LARGEST_SUM:
-        raise ModelIntegrityError(f"sums over network array {name} may reach {largest}, expected less than {LARGEST_SUM}")
+        raise ModelIntegrityError(
+            f"sums over network array {name} may reach {largest}, expected less than {LARGEST_SUM}"
+        )
