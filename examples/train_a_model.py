@@ -16,6 +16,7 @@ import numpy as np
 import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.evaluation.simulation import simulate_scene, simulated_dataset
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
+from xsarcomp.models.integer_network import integer_arrays
 from xsarcomp.training.loop import LoopConfig, seed_everything, training_loop
 from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
 from xsarcomp.training.train import encoder_quantizer
@@ -38,8 +39,9 @@ def main(folder: Path) -> None:
         if report.step % 5 == 0:
             print(f"step {report.step}: squared error {report.scalars['loss']:.3f} of that without the network")
 
-    # the weights averaged over the last steps, in a model file and beside it a JSON file with its id
-    weights = {name: tensor.numpy() for name, tensor in report.state["ema"].items()}
+    # the weights averaged over the last steps, as integers in a model file, and beside it a JSON file with its id
+    model.load_state_dict(report.state["ema"])
+    weights = integer_arrays(model.refiner)
     card = replace(linear.card, name=NAME, architecture="lapped-residual", network={"channels": 16, "blocks": 1})
     content = model_bytes(card, linear.basis, linear.tables, linear.shifts, weights)
     (folder / f"{NAME}.safetensors").write_bytes(content)
