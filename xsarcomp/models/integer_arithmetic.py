@@ -23,7 +23,7 @@ FEATURE_UNITS = 24.0
 """Levels of an input feature a natural logarithm of one plus the magnitude of a symbol."""
 LEVEL_UNIT_DB = 2.0
 """Decibels of the lowest channel (8 times the mean) a level of the input that tells how bright a place is."""
-STEP_UNIT = 2.0
+STEP_UNIT = 2
 """Natural logarithms of the step a unit of the number that conditions the network on it."""
 STEP_GRID = 2**16
 """That number is a multiple of one over this, so its square and cube are exact in float64."""
@@ -91,8 +91,8 @@ def step_powers(step_db: float) -> tuple[float, float, float, float]:
     """
     # a context of its own: that of the caller may have another precision, or raise where a result is inexact
     context = decimal.Context(prec=40, rounding=decimal.ROUND_HALF_EVEN, traps=[])
-    logarithm = context.ln(decimal.Decimal(float(step_db)))
-    t = int(context.to_integral_value(context.multiply(logarithm, decimal.Decimal(STEP_GRID / STEP_UNIT)))) / STEP_GRID
+    logarithm = context.ln(decimal.Decimal.from_float(float(step_db)))
+    t = int(context.to_integral_value(context.multiply(logarithm, decimal.Decimal(STEP_GRID // STEP_UNIT)))) / STEP_GRID
     return 1.0, t, t * t, t * t * t
 
 

@@ -134,9 +134,7 @@ def train(config: TrainConfig, *, resume: bool = False, report: Callable[[str], 
     seed_everything(config.loop.seed)
     train_planes, validation_planes = _planes(config, report)
     card = _radiometry(config, train_planes)
-    report(
-        f"signal 0 is {card.offset_db:.2f} dB; training values from {card.lowest_db:.1f} to {card.highest_db:.1f} dB"
-    )
+    report(f"signal 0 is {card.offset_db:.2f} dB; values from {card.lowest_db:.1f} to {card.highest_db:.1f} dB")
     linear = _linear_coder(config, card, train_planes, resume, report)
     network = _train_network(config, linear, train_planes, validation_planes, resume, report)
     card = dataclasses.replace(
