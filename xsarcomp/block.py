@@ -93,7 +93,8 @@ def encode_window(
     symbols = np.empty(shape, np.int32)
     for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
         for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
-            tile = signal[:, gather(top, bottom, *rows[2:])][:, :, gather(left, right, *columns[2:])]
+            # both axes in one step: indexed one after the other the copy would lie transposed, and the transform crawl
+            tile = signal[:, gather(top, bottom, *rows[2:])[:, None], gather(left, right, *columns[2:])]
             place = np.s_[:, :, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
             symbols[place] = coder.quantize(coder.analyze(tile), step_db)
     return symbols

@@ -6,6 +6,7 @@ and machine (``docs/format.md``, section 6.3).
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,11 @@ from xsarcomp.models.autoencoder import AutoencoderConfig
 from xsarcomp.models.integer_arithmetic import input_levels
 from xsarcomp.models.integer_network import IntegerNetwork
 
-TILE_LATENTS = 64
-"""Largest tile of latents that goes through the network at once; bounds its memory."""
+TILE_LATENTS = 68
+"""Largest tile of latents that goes through the network at once; bounds its memory. A little more than half of what a block
+of 128 latents and the synthesis around it ask for: a thin rest would cost its surroundings over again."""
+
+Span = tuple[int, int]
 
 
 class ResidualCoder(LappedCoder):
@@ -50,17 +54,16 @@ class ResidualCoder(LappedCoder):
         planes, channels, height, width = symbols.shape
         restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
         jobs = [
-            (plane, top, left)
+            (plane, rows, columns)
             for plane in range(planes)
-            for top in range(0, restored.shape[2], TILE_LATENTS)
-            for left in range(0, restored.shape[3], TILE_LATENTS)
+            for rows in _equal_spans(restored.shape[2])
+            for columns in _equal_spans(restored.shape[3])
         ]
 
-        def run(job: tuple[int, int, int]) -> None:
-            plane, top, left = job
-            place = restored[plane, :, top : top + TILE_LATENTS, left : left + TILE_LATENTS]
-            bottom, right = top + place.shape[1] + 2 * reach, left + place.shape[2] + 2 * reach
-            place[...] = self._refine(symbols[plane, :, top:bottom, left:right], step_db)
+        def run(job: tuple[int, Span, Span]) -> None:
+            plane, (top, bottom), (left, right) = job
+            tile = symbols[plane, :, top : bottom + 2 * reach, left : right + 2 * reach]
+            restored[plane, :, top:bottom, left:right] = self._refine(tile, step_db)
 
         workers = min(len(jobs), torch.get_num_threads())
         if threading.current_thread() is threading.main_thread() and workers > 1:
@@ -80,6 +83,12 @@ class ResidualCoder(LappedCoder):
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded
         return inside + offsets * np.float32(step_db)
+
+
+def _equal_spans(size: int) -> list[Span]:
+    """Starts and stops of as few tiles as ``TILE_LATENTS`` allows, of about the same size."""
+    edges = np.linspace(0, size, -(-size // TILE_LATENTS) + 1).astype(int).tolist()
+    return list(itertools.pairwise(edges))
 
 
 @functools.cache
