@@ -18,8 +18,8 @@ DECIBEL_LIMIT = 500.0
 def classify(backscatter: ArrayLike, scale: str, nodata: float | None = None) -> NDArray[np.uint8]:
     """Give each pixel its class: valid, or the kind of invalid value it holds.
 
-    Invalid are NaN, infinities, declared nodata, in power and amplitude everything <= 0, in decibel
-    numbers beyond +-500. Declared nodata wins over the other classes but NaN. Zero is valid in decibel
+    Invalid are NaN, infinities, declared nodata, in power and amplitude everything <= 0, and what is
+    beyond +-500 dB. Declared nodata wins over the other classes but NaN. Zero is valid in decibel
     unless declared as nodata. A negative zero that is invalid becomes EXACT, so that its sign survives.
 
     Parameters
