@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.errors import DimensionError
-from xsarcomp.tiling import aligned_spans, blended, raised_cosine_weights, reflect_indices, round_up
+from xsarcomp.tiling import aligned_spans, blended, equal_spans, raised_cosine_weights, reflect_indices, round_up
 
 
 @given(
@@ -169,3 +169,13 @@ def test_blending_hides_the_tile_grid_of_a_group_normalised_network():
     cut_ratio = _seam_ratio(blended(network, image, tile=32, overlap=0), image, 32, 0)
     assert 0.85 < blended_ratio < 1.15
     assert cut_ratio > 2
+
+
+@given(size=st.integers(0, 500), largest=st.integers(1, 90))
+def test_equal_spans_cover_an_axis_with_few_pieces_of_one_size(size, largest):
+    spans = equal_spans(size, largest)
+    assert [place for span in spans for place in range(*span)] == list(range(size))
+    assert len(spans) == -(-size // largest)
+    lengths = [stop - start for start, stop in spans]
+    assert all(0 < length <= largest for length in lengths)
+    assert not lengths or max(lengths) - min(lengths) <= 1

@@ -15,9 +15,8 @@ import numpy as np
 from xsarcomp.compiled import compiled, read_only, scalar, written
 from xsarcomp.entropy_tables import DIRECT_TOKENS
 
-LAST_PRICE = (
-    DIRECT_TOKENS - 1
-)  # magnitudes with a token of their own; the choice takes larger ones to cost as much as the last
+LAST_PRICE = DIRECT_TOKENS - 1
+"""Largest magnitude with a token of its own; the choice takes larger ones to cost as much."""
 
 
 @compiled(read_only("int32", 3), scalar("boolean"), scalar("int64"), written("uint8", 2))

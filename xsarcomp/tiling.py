@@ -56,6 +56,12 @@ def reflect_indices(start: int, stop: int, size: int) -> tuple[NDArray[np.intp],
     return np.where(is_reversed, size - 1 - within, within), is_reversed
 
 
+def equal_spans(size: int, largest: int) -> list[tuple[int, int]]:
+    """Starts and stops of as few pieces of ``0..size`` as a largest size allows, of about the same size."""
+    pieces = -(-size // largest)
+    return list(itertools.pairwise(size * piece // pieces if pieces else 0 for piece in range(pieces + 1)))
+
+
 def aligned_spans(start: int, stop: int, multiple: int) -> list[tuple[int, int]]:
     """Return (start, stop) of the parts of a range that end at multiples of `multiple`, whatever the range."""
     if start >= stop:

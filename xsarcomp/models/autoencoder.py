@@ -18,15 +18,13 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.lapped import BASIS_STEPS, BLOCK, CHANNELS, lapped_basis
 from xsarcomp.models.integer_arithmetic import (
     FEATURE_UNITS,
+    FEATURES,
     LARGEST,
     ActivationQuantizer,
     IntegerConv2d,
     input_levels,
     step_powers,
 )
-
-FEATURES = 72
-"""Inputs a place: 63 symbols, 4 differences of the lowest channel, its level, and four zeros."""
 
 Quantizer = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, int]]
 

@@ -6,7 +6,6 @@ and machine (``docs/format.md``, section 6.3).
 
 import contextlib
 import functools
-import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.autoencoder import AutoencoderConfig
 from xsarcomp.models.integer_arithmetic import input_levels
 from xsarcomp.models.integer_network import IntegerNetwork
+from xsarcomp.tiling import equal_spans
 
 TILE_LATENTS = 68
 """Largest tile of latents that goes through the network at once; bounds its memory. A little more than half of what a block
@@ -56,8 +56,8 @@ class ResidualCoder(LappedCoder):
         jobs = [
             (plane, rows, columns)
             for plane in range(planes)
-            for rows in _equal_spans(restored.shape[2])
-            for columns in _equal_spans(restored.shape[3])
+            for rows in equal_spans(restored.shape[2], TILE_LATENTS)
+            for columns in equal_spans(restored.shape[3], TILE_LATENTS)
         ]
 
         def run(job: tuple[int, Span, Span]) -> None:
@@ -83,12 +83,6 @@ class ResidualCoder(LappedCoder):
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded
         return inside + offsets * np.float32(step_db)
-
-
-def _equal_spans(size: int) -> list[Span]:
-    """Starts and stops of as few tiles as ``TILE_LATENTS`` allows, of about the same size."""
-    edges = np.linspace(0, size, -(-size // TILE_LATENTS) + 1).astype(int).tolist()
-    return list(itertools.pairwise(edges))
 
 
 @functools.cache

@@ -19,6 +19,8 @@ LARGEST = 127
 """Largest magnitude of an activation or a weight."""
 LARGEST_SUM = 2**24
 """Bound on the sums of a product: float32 holds all integers to here, so it can stand in for int32 without rounding."""
+FEATURES = 72
+"""Inputs a place: 63 symbols, 4 differences of the lowest channel, its level, and four zeros."""
 FEATURE_UNITS = 24.0
 """Levels of an input feature a natural logarithm of one plus the magnitude of a symbol."""
 LEVEL_UNIT_DB = 2.0
@@ -65,7 +67,7 @@ def input_levels(symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int8]
     inside = lowest[:, 1:-1, 1:-1]
     around = (lowest[:, :-2, 1:-1], lowest[:, 2:, 1:-1], lowest[:, 1:-1, :-2], lowest[:, 1:-1, 2:])
     planes, height, width = inside.shape
-    features = np.zeros((planes, height, width, 72), np.int8)
+    features = np.zeros((planes, height, width, FEATURES), np.int8)
     features[..., :63] = symbol_levels(symbols[:, 1:, 1:-1, 1:-1]).transpose(0, 2, 3, 1)
     for place, neighbour in enumerate(around):
         features[..., 63 + place] = symbol_levels(neighbour - inside)

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.lapped import CHANNELS
-from xsarcomp.models.autoencoder import FEATURES, AutoencoderConfig, LatentRefiner, StepCondition
+from xsarcomp.models.autoencoder import AutoencoderConfig, LatentRefiner, StepCondition
 from xsarcomp.models.integer_arithmetic import (
     FEATURE_UNITS,
+    FEATURES,
     LARGEST,
     LARGEST_SUM,
     ActivationQuantizer,
