@@ -17,6 +17,7 @@ from xsarcomp.entropy_tables import CHANNEL_ORDER, EntropyTables
 from xsarcomp.errors import RateError
 from xsarcomp.model_card import ModelCard
 from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone
+from xsarcomp.trellis import POINT_SPACING, points_of, spacings_db, symbols_of
 
 QUANTIZER_PASSES = 2
 # Each pass reads the neighbours of a latent, so the choice of a symbol depends on so many latents around it.
@@ -27,28 +28,29 @@ most. Measured on validation scenes: without, the rate jumped by up to 15 % wher
 SMALLEST_STEP_DB, LARGEST_STEP_DB = 0.02, 64.0
 
 
-def choose_symbols(
+def choose_points(
     latents: NDArray[np.float64],
-    symbols: NDArray[np.int32],
+    points: NDArray[np.int32],
     tables: EntropyTables,
     anchor: int,
     shifts: NDArray[np.float32],
     step_db: float,
     lagrangian: float,
 ) -> NDArray[np.int32]:
-    """Rate-distortion optimised symbols, under the contexts that given symbols make.
+    """Rate-distortion optimised points, under the contexts that given points make.
 
-    The symbol with the least squared error plus weighted code length. Candidates are the nearest integer, the one below
-    it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the nearest.
+    In channels with trellis, the path of a block with the least squared error plus weighted code length
+    (:mod:`xsarcomp.trellis`). In the others, the least of each symbol alone; candidates are the nearest integer, the one
+    below it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the nearest.
 
-    Because the contexts come from a finished set of symbols and not from the choices themselves, a choice depends on
+    Because the contexts come from a finished set of points and not from the choices themselves, a choice depends on
     the next neighbours alone and not on where a tile begins.
 
     Parameters
     ----------
     latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
-    symbols : ndarray of int32, same shape
-        Symbols of an earlier, simpler choice.
+    points : ndarray of int32, same shape
+        Points of an earlier, simpler choice; they need not lie on a path.
     tables, anchor
         Entropy tables and the anchor whose set is used.
     shifts : ndarray of float32, shape (latent=64, SHIFT_CLASSES)
@@ -66,34 +68,53 @@ def choose_symbols(
     Sullivan and Wiegand (1998), IEEE Signal Processing Magazine 15(6), for the Lagrangian formulation.
     """
     with FIRST_USE:
-        from xsarcomp import kernels
+        from xsarcomp import kernels, trellis_kernels
 
     known = Magnitudes()
     for channel in CHANNEL_ORDER:
-        known.add(channel, symbols[:, channel])
-    chosen = np.empty(symbols.shape, np.int32)
+        known.add(channel, points[:, channel])
+    latents = np.ascontiguousarray(latents, np.float64)
+    shifts = np.ascontiguousarray(shifts, np.float32)
+    chosen = np.empty(points.shape, np.int32)
     chosen[:, 0] = np.rint(latents[:, 0] / step_db)
+    on_paths = [channel for channel in CHANNEL_ORDER if tables.trellised[anchor, channel]]
+    alone = [channel for channel in CHANNEL_ORDER[1:] if channel not in on_paths]
+    code_length = np.ascontiguousarray(tables.code_length[anchor])
     kernels.choose(
-        np.ascontiguousarray(latents, np.float64),
+        latents,
         step_db,
+        np.array(alone, np.int64),
         known.padded,
         np.ascontiguousarray(tables.term_channels[anchor]),
         np.ascontiguousarray(tables.term_kinds[anchor]),
         np.ascontiguousarray(tables.term_weights[anchor]),
         np.ascontiguousarray(tables.thresholds[anchor]),
-        np.ascontiguousarray(tables.code_length[anchor]),
-        np.ascontiguousarray(shifts, np.float32),
+        code_length,
+        shifts,
         lagrangian,
         chosen,
     )
+    if on_paths:
+        bins = np.stack([known.bins(tables, anchor, channel) for channel in on_paths])
+        # a bit is worth more squared spacings than squared steps
+        trellis_kernels.choose_paths(
+            latents,
+            POINT_SPACING * step_db,
+            np.array(on_paths, np.int64),
+            bins,
+            code_length,
+            shifts,
+            lagrangian / POINT_SPACING**2,
+            chosen,
+        )
     return chosen
 
 
-def initial_symbols(latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
-    """Deadzone symbols that the optimised choice starts from; the lowest channel is rounded to the nearest."""
-    symbols = quantize_deadzone(latents, step_db)
-    symbols[:, 0] = np.rint(latents[:, 0] / step_db)
-    return symbols
+def initial_points(latents: NDArray[np.float64], trellised: NDArray[np.bool_], step_db: float) -> NDArray[np.int32]:
+    """Deadzone points that the optimised choice starts from; the lowest channel is rounded to the nearest."""
+    points = quantize_deadzone(latents, spacings_db(step_db, trellised))
+    points[:, 0] = np.rint(latents[:, 0] / step_db)
+    return points
 
 
 def optimized_symbols(
@@ -104,11 +125,12 @@ def optimized_symbols(
     step_db: float,
     lagrangian: float,
 ) -> NDArray[np.int32]:
-    """The encoder's symbols: deadzone first, then ``QUANTIZER_PASSES`` of :func:`choose_symbols`."""
-    symbols = initial_symbols(latents, step_db)
+    """The encoder's symbols: deadzone first, then ``QUANTIZER_PASSES`` of :func:`choose_points`."""
+    trellised = tables.trellised[anchor]
+    points = initial_points(latents, trellised, step_db)
     for _ in range(QUANTIZER_PASSES):
-        symbols = choose_symbols(latents, symbols, tables, anchor, shifts, step_db, lagrangian)
-    return symbols
+        points = choose_points(latents, points, tables, anchor, shifts, step_db, lagrangian)
+    return symbols_of(points, trellised)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +202,17 @@ class LappedCoder:
         inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
         return np.ascontiguousarray(symbols[:, :, inside, inside])
 
-    def restore(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Latents in dB from symbols; consumes all of ``latent_reach`` but the one that the synthesis needs."""
-        return dequantize(symbols, self.shifts[self.anchor(step_db)], step_db)
+    def trellised(self, step_db: float) -> NDArray[np.bool_]:
+        """Which channels take part in the trellis at a step, shape (latent=64,)."""
+        return self.tables.trellised[self.anchor(step_db)]
+
+    def points(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int32]:
+        """Points that symbols stand for, in units of the spacing of their channel; same shape."""
+        return points_of(symbols, self.trellised(step_db))
+
+    def restore(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Latents in dB from points; consumes all of ``latent_reach`` but the one that the synthesis needs."""
+        return dequantize(points, self.shifts[self.anchor(step_db)], spacings_db(step_db, self.trellised(step_db)))
 
     def synthesize(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Signal of symbols that come with ``latent_reach`` latents around.
@@ -197,6 +227,6 @@ class LappedCoder:
         ndarray of float32, shape (plane, y, x), dB above the offset
             y = 8 * (y_latent - 2 * latent_reach), likewise x.
         """
-        latents = self.restore(symbols, step_db)
+        latents = self.restore(self.points(symbols, step_db), step_db)
         latents[:, 1:] *= np.float32(self.texture_gain(step_db))
         return lapped.synthesize(latents, self.basis)

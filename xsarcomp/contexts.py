@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.compiled import FIRST_USE
 from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS, EntropyTables
+from xsarcomp.trellis import QuantizerStates
 
 CONTEXT_CLIP = 255  # magnitudes count up to this in a context
 
@@ -65,13 +66,13 @@ class Magnitudes:
         """Magnitudes as the kernels read them, shape (channel=64, plane, (y_latent + 2) * (x_latent + 2))."""
         return self._padded.reshape(CHANNELS, self._shape[0], -1)
 
-    def add(self, channel: int, symbols: NDArray[np.int32]) -> None:
-        """Make the symbols of a channel known. Of the lowest channel contexts see the local variation."""
-        if self._shape != symbols.shape:
-            self._shape = planes, height, width = symbols.shape
+    def add(self, channel: int, points: NDArray[np.int32]) -> None:
+        """Make a channel known, by its points. Of the lowest channel contexts see the local variation."""
+        if self._shape != points.shape:
+            self._shape = planes, height, width = points.shape
             self._padded = np.zeros((CHANNELS, planes, height + 2, width + 2), np.uint8)
-        symbols = np.ascontiguousarray(symbols, np.int32)
-        self._kernels.remember(symbols, channel == 0, CONTEXT_CLIP, self.padded[channel])
+        points = np.ascontiguousarray(points, np.int32)
+        self._kernels.remember(points, channel == 0, CONTEXT_CLIP, self.padded[channel])
 
     def feature(self, channel: int, kind: int) -> NDArray[np.int32]:
         """Magnitudes of a known channel: 0 at the same place, 1 summed over neighbours, 2 over diagonal neighbours."""
@@ -87,10 +88,8 @@ class Magnitudes:
             self._features[channel, kind] = feature
         return feature
 
-    def bins(
-        self, tables: EntropyTables, anchor: int, channel: int, places: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.uint8]:
-        """Context bins of a channel whose predecessors are all known; only those at ``places`` if given."""
+    def bins(self, tables: EntropyTables, anchor: int, channel: int) -> NDArray[np.uint8]:
+        """Context bins of a channel whose predecessors are all known, without the quantiser."""
         bins = np.empty(self._shape, np.uint8)
         self._kernels.context_bins(
             self.padded,
@@ -100,7 +99,7 @@ class Magnitudes:
             np.ascontiguousarray(tables.thresholds[anchor, channel]),
             bins,
         )
-        return bins if places is None else bins[places]
+        return bins
 
 
 def _lowest_channel(symbols, values, tables: EntropyTables, anchor: int, transfer: Transfer) -> None:
@@ -164,16 +163,20 @@ def traverse(
     ndarray of int32, shape as given
     """
     values = np.zeros(shape, np.int32)
-    known = Magnitudes()
+    known, states = Magnitudes(), QuantizerStates((shape[0], *shape[2:]))
     for channel in CHANNEL_ORDER[:coded_channels]:
         given = None if symbols is None else symbols[:, channel]
+        is_trellised = bool(tables.trellised[anchor, channel])
         if channel == 0:
             _lowest_channel(given, values, tables, anchor, transfer)
-        elif busy is None:
-            bins = known.bins(tables, anchor, channel)
-            values[:, channel] = transfer(given, bins, (anchor, 0, channel))
         else:
-            bins = known.bins(tables, anchor, channel, busy)
-            values[:, channel][busy] = transfer(None if given is None else given[busy], bins, (anchor, 0, channel))
-        known.add(channel, values[:, channel])
+            bins = known.bins(tables, anchor, channel)
+            if is_trellised:
+                bins += states.quantizers * np.uint8(tables.thresholds.shape[-1] + 1)
+            if busy is None:
+                values[:, channel] = transfer(given, bins, (anchor, 0, channel))
+            else:
+                chosen = None if given is None else given[busy]
+                values[:, channel][busy] = transfer(chosen, bins[busy], (anchor, 0, channel))
+        known.add(channel, states.advance(values[:, channel]) if is_trellised else values[:, channel])
     return values

@@ -12,6 +12,7 @@ CHANNELS = 64
 FREQUENCY_TOTAL = 2**16
 DIRECT_TOKENS = 16  # magnitudes 0..15 have a token each, then two tokens an octave
 LARGEST_MAGNITUDE = 2**20
+QUANTIZERS = 2  # of the trellis; each has bins of its own
 LARGEST_TERMS = 32  # with magnitudes to 4 * 255 and weights to 32767 the sums stay in 31 bits
 TOKENS = DIRECT_TOKENS + 2 * 16
 SIGN_PHASES, SIGN_TERMS, SIGN_CLASSES, SIGN_BINS = 2, 8, 3, 8
@@ -35,6 +36,8 @@ TOKEN_BITS = np.concatenate([np.zeros(DIRECT_TOKENS, int), np.repeat(np.arange(3
 class EntropyTables:
     """Frozen context weights, thresholds and frequency tables, one set for each anchor of the quantisation step."""
 
+    trellised: NDArray[np.bool_]
+    """Shape (anchor, channel=64): whether the channel takes part in the trellis, see :mod:`xsarcomp.trellis`."""
     term_channels: NDArray[np.int16]
     """Shape (anchor, channel=64, term): the channel whose magnitudes the term reads; -1 for no term."""
     term_kinds: NDArray[np.uint8]
@@ -44,7 +47,8 @@ class EntropyTables:
     thresholds: NDArray[np.int32]
     """Shape (anchor, channel=64, bin - 1), ascending: a context sum c falls in the bin of thresholds <= c."""
     frequencies: NDArray[np.uint16]
-    """Shape (anchor, channel=64, bin, token), each row at least 1 and summing to 65536. Channel 0 is unused."""
+    """Shape (anchor, channel=64, 2 bins, token), each row at least 1 and summing to 65536: the bins of channels without
+    trellis and of the even quantiser, then those of the odd one. Channel 0 is unused."""
     lowest_thresholds: NDArray[np.int32]
     """Shape (anchor, table, bin - 1): thresholds on the spread of the four neighbours."""
     lowest_frequencies: NDArray[np.uint16]
@@ -71,6 +75,8 @@ class EntropyTables:
             if (np.diff(getattr(self, name).astype(np.int64), axis=-1) < 0).any():
                 raise ModelIntegrityError(f"{name} must be ascending in each row")
         rank = np.argsort(CHANNEL_ORDER)
+        if self.trellised[:, 0].any():
+            raise ModelIntegrityError("the lowest channel is in the trellis")
         used = self.term_channels >= 0
         if (self.term_channels >= CHANNELS).any() or (self.term_weights < 0).any() or (self.term_kinds > 2).any():
             raise ModelIntegrityError("context terms name a channel, weight or kind that does not exist")
@@ -81,13 +87,14 @@ class EntropyTables:
 
     def _check_shapes(self) -> None:
         anchors, terms = self.term_channels.shape[0], self.term_channels.shape[-1]
-        bins, lowest_bins = self.frequencies.shape[2], self.lowest_frequencies.shape[2]
+        bins, lowest_bins = self.thresholds.shape[-1] + 1, self.lowest_frequencies.shape[2]
         expected = {
+            "trellised": (anchors, CHANNELS),
             "term_channels": (anchors, CHANNELS, terms),
             "term_kinds": (anchors, CHANNELS, terms),
             "term_weights": (anchors, CHANNELS, terms),
             "thresholds": (anchors, CHANNELS, bins - 1),
-            "frequencies": (anchors, CHANNELS, bins, TOKENS),
+            "frequencies": (anchors, CHANNELS, QUANTIZERS * bins, TOKENS),
             "lowest_thresholds": (anchors, LOWEST_TABLES, lowest_bins - 1),
             "lowest_frequencies": (anchors, LOWEST_TABLES, lowest_bins, TOKENS),
             "sign_term_channels": (anchors, CHANNELS, SIGN_PHASES, SIGN_TERMS),

@@ -153,13 +153,19 @@ def predict_lowest(values, spacing, first_row, first_column, is_diagonal, thresh
             count_thresholds(spread, thresholds, bins[plane, i])
 
 
-@compiled(read_only("float64", 1), scalar("float64"), scalar("float64"), written("int32", 1))
-def round_to_zero(latents, step, rounding, symbols):
-    """Integers of latents in units of a step, with a widened zone around zero."""
-    for i in range(latents.size):
-        scaled = latents[i] / step
-        magnitude = np.int32(np.floor(abs(scaled) + rounding))
-        symbols[i] = -magnitude if scaled < 0 else magnitude
+@compiled(read_only("float64", 4), read_only("float64", 1), scalar("float64"), written("int32", 4))
+def round_to_zero(latents, spacings, rounding, points):
+    """Integers of latents in units of their channel's spacing, with a widened zone around zero; (plane, latent, y, x)."""
+    planes, channels, height, _ = latents.shape
+    for plane in range(planes):
+        for channel in range(channels):
+            spacing = spacings[channel]
+            for y in range(height):
+                row, found = latents[plane, channel, y], points[plane, channel, y]
+                for x in range(row.size):
+                    scaled = row[x] / spacing
+                    magnitude = np.int32(np.floor(abs(scaled) + rounding))
+                    found[x] = -magnitude if scaled < 0 else magnitude
 
 
 @compiled(read_only("float32", 2), scalar("float32"), written("float32", 1))
@@ -240,6 +246,7 @@ def decide(latents, magnitudes, nearest, price, point, symbols):
 @compiled(
     read_only("float64", 4),
     scalar("float64"),
+    read_only("int64", 1),
     read_only("uint8", 3),
     read_only("int16", 2),
     read_only("uint8", 2),
@@ -250,9 +257,9 @@ def decide(latents, magnitudes, nearest, price, point, symbols):
     scalar("float32"),
     written("int32", 4),
 )
-def choose(latents, step, known, channels, kinds, weights, thresholds, code_length, shifts, lagrangian, chosen):
-    """Symbols of all channels but the lowest, (plane, latent=64, y, x); see :func:`xsarcomp.coder.choose_symbols`."""
-    planes, channel_count, height, width = latents.shape
+def choose(latents, step, wanted, known, channels, kinds, weights, thresholds, code_length, shifts, lagrangian, chosen):
+    """Symbols of the ``wanted`` channels, (plane, latent=64, y, x); see :func:`xsarcomp.coder.choose_points`."""
+    planes, _, height, width = latents.shape
     stride = width + 2
     sums, bins = np.empty(known.shape[2], np.int32), np.empty(width, np.uint8)
     magnitudes, nearest = np.empty(width, np.float64), np.empty(width, np.int32)
@@ -260,7 +267,7 @@ def choose(latents, step, known, channels, kinds, weights, thresholds, code_leng
     prices = np.empty(code_length.shape[1] * (LAST_PRICE + 1), np.float32)
     points = np.zeros(shifts.shape[1] + 1, np.float64)
     for plane in range(planes):
-        for channel in range(1, channel_count):
+        for channel in wanted:
             is_prepared = False
             for y in range(height):
                 row, symbols = latents[plane, channel, y], chosen[plane, channel, y]

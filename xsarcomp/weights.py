@@ -227,10 +227,10 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
 
 
 _DTYPES = {
-    "lapped_basis": "int32", "shifts": "float32", "term_channels": "int16", "term_kinds": "uint8", "term_weights": "int16",
-    "thresholds": "int32", "frequencies": "uint16", "lowest_thresholds": "int32", "lowest_frequencies": "uint16",
-    "sign_term_channels": "int16", "sign_term_kinds": "uint8", "sign_term_weights": "int16", "sign_thresholds": "int32",
-    "sign_frequencies": "uint16",
+    "lapped_basis": "int32", "shifts": "float32", "trellised": "bool", "term_channels": "int16", "term_kinds": "uint8",
+    "term_weights": "int16", "thresholds": "int32", "frequencies": "uint16", "lowest_thresholds": "int32",
+    "lowest_frequencies": "uint16", "sign_term_channels": "int16", "sign_term_kinds": "uint8", "sign_term_weights": "int16",
+    "sign_thresholds": "int32", "sign_frequencies": "uint16",
 }  # fmt: skip
 
 

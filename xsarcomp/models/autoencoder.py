@@ -22,7 +22,6 @@ from xsarcomp.models.integer_arithmetic import (
     LARGEST,
     ActivationQuantizer,
     IntegerConv2d,
-    input_levels,
     step_powers,
 )
 
@@ -135,7 +134,7 @@ class LappedAutoencoder(nn.Module):
     ----------
     config : AutoencoderConfig
     quantizer : callable, optional
-        (latents of float64 (tile, latent, y, x), step in dB) -> (symbols, latents restored from them, border that was
+        (latents of float64 (tile, latent, y, x), step in dB) -> (input of the network, restored latents, border that was
         cut); needed for training only. It quantises exactly as the encoder does.
     offset_db : float
         Level in dB that becomes signal 0.
@@ -155,14 +154,15 @@ class LappedAutoencoder(nn.Module):
         """(tile, y, x) dB -> (tile, latent, y/8 - 1, x/8 - 1), blocks that lie inside with their overlap."""
         return F.conv2d(signal[:, None], self.kernel, stride=BLOCK)
 
-    def refine(self, symbols: np.ndarray, restored: np.ndarray, step_db: float) -> Tensor:
+    def refine(self, levels: np.ndarray, restored: np.ndarray, step_db: float) -> Tensor:
         """Restored latents in dB, cut by the reach of the network, with the network's offset added.
 
         Parameters
         ----------
-        symbols : ndarray of int32, shape (tile, latent=64, y, x)
-        restored : ndarray of float32, same shape, dB
-            Reconstruction points of the symbols.
+        levels : ndarray of int8, shape (tile, y - 2, x - 2, feature=72)
+            From :func:`~xsarcomp.models.integer_arithmetic.input_levels`.
+        restored : ndarray of float32, shape (tile, latent=64, y, x), dB
+            Reconstruction of the same symbols.
         step_db : float
 
         Returns
@@ -170,9 +170,9 @@ class LappedAutoencoder(nn.Module):
         Tensor of float32, shape (tile, latent=64, y - 2 reach, x - 2 reach)
         """
         reach, device = self.refiner.reach, self.kernel.device
-        levels = torch.from_numpy(input_levels(symbols, step_db)).to(device, torch.float32).permute(0, 3, 1, 2)
+        features = torch.from_numpy(levels).to(device, torch.float32).permute(0, 3, 1, 2)
         inside = torch.from_numpy(restored[:, :, reach:-reach, reach:-reach]).to(device)
-        return inside + step_db * self.refiner(levels, step_db).float()
+        return inside + step_db * self.refiner(features, step_db).float()
 
     def synthesize(self, latents: Tensor) -> Tensor:
         """(tile, latent, y, x) -> (tile, 8 y + 8, 8 x + 8) dB; the outer 8 pixels lack their neighbours' share."""
@@ -192,10 +192,10 @@ class LappedAutoencoder(nn.Module):
         """:meth:`loss` at a given step in dB, with the gain in dB of squared error."""
         with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
             latents = self.analyze(batch.float() - self.offset_db)
-            symbols, restored, border = self.quantizer(latents.double().cpu().numpy(), step_db)
+            levels, restored, border = self.quantizer(latents.double().cpu().numpy(), step_db)
         inside = slice(border + self.refiner.reach, -border - self.refiner.reach)
         target = latents[:, :, inside, inside]
-        error = ((target - self.refine(symbols, restored, step_db)) ** 2).mean()
+        error = ((target - self.refine(levels, restored, step_db)) ** 2).mean()
         reach = slice(self.refiner.reach, -self.refiner.reach)
         centroids = torch.from_numpy(restored[:, :, reach, reach]).to(batch.device)
         centroid_error = ((target - centroids) ** 2).mean()

@@ -48,10 +48,10 @@ class ResidualCoder(LappedCoder):
         """Latents around a tile that its decoding reads, from the layers of the network and the transform."""
         return 1 + self.network.reach
 
-    def restore(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Latents in dB from symbols, tile by tile; consumes the reach of the network."""
+    def restore(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Latents in dB from points, tile by tile; consumes the reach of the network."""
         reach = self.network.reach
-        planes, channels, height, width = symbols.shape
+        planes, channels, height, width = points.shape
         restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
         jobs = [
             (plane, rows, columns)
@@ -62,7 +62,7 @@ class ResidualCoder(LappedCoder):
 
         def run(job: tuple[int, Span, Span]) -> None:
             plane, (top, bottom), (left, right) = job
-            tile = symbols[plane, :, top : bottom + 2 * reach, left : right + 2 * reach]
+            tile = points[plane, :, top : bottom + 2 * reach, left : right + 2 * reach]
             restored[plane, :, top:bottom, left:right] = self._refine(tile, step_db)
 
         workers = min(len(jobs), torch.get_num_threads())
@@ -79,7 +79,7 @@ class ResidualCoder(LappedCoder):
         reach = self.network.reach
         inside = super().restore(tile[None, :, reach:-reach, reach:-reach], step_db)[0]
         with _one_thread():
-            levels = torch.from_numpy(input_levels(tile[None], step_db)[0])
+            levels = torch.from_numpy(input_levels(tile[None], step_db, self.trellised(step_db))[0])
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded
         return inside + offsets * np.float32(step_db)

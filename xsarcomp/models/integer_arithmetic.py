@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xsarcomp.trellis import POINT_SPACING
+
 LARGEST = 127
 """Largest magnitude of an activation or a weight."""
 LARGEST_SUM = 2**24
@@ -22,40 +24,43 @@ LARGEST_SUM = 2**24
 FEATURES = 72
 """Inputs a place: 63 symbols, 4 differences of the lowest channel, its level, and four zeros."""
 FEATURE_UNITS = 24.0
-"""Levels of an input feature a natural logarithm of one plus the magnitude of a symbol."""
+"""Levels of an input feature a natural logarithm of one plus the magnitude of a symbol, in steps."""
 LEVEL_UNIT_DB = 2.0
 """Decibels of the lowest channel (8 times the mean) a level of the input that tells how bright a place is."""
 STEP_UNIT = 2
 """Natural logarithms of the step a unit of the number that conditions the network on it."""
 STEP_GRID = 2**16
 """That number is a multiple of one over this, so its square and cube are exact in float64."""
-_LARGEST_LISTED = 256  # ln(1 + 256) * 24 is above 127
+_LARGEST_LISTED = 512  # 24 ln(1 + 0.5625 * 512) is above 127
 
 
 @functools.cache
-def _levels_by_symbol() -> NDArray[np.int8]:
-    """Levels of the symbols -256..256: sign times 24 ln(1 + magnitude), rounded, at most 127.
+def _levels_by_point(spacing: float) -> NDArray[np.int8]:
+    """Levels of points from -512 to 512: sign times 24 ln(1 + spacing * magnitude), rounded, at most 127.
 
-    No logarithm is nearer than 0.002 to the middle of two integers, so any library gives the same levels.
+    No logarithm is nearer than 0.001 to the middle of two integers, so any library gives the same levels.
     """
-    logarithms = [FEATURE_UNITS * math.log1p(magnitude) for magnitude in range(_LARGEST_LISTED + 1)]
+    logarithms = [FEATURE_UNITS * math.log1p(spacing * magnitude) for magnitude in range(_LARGEST_LISTED + 1)]
     levels = np.minimum(np.rint(logarithms), LARGEST).astype(np.int8)
     return np.concatenate([-levels[:0:-1], levels])
 
 
-def symbol_levels(symbols: NDArray[np.integer]) -> NDArray[np.int8]:
-    """Logarithmic levels of symbols, with their sign; same shape, -127..127."""
-    return _levels_by_symbol()[np.clip(symbols, -_LARGEST_LISTED, _LARGEST_LISTED) + _LARGEST_LISTED]
+def point_levels(points: NDArray[np.integer], spacing: float = 1.0) -> NDArray[np.int8]:
+    """Logarithmic levels of points that lie so many steps apart, with their sign; same shape, -127..127."""
+    return _levels_by_point(spacing)[np.clip(points, -_LARGEST_LISTED, _LARGEST_LISTED) + _LARGEST_LISTED]
 
 
-def input_levels(symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int8]:
-    """What the network sees of symbols.
+def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """What the network sees of points.
 
     Parameters
     ----------
-    symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+    points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        See :func:`xsarcomp.trellis.points_of`.
     step_db : float
         Quantisation step in dB.
+    trellised : ndarray of bool, shape (latent=64,)
+        The channels whose points lie ``POINT_SPACING`` of a step apart, not one.
 
     Returns
     -------
@@ -63,14 +68,15 @@ def input_levels(symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int8]
         Levels of the channels 1 to 63, of the differences of the lowest channel to its neighbours above, below, left
         and right, the brightness, and four zeros that bring the number to a multiple of eight.
     """
-    lowest = symbols[:, 0].astype(np.int64)
+    lowest = points[:, 0].astype(np.int64)
     inside = lowest[:, 1:-1, 1:-1]
     around = (lowest[:, :-2, 1:-1], lowest[:, 2:, 1:-1], lowest[:, 1:-1, :-2], lowest[:, 1:-1, 2:])
     planes, height, width = inside.shape
     features = np.zeros((planes, height, width, FEATURES), np.int8)
-    features[..., :63] = symbol_levels(symbols[:, 1:, 1:-1, 1:-1]).transpose(0, 2, 3, 1)
+    for spacing, channels in ((1.0, np.flatnonzero(~trellised)[1:]), (POINT_SPACING, np.flatnonzero(trellised))):
+        features[..., channels - 1] = point_levels(points[:, channels, 1:-1, 1:-1], spacing).transpose(0, 2, 3, 1)
     for place, neighbour in enumerate(around):
-        features[..., 63 + place] = symbol_levels(neighbour - inside)
+        features[..., 63 + place] = point_levels(neighbour - inside)
     # one product and one quotient by a power of two in float64: correctly rounded everywhere
     features[..., 67] = np.clip(np.rint(inside * step_db / LEVEL_UNIT_DB), -LARGEST, LARGEST)
     return features

@@ -6,19 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from xsarcomp.coder import initial_symbols, optimized_symbols
+from xsarcomp.coder import QUANTIZER_PASSES, choose_points, initial_points
 from xsarcomp.contexts import Magnitudes, traverse
 from xsarcomp.entropy_tables import (
     CHANNEL_ORDER,
     CHANNELS,
     FREQUENCY_TOTAL,
     LOWEST_TABLES,
+    QUANTIZERS,
+    TOKEN_BITS,
     TOKENS,
     EntropyTables,
     tokens_of,
 )
 from xsarcomp.quantization import SHIFT_CLASSES
 from xsarcomp.training.sign_tables import empty_signs, fit_signs
+from xsarcomp.trellis import QuantizerStates, spacings_db, symbols_of
 
 # Quantisation steps in dB that have their own tables; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel.
 ANCHOR_STEPS_DB = tuple(float(0.25 * 2 ** (i / 2)) for i in range(14))
@@ -26,6 +29,8 @@ BINS = 20
 LOWEST_BINS = 12
 TERMS = 12
 REGRESSION_SAMPLES = 20_000
+TRELLIS_BITS = 0.5  # channels with fewer bits a symbol stay out of the trellis
+TRELLIS_CHANNELS = 10  # with fewer of them a path has too little to choose from; both are measured on validation scenes
 NEVER = np.iinfo(np.int32).max  # a threshold that no context reaches
 
 
@@ -87,11 +92,12 @@ def _thresholds(totals: NDArray, bin_count: int) -> NDArray[np.int32]:
 def _empty_anchor() -> dict[str, NDArray]:
     uniform = _frequencies(np.ones(TOKENS))
     return {
+        "trellised": np.zeros(CHANNELS, bool),
         "term_channels": np.full((CHANNELS, TERMS), -1, np.int16),
         "term_kinds": np.zeros((CHANNELS, TERMS), np.uint8),
         "term_weights": np.zeros((CHANNELS, TERMS), np.int16),
         "thresholds": np.full((CHANNELS, BINS - 1), NEVER, np.int32),
-        "frequencies": np.tile(uniform, (CHANNELS, BINS, 1)),
+        "frequencies": np.tile(uniform, (CHANNELS, QUANTIZERS * BINS, 1)),
         "lowest_thresholds": np.full((LOWEST_TABLES, LOWEST_BINS - 1), NEVER, np.int32),
         "lowest_frequencies": np.tile(uniform, (LOWEST_TABLES, LOWEST_BINS, 1)),
         **empty_signs(),
@@ -128,13 +134,15 @@ def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]
         arrays["lowest_frequencies"][table] = _frequencies(counts + 0.2 * counts.sum(0) / max(counts.sum(), 1))
 
 
-def fit_shifts(latents: Sequence[NDArray], symbols: Sequence[NDArray[np.int32]], step_db: float) -> NDArray[np.float32]:
-    """Mean distance of the latents from their symbols towards zero, shape (latent=64, SHIFT_CLASSES), in steps."""
+def fit_shifts(
+    latents: Sequence[NDArray], points: Sequence[NDArray[np.int32]], spacings_db: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Mean distance of the latents from their points towards zero, shape (latent=64, SHIFT_CLASSES), in spacings."""
     total, count = np.zeros((CHANNELS, SHIFT_CLASSES)), np.zeros((CHANNELS, SHIFT_CLASSES))
-    for plane, symbol in zip(latents, symbols, strict=True):
-        gap = np.abs(symbol) - np.abs(plane) / step_db
+    for plane, point in zip(latents, points, strict=True):
+        magnitude = np.abs(point)
+        gap = magnitude - np.abs(plane) / spacings_db[:, None, None]
         for index in range(SHIFT_CLASSES):
-            magnitude = np.abs(symbol)
             chosen = magnitude == index + 1 if index + 1 < SHIFT_CLASSES else magnitude > index
             total[:, index] += (gap * chosen).sum((0, 2, 3))
             count[:, index] += chosen.sum((0, 2, 3))
@@ -170,44 +178,97 @@ def fit_anchor(
     symbols : list of ndarray of int32
         The symbols that the last tables were fitted to.
     """
-    generator = np.random.default_rng(seed)
-    symbols = [initial_symbols(plane, step_db) for plane in latents]
-    for turn in range(rounds + 1):
-        arrays = _fit_once(symbols, generator)
-        shifts = fit_shifts(latents, symbols, step_db)
-        if turn < rounds:
-            tables = EntropyTables(**{name: array[None] for name, array in arrays.items()})
-            symbols = [optimized_symbols(plane, tables, 0, shifts, step_db, lagrangian) for plane in latents]
+    arrays, points, shifts, bits = _fit_rounds(latents, step_db, lagrangian, np.zeros(CHANNELS, bool), rounds, seed)
+    trellised = bits >= TRELLIS_BITS
+    trellised[0] = False
+    if trellised.sum() >= TRELLIS_CHANNELS:
+        arrays, points, shifts, _ = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
+    symbols = [symbols_of(scene, arrays["trellised"]) for scene in points]
     # the choice of symbols does not look at signs, so they are fitted once, to the last symbols
     return arrays | fit_signs(symbols), shifts, symbols
 
 
-def _fit_once(symbols: Sequence[NDArray[np.int32]], generator: np.random.Generator) -> dict[str, NDArray]:
-    arrays = _empty_anchor()
-    _fit_lowest(arrays, symbols)
-    known = [Magnitudes() for _ in symbols]
+def _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed):
+    """Tables, points, shifts, and bits a symbol of each channel, with given channels in the trellis."""
+    generator = np.random.default_rng(seed)
+    spacings = spacings_db(step_db, trellised)
+    points = [initial_points(plane, trellised, step_db) for plane in latents]
+    for turn in range(rounds + 1):
+        arrays, bits = _fit_once(points, trellised, generator, are_paths=turn > 0)
+        shifts = fit_shifts(latents, points, spacings)
+        if turn < rounds:
+            tables = EntropyTables(**{name: array[None] for name, array in arrays.items()})
+            for _ in range(QUANTIZER_PASSES if turn else 1):
+                points = [
+                    choose_points(plane, scene, tables, 0, shifts, step_db, lagrangian)
+                    for plane, scene in zip(latents, points, strict=True)
+                ]
+    return arrays, points, shifts, bits
+
+
+def _fit_once(
+    points: Sequence[NDArray[np.int32]],
+    trellised: NDArray[np.bool_],
+    generator: np.random.Generator,
+    *,
+    are_paths: bool,
+) -> tuple[dict[str, NDArray], NDArray[np.float64]]:
+    """Tables of all but the signs, and the bits that a symbol of each channel costs with them.
+
+    Points that are no paths yet belong to the quantiser that holds them, zero to both.
+    """
+    arrays, bits = _empty_anchor(), np.zeros(CHANNELS)
+    arrays["trellised"] = trellised
+    _fit_lowest(arrays, points)
+    known = [Magnitudes() for _ in points]
+    states = [QuantizerStates((scene.shape[0], *scene.shape[2:])) for scene in points]
+    symbols = [symbols_of(scene, trellised) for scene in points]
     for channel in CHANNEL_ORDER:
         if channel:
-            magnitudes = np.concatenate([np.abs(plane[:, channel]).reshape(-1) for plane in symbols])
-            terms = candidate_terms(channel)
-            features = np.concatenate(
-                [np.stack([scene.feature(*term).reshape(-1) for term in terms], 1) for scene in known]
-            )
-            keep, weights = _context_weights(features, magnitudes, generator)
-            count = len(keep)
-            arrays["term_channels"][channel, :count] = [terms[i][0] for i in keep]
-            arrays["term_kinds"][channel, :count] = [terms[i][1] for i in keep]
-            arrays["term_weights"][channel, :count] = weights
-            totals = features[:, keep].astype(np.int64) @ weights.astype(np.int64)
-            thresholds = _thresholds(totals, BINS)
-            arrays["thresholds"][channel] = thresholds
-            bins = np.searchsorted(thresholds, totals, side="right")
-            counts = _token_counts(bins, magnitudes, BINS)
-            # an empty or rare bin leans on the channel's overall distribution
-            arrays["frequencies"][channel] = _frequencies(counts + 0.2 * counts.sum(0) / counts.sum())
-        for scene, plane in zip(known, symbols, strict=True):
-            scene.add(channel, plane[:, channel])
-    return arrays
+            magnitudes = np.concatenate([np.abs(scene[:, channel]).reshape(-1) for scene in points])
+            if not trellised[channel]:
+                quantizers = [np.ones(magnitudes.size, bool)]
+            elif are_paths:
+                quantizer = np.concatenate([scene.quantizers.reshape(-1) for scene in states])
+                quantizers = [quantizer == 0, quantizer == 1]
+            else:
+                quantizers = [magnitudes % 2 == 0, (magnitudes % 2 == 1) | (magnitudes == 0)]
+            bits[channel] = _fit_channel(arrays, channel, known, magnitudes, quantizers, generator)
+        for scene, context, state, symbol in zip(points, known, states, symbols, strict=True):
+            context.add(channel, scene[:, channel])
+            if trellised[channel]:
+                state.advance(symbol[:, channel])
+    return arrays, bits
+
+
+def _fit_channel(
+    arrays: dict[str, NDArray],
+    channel: int,
+    known: Sequence[Magnitudes],
+    magnitudes: NDArray[np.int32],
+    quantizers: Sequence[NDArray[np.bool_]],
+    generator: np.random.Generator,
+) -> float:
+    """Fill the tables of one channel from the magnitudes of its points, and which of them belong to each quantiser."""
+    terms = candidate_terms(channel)
+    features = np.concatenate([np.stack([scene.feature(*term).reshape(-1) for term in terms], 1) for scene in known])
+    keep, weights = _context_weights(features, magnitudes, generator)
+    arrays["term_channels"][channel, : len(keep)] = [terms[i][0] for i in keep]
+    arrays["term_kinds"][channel, : len(keep)] = [terms[i][1] for i in keep]
+    arrays["term_weights"][channel, : len(keep)] = weights
+    totals = features[:, keep].astype(np.int64) @ weights.astype(np.int64)
+    arrays["thresholds"][channel] = _thresholds(totals, BINS)
+    bins = np.searchsorted(arrays["thresholds"][channel], totals, side="right")
+    symbols = (magnitudes + 1) >> 1 if arrays["trellised"][channel] else magnitudes
+    bits = 0.0
+    for number, belong in enumerate(quantizers):
+        counts = _token_counts(bins[belong], symbols[belong], BINS)
+        # an empty or rare bin leans on the channel's overall distribution
+        frequencies = _frequencies(counts + 0.2 * counts.sum(0) / max(counts.sum(), 1))
+        arrays["frequencies"][channel, number * BINS : (number + 1) * BINS] = frequencies
+        lengths = 16 - np.log2(frequencies) + TOKEN_BITS + (np.arange(TOKENS) > 0)
+        bits += float((counts * lengths).sum())
+    return bits / magnitudes.size
 
 
 def fit_tables(

@@ -27,6 +27,7 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.filling import rounded_signal
 from xsarcomp.model_card import NAME_PATTERN, ModelCard
 from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder, LatentRefiner
+from xsarcomp.models.integer_arithmetic import input_levels
 from xsarcomp.models.integer_network import integer_arrays
 from xsarcomp.training.augmentation import AugmentationConfig
 from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
@@ -224,11 +225,12 @@ def _linear_coder(config, card: ModelCard, planes: list[Plane], resume: bool, re
 
 
 def encoder_quantizer(coder: LappedCoder):
-    """What the network trains on: latents restored from the symbols that the encoder would choose."""
+    """What the network trains on: input and latents restored from the symbols that the encoder would choose."""
 
-    def quantizer(latents: NDArray[np.float64], step_db: float) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
-        symbols = coder.quantize(latents, step_db)
-        return symbols, coder.restore(symbols, step_db), QUANTIZER_REACH
+    def quantizer(latents: NDArray[np.float64], step_db: float) -> tuple[NDArray[np.int8], NDArray[np.float32], int]:
+        points = coder.points(coder.quantize(latents, step_db), step_db)
+        levels = input_levels(points, step_db, coder.trellised(step_db))
+        return levels, coder.restore(points, step_db), QUANTIZER_REACH
 
     return quantizer
 
@@ -269,8 +271,8 @@ def _validate(model: LappedAutoencoder, batches: list[NDArray[np.float32]]) -> d
     measured["loss"] = float(np.mean([measured[f"loss_{step_db}"] for step_db in VALIDATION_STEPS_DB]))
     step_db = VALIDATION_STEPS_DB[2]
     latents = model.analyze(torch.from_numpy(batches[0][:1]) - model.offset_db)
-    symbols, restored, _ = model.quantizer(latents.double().numpy(), step_db)
-    refined = model.synthesize(model.refine(symbols, restored, step_db))[0, 8:-8, 8:-8].numpy()
+    levels, restored, _ = model.quantizer(latents.double().numpy(), step_db)
+    refined = model.synthesize(model.refine(levels, restored, step_db))[0, 8:-8, 8:-8].numpy()
     # channels that are quantised to zero everywhere carry nothing at this step
     measured |= latent_statistics(torch.from_numpy(restored))
     images = {"original": batches[0][0] - model.offset_db, "restored": refined}
