@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xsarcomp import lapped
 from xsarcomp.compiled import FIRST_USE
 from xsarcomp.contexts import Magnitudes
-from xsarcomp.entropy_tables import CHANNEL_ORDER, EntropyTables
+from xsarcomp.entropy_tables import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables
 from xsarcomp.errors import RateError
 from xsarcomp.model_card import ModelCard
 from xsarcomp.quantization import dequantize, nearest_anchor, quantize_deadzone
@@ -96,17 +96,11 @@ def choose_points(
     )
     if on_paths:
         bins = np.stack([known.bins(tables, anchor, channel) for channel in on_paths])
-        # a bit is worth more squared spacings than squared steps
-        trellis_kernels.choose_paths(
-            latents,
-            POINT_SPACING * step_db,
-            np.array(on_paths, np.int64),
-            bins,
-            code_length,
-            shifts,
-            lagrangian / POINT_SPACING**2,
-            chosen,
-        )
+        prices = np.empty((len(on_paths), code_length.shape[1] * DIRECT_TOKENS), np.float32)
+        for channel, row in zip(on_paths, prices, strict=True):
+            kernels.weigh(code_length[channel], lagrangian / POINT_SPACING**2, row)  # squared spacings, not steps
+        channels = np.array(on_paths, np.int64)
+        trellis_kernels.choose_paths(latents, POINT_SPACING * step_db, channels, bins, prices, shifts, chosen)
     return chosen
 
 

@@ -47,16 +47,6 @@ def predecessor(state, parity):
     return third | ((first ^ third) << 1) | ((second ^ parity) << 2)
 
 
-@compiled(read_only("float32", 2), scalar("float32"), written("float32", 1))
-def weigh(code_length, lagrangian, prices):
-    """What the bits of each bin and symbol cost, with one for the sign; larger symbols are taken to cost like the last."""
-    width = DIRECT_TOKENS
-    for context_bin in range(code_length.shape[0]):
-        for magnitude in range(width):
-            bits = code_length[context_bin, magnitude] + np.float32(magnitude > 0)
-            prices[context_bin * width + magnitude] = lagrangian * bits
-
-
 @compiled(
     read_only("float64", 1),
     scalar("float64"),
@@ -134,23 +124,21 @@ def trace_back(costs, decisions, points, channels, chosen):
     scalar("float64"),
     read_only("int64", 1),
     read_only("uint8", 4),
-    read_only("float32", 3),
     read_only("float32", 2),
-    scalar("float32"),
+    read_only("float32", 2),
     written("int32", 4),
 )
-def choose_paths(latents, spacing, channels, bins, code_length, shifts, lagrangian, chosen):
+def choose_paths(latents, spacing, channels, bins, prices, shifts, chosen):
     """Points of the cheapest path of every block, into the channels with trellis of (plane, latent=64, y, x).
 
-    ``bins`` are those of the channels with trellis, (channel, plane, y, x), without the quantiser; ``code_length`` is
-    that of all channels, (latent=64, 2 bins, magnitude).
+    ``channels`` are those with trellis in coding order; ``bins`` are theirs without the quantiser, (channel, plane, y, x),
+    and ``prices`` what each symbol from 0 to 15 costs in squared spacings, (channel, quantiser * bin * symbol).
+    ``shifts`` is that of all channels.
     """
     planes, _, height, width = latents.shape
-    bin_count = code_length.shape[1] // 2
-    prices = np.empty((channels.size, code_length.shape[1] * DIRECT_TOKENS), np.float32)
+    bin_count = prices.shape[1] // (2 * DIRECT_TOKENS)
     points_shifts = np.zeros((channels.size, shifts.shape[1] + 1), np.float32)
     for number in range(channels.size):
-        weigh(code_length[channels[number]], lagrangian, prices[number])
         for i in range(shifts.shape[1]):
             points_shifts[number, i + 1] = shifts[channels[number], i]
     costs, extended = np.empty((STATES, width), np.float32), np.empty((STATES, width), np.float32)
