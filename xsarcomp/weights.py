@@ -22,7 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from xsarcomp.coder import LappedCoder
-from xsarcomp.entropy_tables import EntropyTables
+from xsarcomp.entropy_tables import QUANTIZERS, EntropyTables
 from xsarcomp.errors import MissingDependencyError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.lapped import BASIS_STEPS
 from xsarcomp.model_card import MODEL_ID_PATTERN, NAME_PATTERN, ModelCard
@@ -31,6 +31,7 @@ from xsarcomp.quantization import SHIFT_CLASSES
 DEFAULT_MODEL = "s1-grd-10m"
 LARGEST_MODEL_BYTES = 256 * 2**20
 _NETWORK_PREFIX = "network."
+_ODD = "odd_frequencies"  # of channels with trellis alone, in the order of anchor and channel: most have none
 _LOCK = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock()))
 
@@ -198,13 +199,14 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
         for name in list(arrays)
         if name.startswith(_NETWORK_PREFIX)
     }
-    expected = {"lapped_basis", "shifts", *EntropyTables.names()}
+    expected = {"lapped_basis", "shifts", _ODD, *EntropyTables.names()}
     if set(arrays) != expected:
         raise ModelIntegrityError(f"the model file holds arrays {sorted(arrays)}, expected {sorted(expected)}")
     anchors = len(card.anchor_steps_db)
     _check_arrays(arrays, anchors)
     if card.network is None and network:
         raise ModelIntegrityError(f"the model file holds weights {sorted(network)}, but its card names no network")
+    arrays["frequencies"] = _joined_frequencies(arrays)
     tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
     if len(tables.frequencies) != anchors:
         raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
@@ -228,7 +230,7 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
 
 _DTYPES = {
     "lapped_basis": "int32", "shifts": "float32", "trellised": "bool", "term_channels": "int16", "term_kinds": "uint8",
-    "term_weights": "int16", "thresholds": "int32", "frequencies": "uint16", "lowest_thresholds": "int32",
+    "term_weights": "int16", "thresholds": "int32", "frequencies": "uint16", "odd_frequencies": "uint16", "lowest_thresholds": "int32",
     "lowest_frequencies": "uint16", "sign_term_channels": "int16", "sign_term_kinds": "uint8", "sign_term_weights": "int16",
     "sign_thresholds": "int32", "sign_frequencies": "uint16",
 }  # fmt: skip
@@ -247,6 +249,23 @@ def _check_arrays(arrays: Mapping[str, NDArray], anchors: int) -> None:
         raise ModelIntegrityError("the lapped basis is too large for an analysis without rounding")
 
 
+def _joined_frequencies(arrays: Mapping[str, NDArray]) -> NDArray[np.uint16]:
+    """Tables of both quantisers, those of the odd one filled up where a channel has no trellis."""
+    even, odd, trellised = arrays["frequencies"], arrays[_ODD], arrays["trellised"]
+    if (
+        even.ndim != 4
+        or trellised.shape != even.shape[:2]
+        or odd.shape != (np.count_nonzero(trellised), *even.shape[2:])
+    ):
+        raise ModelIntegrityError(
+            f"the model has frequencies of shape {even.shape} and {odd.shape} for {np.count_nonzero(trellised)} channels with "
+            "trellis, which do not go together"
+        )
+    joined = np.concatenate([even, even], axis=2)
+    joined[:, :, even.shape[2] :][trellised] = odd
+    return joined
+
+
 def model_bytes(
     card: ModelCard,
     basis: NDArray[np.int32],
@@ -256,7 +275,9 @@ def model_bytes(
 ) -> bytes:
     """Bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes."""
     arrays = {name: getattr(tables, name) for name in EntropyTables.names()}
-    arrays |= {"lapped_basis": basis, "shifts": shifts}
+    bins = tables.frequencies.shape[2] // QUANTIZERS
+    arrays["frequencies"], odd = tables.frequencies[:, :, :bins], tables.frequencies[:, :, bins:]
+    arrays |= {_ODD: odd[tables.trellised], "lapped_basis": basis, "shifts": shifts}
     arrays |= {_NETWORK_PREFIX + name: array for name, array in (network or {}).items()}
     # safetensors writes the memory of an array as it lies, whatever its strides
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
