@@ -1,5 +1,9 @@
 """Parts of a decoder written from ``docs/format.md`` alone, in Python integers: slow, and an oracle for the tests."""
 
+import itertools
+
+import numpy as np
+
 
 class RangeDecoderFromTheFormat:
     """The queue of constriction: 32-bit words, 64-bit state, 24-bit probabilities."""
@@ -83,3 +87,58 @@ def signs_from_the_format(symbols, tables, anchor, channel):
             context_bin = sum(int(edge) <= abs(total) for edge in tables.sign_thresholds[anchor, channel, phase])
             row = tables.sign_frequencies[anchor, channel, phase, min(abs(symbol), 3) - 1]
             yield sign_weights(int(row[context_bin])), int((symbol < 0) != (total < 0))
+
+
+def points_from_the_format(symbols, trellised):
+    """Points and quantisers of section 3.8, one symbol at a time; the quantiser is 0 in channels without trellis."""
+    points, quantizers = symbols.copy(), np.zeros(symbols.shape, int)
+    order = sorted(range(64), key=lambda channel: (channel // 8 + channel % 8, channel))
+    planes, _, height, width = symbols.shape
+    for place in itertools.product(range(planes), range(height), range(width)):
+        z = b = c = 0
+        for channel in order:
+            if trellised[channel]:
+                at = (place[0], channel, *place[1:])
+                k = int(symbols[at])
+                points[at] = 0 if k == 0 else (2 * abs(k) - z) * (1 if k > 0 else -1)
+                quantizers[at] = z
+                z, b, c = z ^ b, c ^ abs(k) % 2, z
+    return points, quantizers
+
+
+def feature(points, channel, kind, place):
+    """Feature of section 3.4 at (plane, row, column)."""
+    plane, row, column = place
+    height, width = points.shape[2:]
+
+    def value(i, j):
+        return int(points[plane, channel, min(max(i, 0), height - 1), min(max(j, 0), width - 1)])
+
+    def magnitude(i, j):
+        i, j = min(max(i, 0), height - 1), min(max(j, 0), width - 1)
+        if channel:
+            return min(255, abs(value(i, j)))
+        around = (value(i - 1, j), value(i + 1, j), value(i, j - 1), value(i, j + 1))
+        return min(255, sum(abs(value(i, j) - each) for each in around) >> 1)
+
+    direct, diagonal = ((-1, 0), (1, 0), (0, -1), (0, 1)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
+    steps = (((0, 0),), direct, diagonal)[kind]
+    return sum(magnitude(row + i, column + j) for i, j in steps)
+
+
+def bin_from_the_format(points, quantizers, tables, anchor, channel, place):
+    """Context bin of section 3.4 of a channel but the lowest, at (plane, row, column)."""
+    arrays = (tables.term_channels, tables.term_kinds, tables.term_weights)
+    terms = zip(*(array[anchor, channel].tolist() for array in arrays), strict=True)
+    total = sum(weight * feature(points, source, kind, place) for source, kind, weight in terms if source >= 0)
+    thresholds = tables.thresholds[anchor, channel].tolist()
+    reached = sum(threshold <= total for threshold in thresholds)
+    return reached + (len(thresholds) + 1) * int(quantizers[place[0], channel, place[1], place[2]])
+
+
+def restored_from_the_format(point, shifts, spacing):
+    """Latent of section 6.1 from a point, the shifts of its channel, and the spacing in dB as float32."""
+    if point == 0:
+        return np.float32(0)
+    shift = float(shifts[min(abs(point), 6) - 1])
+    return np.float32((point - (shift if point > 0 else -shift)) * float(spacing))

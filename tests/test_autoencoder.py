@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from format_decoder import points_from_the_format
 
 from xsarcomp import lapped
 from xsarcomp.errors import ConfigurationError
@@ -27,8 +28,11 @@ def latents_like(shape, seed=0):
     return torch.from_numpy(STEP_DB * symbols_like(shape, seed).astype(np.float32))
 
 
+NO_TRELLIS = np.zeros(64, bool)
+
+
 def levels_of(symbols):
-    return torch.from_numpy(input_levels(symbols, STEP_DB)).float().permute(0, 3, 1, 2)
+    return torch.from_numpy(input_levels(symbols, STEP_DB, NO_TRELLIS)).float().permute(0, 3, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +46,20 @@ def signal():
 def test_untrained_network_adds_exactly_nothing(step_db):
     model = LappedAutoencoder(SMALL).eval()
     symbols, reach = symbols_like((2, 64, 14, 13)), model.refiner.reach
-    restored = (symbols * step_db).astype(np.float32)
+    restored, levels = (symbols * step_db).astype(np.float32), input_levels(symbols, step_db, NO_TRELLIS)
     with torch.no_grad():
-        refined = model.refine(symbols, restored, step_db)
+        refined = model.refine(levels, restored, step_db)
     np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
     network = IntegerNetwork(integer_arrays(model.refiner), SMALL)
-    assert not network(torch.from_numpy(input_levels(symbols, step_db)[0]), step_db).any()
+    assert not network(torch.from_numpy(levels[0]), step_db).any()
 
 
 def test_untrained_model_is_the_linear_codec(coder, signal):
     model = LappedAutoencoder(SMALL).eval()
-    symbols = coder.quantize(coder.analyze(signal), STEP_DB)
-    restored, reach = coder.restore(symbols, STEP_DB), model.refiner.reach
+    points = coder.points(coder.quantize(coder.analyze(signal), STEP_DB), STEP_DB)
+    restored, reach = coder.restore(points, STEP_DB), model.refiner.reach
     with torch.no_grad():
-        refined = model.refine(symbols, restored, STEP_DB)
+        refined = model.refine(input_levels(points, STEP_DB, coder.trellised(STEP_DB)), restored, STEP_DB)
     np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
 
 
@@ -97,7 +101,7 @@ def test_reach_from_the_layers_is_the_receptive_field(blocks, disturbed_refiner)
     with torch.no_grad():
         trained = [model(levels, STEP_DB).permute(0, 2, 3, 1) for model, levels in scenes]
     decoded = [
-        torch.stack([network(torch.from_numpy(tile), STEP_DB) for tile in input_levels(each, STEP_DB)])
+        torch.stack([network(torch.from_numpy(tile), STEP_DB) for tile in input_levels(each, STEP_DB, NO_TRELLIS)])
         for each in (symbols, changed)
     ]
     for before, after in (trained, decoded):
@@ -126,7 +130,8 @@ def test_a_level_shift_of_a_whole_scene_reaches_one_input_alone():
     for shift in (2, 1000, 2**20):
         shifted = symbols.copy()
         shifted[:, 0] += shift
-        differs = (input_levels(shifted, STEP_DB) != input_levels(symbols, STEP_DB)).any((0, 1, 2))
+        before, after = (input_levels(each, STEP_DB, NO_TRELLIS) for each in (symbols, shifted))
+        differs = (after != before).any((0, 1, 2))
         assert np.flatnonzero(differs).tolist() == [67]
 
 
@@ -147,6 +152,17 @@ def test_loss_is_one_before_training_and_falls_in_a_few_steps(coder, signal):
     assert after["loss"] < 0.97
     assert after["gain_db"] > 0.1
     assert after["rmse_db"] < before["rmse_db"]
+
+
+def test_network_trains_on_the_input_and_the_latents_of_decoding(coder, signal):
+    latents = coder.analyze(signal)
+    levels, restored, border = encoder_quantizer(coder)(latents, STEP_DB)
+    symbols = coder.quantize(latents, STEP_DB)
+    assert coder.trellised(STEP_DB).any()
+    assert symbols.shape[2] == latents.shape[2] - 2 * border
+    points, _ = points_from_the_format(symbols, coder.trellised(STEP_DB))
+    np.testing.assert_array_equal(levels, input_levels(points, STEP_DB, coder.trellised(STEP_DB)))
+    np.testing.assert_array_equal(restored, coder.restore(points, STEP_DB))
 
 
 def test_error_of_the_latents_is_the_error_of_the_pixels(coder, signal):

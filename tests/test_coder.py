@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from format_decoder import points_from_the_format, restored_from_the_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,13 +14,14 @@ from xsarcomp.coder import (
     LARGEST_STEP_DB,
     QUANTIZER_REACH,
     SMALLEST_STEP_DB,
-    choose_symbols,
-    initial_symbols,
+    choose_points,
+    initial_points,
     optimized_symbols,
 )
 from xsarcomp.entropy_coding import estimate_bits
 from xsarcomp.errors import RateError
 from xsarcomp.quantization import dequantize
+from xsarcomp.trellis import points_of, spacings_db, symbols_of
 
 
 @pytest.fixture(scope="module")
@@ -108,21 +110,51 @@ def test_lowest_channel_is_rounded_to_the_nearest_step(coder, latents):
     np.testing.assert_array_equal(symbols[:, 0], np.rint(latents[:, 0, inside, inside] / 3.6))
 
 
+def test_the_small_model_has_a_trellis_where_symbols_are_busy_and_none_where_they_are_rare(coder):
+    used = coder.tables.trellised.sum(1)
+    assert used[0] > used[1] > 0 == used[2]
+    assert [coder.trellised(step_db).sum() for step_db in (1.1, 4.0, 12.0)] == used.tolist()
+
+
 @pytest.mark.parametrize("step_db", [0.5, 1.0, 3.6, 10.0])
-def test_optimised_symbols_are_never_larger_than_rounded_ones(coder, latents, step_db):
-    symbols = optimized_symbols(latents, coder.tables, coder.anchor(step_db), coder.shifts[0], step_db, 0.12)
-    assert (np.abs(symbols) <= np.floor(np.abs(latents) / step_db + 0.5)).all()
-    assert ((symbols == 0) | (np.sign(symbols) == np.sign(latents))).all()
+def test_optimised_symbols_are_never_larger_than_rounded_ones_without_a_trellis(coder, latents, step_db):
+    anchor = coder.anchor(step_db)
+    symbols = optimized_symbols(latents, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)
+    alone = ~coder.tables.trellised[anchor]
+    assert (np.abs(symbols) <= np.floor(np.abs(latents) / step_db + 0.5))[:, alone].all()
+    assert ((symbols == 0) | (np.sign(symbols) == np.sign(latents)))[:, 1:].all()
+
+
+def test_points_of_a_path_lie_within_two_spacings_of_their_latents_or_are_zero(coder, latents):
+    trellised = coder.tables.trellised[0]
+    points = points_of(optimized_symbols(latents, coder.tables, 0, coder.shifts[0], 1.0, 0.12), trellised)
+    distance = np.abs(latents / spacings_db(1.0, trellised)[:, None, None] - points)[:, trellised]
+    # points of a quantiser and a parity are four apart; in the odd quantiser 0, 3, 7, ... have a larger first gap
+    assert ((distance <= 2 + 1e-5) | (points[:, trellised] == 0) | (np.abs(points[:, trellised]) == 3)).all()
+
+
+@pytest.mark.parametrize("step_db", [0.7, 3.3, 9.0])
+def test_latents_of_symbols_are_those_of_the_format_to_the_bit(coder, step_db):
+    anchor, trellised = coder.anchor(step_db), coder.trellised(step_db)
+    symbols = np.rint(np.random.default_rng(5).laplace(0, 3, (2, 64, 4, 5))).astype(np.int32)
+    points, _ = points_from_the_format(symbols, trellised)
+    restored = coder.restore(coder.points(symbols, step_db), step_db)
+    for place in np.ndindex(symbols.shape):
+        channel = place[1]
+        spacing = np.float32(9 / 16 * step_db if trellised[channel] else step_db)
+        expected = restored_from_the_format(int(points[place]), coder.shifts[anchor, channel], spacing)
+        assert restored[place] == expected
 
 
 def test_dearer_bits_lower_the_rate_and_raise_the_error(coder, latents):
-    start, shifts = initial_symbols(latents, 1.0), coder.shifts[0]
+    trellised = coder.tables.trellised[0]
+    start, shifts, spacings = initial_points(latents, trellised, 1.0), coder.shifts[0], spacings_db(1.0, trellised)
     rates, errors = [], []
     for lagrangian in (0.0, 0.12, 0.5, 2.0):
-        chosen = choose_symbols(latents, start, coder.tables, 0, shifts, 1.0, lagrangian)
+        chosen = choose_points(latents, start, coder.tables, 0, shifts, 1.0, lagrangian)
         np.testing.assert_array_equal(chosen[:, 0], start[:, 0])  # the lowest channel takes no part
-        rates.append(estimate_bits(chosen, coder.tables, 0))
-        errors.append(float(np.mean((dequantize(chosen, shifts, 1.0) - latents) ** 2)))
+        rates.append(estimate_bits(symbols_of(chosen, trellised), coder.tables, 0))
+        errors.append(float(np.mean((dequantize(chosen, shifts, spacings) - latents) ** 2)))
     assert rates == sorted(rates, reverse=True)
     assert errors == sorted(errors)
 

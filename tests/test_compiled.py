@@ -9,105 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy_formulation import DIAGONAL, DIRECT, numpy_bins, numpy_points, random_tables
 
-from xsarcomp import kernels
-from xsarcomp.coder import choose_symbols, initial_symbols
-from xsarcomp.contexts import CONTEXT_CLIP, Magnitudes, traverse
-from xsarcomp.entropy_tables import (
-    CHANNEL_ORDER,
-    CHANNELS,
-    DIRECT_TOKENS,
-    FREQUENCY_TOTAL,
-    LOWEST_SPACINGS,
-    LOWEST_TABLES,
-    TOKENS,
-    EntropyTables,
-)
-from xsarcomp.training.sign_tables import empty_signs
+from xsarcomp import kernels, trellis_kernels
+from xsarcomp.coder import choose_points, initial_points
+from xsarcomp.contexts import Magnitudes, traverse
+from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS
+from xsarcomp.quantization import SHIFT_CLASSES
 from xsarcomp.weights import load_coder
-
-DIRECT = ((-1, 0), (1, 0), (0, -1), (0, 1))
-DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-
-
-def moved(plane, row, column):
-    """Values of a neighbour of each place, edges repeated."""
-    padded = np.pad(plane, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    height, width = plane.shape[1:]
-    return padded[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
-
-
-def numpy_bins(symbols, tables, anchor, channel):
-    """Context bins as ``docs/format.md`` section 3.4 has them."""
-    total = np.zeros(symbols[:, 0].shape, np.int32)
-    terms = (tables.term_channels, tables.term_kinds, tables.term_weights)
-    for source, kind, weight in zip(*(term[anchor, channel].tolist() for term in terms), strict=True):
-        if source < 0:
-            continue
-        values = symbols[:, source].astype(np.int64)
-        if source == 0:
-            values = sum(np.abs(values - moved(values, *step)) for step in DIRECT) >> 1
-        near = np.minimum(np.abs(values), CONTEXT_CLIP)
-        if kind:
-            near = sum(moved(near, *step) for step in (DIRECT if kind == 1 else DIAGONAL))
-        total += (near * weight).astype(np.int32)
-    return np.searchsorted(tables.thresholds[anchor, channel], total, side="right")
-
-
-def numpy_choice(scaled, bins, code_length, shifts, lagrangian):
-    """The choice of symbols in NumPy, with its types: costs in float64 of prices in float32."""
-    magnitude = np.abs(scaled)
-    nearest = np.floor(magnitude + 0.5).astype(np.int32)
-    chosen = np.zeros_like(nearest)
-    last = code_length.shape[-1] - 1
-    best = magnitude**2 + lagrangian * code_length[bins, 0]
-    for candidate in (np.maximum(nearest - 1, 0), nearest):
-        reconstruction = candidate - np.where(candidate > 0, shifts[np.clip(candidate, 1, len(shifts)) - 1], 0)
-        bits = code_length[bins, np.minimum(candidate, last)] + (candidate > 0)
-        cost = (magnitude - reconstruction) ** 2 + lagrangian * bits
-        better = cost < best
-        chosen, best = np.where(better, candidate, chosen), np.where(better, cost, best)
-    return (np.sign(scaled) * chosen).astype(np.int32)
-
-
-def numpy_symbols(latents, symbols, tables, anchor, shifts, step_db, lagrangian):
-    chosen = np.zeros_like(symbols)
-    chosen[:, 0] = np.rint(latents[:, 0] / step_db)
-    for channel in range(1, CHANNELS):
-        scaled = latents[:, channel] / step_db
-        places = np.abs(scaled) >= 0.5
-        if places.any():
-            bins = numpy_bins(symbols, tables, anchor, channel)[places]
-            lengths = tables.code_length[anchor, channel, :, :DIRECT_TOKENS]
-            chosen[:, channel][places] = numpy_choice(scaled[places], bins, lengths, shifts[channel], lagrangian)
-    return chosen
-
-
-def random_tables(generator):
-    """Tables that no training would give: any terms, weights and thresholds that the format allows."""
-    terms, bins, lowest_bins = (int(generator.integers(low, high)) for low, high in ((1, 33), (1, 21), (1, 12)))
-    channels, rank = np.full((1, CHANNELS, terms), -1, np.int16), np.argsort(CHANNEL_ORDER)
-    for channel in range(1, CHANNELS):
-        known = CHANNEL_ORDER[: rank[channel]]
-        channels[0, channel] = np.where(generator.random(terms) < 0.8, generator.choice(known, terms), -1)
-
-    def frequencies(*shape):
-        odd = generator.dirichlet(np.full(TOKENS, 0.3), shape)
-        table = 1 + np.floor(odd * (FREQUENCY_TOTAL - TOKENS)).astype(np.int64)
-        table[..., 0] += FREQUENCY_TOTAL - table.sum(-1)
-        return table.astype(np.uint16)
-
-    largest = generator.choice([3, 300, 32768])
-    return EntropyTables(
-        term_channels=channels,
-        term_kinds=generator.integers(0, 3, channels.shape).astype(np.uint8),
-        term_weights=generator.integers(0, largest, channels.shape).astype(np.int16),
-        thresholds=np.sort(generator.integers(0, 40 * largest, (1, CHANNELS, bins - 1))).astype(np.int32),
-        frequencies=frequencies(1, CHANNELS, bins),
-        lowest_thresholds=np.sort(generator.integers(0, 60, (1, LOWEST_TABLES, lowest_bins - 1))).astype(np.int32),
-        lowest_frequencies=frequencies(1, LOWEST_TABLES, lowest_bins),
-        **{name: array[None] for name, array in empty_signs().items()},
-    )
 
 
 @st.composite
@@ -119,48 +28,48 @@ def cases(draw):
     falling = np.array([np.exp(-decay * (channel // 8 + channel % 8)) for channel in range(CHANNELS)])
     step_db = draw(st.sampled_from([0.02, 0.3, 1.0, 2.0, 3.7, 11.0, 64.0]))
     latents = generator.laplace(0, draw(st.sampled_from([0.5, 3.0, 300.0])), shape) * falling[:, None, None]
-    # ties and the edges of rounding
-    halves = generator.random(shape) < 0.1
-    latents[halves] = (np.rint(2 * latents[halves] / step_db) / 2) * step_db
+    # ties and the edges of rounding, on the grid of the trellis too
+    for unit_db in (step_db / 2, 0.5625 * step_db / 2):
+        chosen = generator.random(shape) < 0.1
+        latents[chosen] = np.rint(latents[chosen] / unit_db) * unit_db
     latents[generator.random(shape) < 0.02] = np.nextafter(0.5, 0) * step_db
     if draw(st.booleans()):
         shipped = load_coder("s1-grd-10m-lapped")
         anchor = draw(st.integers(0, len(shipped.shifts) - 1))
         return latents, shipped.tables, anchor, shipped.shifts[anchor], step_db, draw(st.floats(0, 2))
-    shifts = generator.uniform(-0.3, 0.4, (CHANNELS, 3)).astype(np.float32)
+    shifts = generator.uniform(-0.3, 0.4, (CHANNELS, SHIFT_CLASSES)).astype(np.float32)
     return latents, random_tables(generator), 0, shifts, step_db, draw(st.floats(0, 2))
 
 
 @given(case=cases())
 @settings(deadline=None, max_examples=60)
-def test_symbols_are_those_of_numpy_to_the_last_one(case):
+def test_points_are_those_of_numpy_to_the_last_one(case):
     latents, tables, anchor, shifts, step_db, lagrangian = case
-    start = initial_symbols(latents, step_db)
-    scaled = latents / step_db
+    trellised = tables.trellised[anchor]
+    start = initial_points(latents, trellised, step_db)
+    scaled = latents / np.where(trellised, 0.5625 * step_db, step_db)[:, None, None]
     rounded = (np.sign(scaled) * np.floor(np.abs(scaled) + 0.4)).astype(np.int32)
     rounded[:, 0] = np.rint(scaled[:, 0])
     np.testing.assert_array_equal(start, rounded)
-    expected = numpy_symbols(latents, start, tables, anchor, shifts, step_db, lagrangian)
-    chosen = choose_symbols(latents, start, tables, anchor, shifts, step_db, lagrangian)
+    expected = numpy_points(latents, start, tables, anchor, shifts, step_db, lagrangian)
+    chosen = choose_points(latents, start, tables, anchor, shifts, step_db, lagrangian)
     assert chosen.dtype == np.int32
     np.testing.assert_array_equal(chosen, expected)
 
 
-@given(case=cases(), seed=st.integers(0, 2**32))
+@given(case=cases())
 @settings(deadline=None, max_examples=40)
-def test_context_bins_are_those_of_numpy_everywhere_and_at_places(case, seed):
+def test_context_bins_are_those_of_numpy(case):
     latents, tables, anchor, _, step_db, _ = case
-    symbols = initial_symbols(latents, step_db)
-    places = np.random.default_rng(seed).random(symbols[:, 0].shape) < 0.3
+    points = initial_points(latents, tables.trellised[anchor], step_db)
     known = Magnitudes()
     for channel in CHANNEL_ORDER:
         if channel:
-            expected = numpy_bins(symbols, tables, anchor, channel)
+            expected = numpy_bins(points, tables, anchor, channel)
             bins = known.bins(tables, anchor, channel)
             assert bins.dtype == np.uint8
             np.testing.assert_array_equal(bins, expected)
-            np.testing.assert_array_equal(known.bins(tables, anchor, channel, places), expected[places])
-        known.add(channel, symbols[:, channel])
+        known.add(channel, points[:, channel])
 
 
 def lowest_passes(plane, tables, anchor):
@@ -216,20 +125,27 @@ def test_the_lowest_channel_is_predicted_as_the_format_says(seed, shape):
 
 
 def dispatchers():
-    """The kernels, by name."""
-    return {name: kernel for name, kernel in vars(kernels).items() if hasattr(kernel, "py_func")}
+    """The kernels, by module and name."""
+    return {
+        (module.__name__, name): kernel
+        for module in (kernels, trellis_kernels)
+        for name, kernel in vars(module).items()
+        if hasattr(kernel, "py_func")
+    }
 
 
 def test_calls_never_compile_whatever_arrays_come():
     case = np.random.default_rng(2).normal(0, 9, (2, CHANNELS, 5, 12))
     coder = load_coder("s1-grd-10m-lapped")
+    tables, shifts = coder.tables, coder.shifts[3]
+    assert tables.trellised[3].any()
     read = case.copy()
     read.setflags(write=False)
     results = []
     for latents in (case, read, np.asfortranarray(case), np.pad(case, 1)[1:-1, 1:-1, 1:-1, 1:-1]):
-        start = initial_symbols(latents, 1.0)
+        start = initial_points(latents, tables.trellised[3], 1.0)
         start.setflags(write=False)
-        results.append(choose_symbols(latents, np.asfortranarray(start), coder.tables, 3, coder.shifts[3], 1.0, 0.1))
+        results.append(choose_points(latents, np.asfortranarray(start), tables, 3, shifts, 1.0, 0.1))
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
     assert {name: len(kernel.signatures) for name, kernel in dispatchers().items()} == dict.fromkeys(dispatchers(), 1)
@@ -247,8 +163,9 @@ def test_no_fused_multiplication_rounds_costs_differently_from_numpy():
     code = (
         "import numba\n"
         "numba.njit = (lambda njit: lambda *a, cache=False, **k: njit(*a, **k))(numba.njit)\n"
-        "from xsarcomp import kernels\n"
-        "print(*kernels.decide.inspect_asm().values(), *kernels.choose.inspect_asm().values())"
+        "from xsarcomp import kernels, trellis_kernels as trellis\n"
+        "used = kernels.decide, kernels.choose, trellis.weigh_branches, trellis.extend_paths, trellis.choose_paths\n"
+        "print(*(code for kernel in used for code in kernel.inspect_asm().values()))"
     )
     assembly = run_python(code).lower()
     assert len(assembly) > 1000
@@ -262,9 +179,11 @@ import threading
 import numpy as np
 from xsarcomp.quantization import quantize_deadzone
 results, start = [], threading.Barrier(8)
+def quantize(*latents):
+    return quantize_deadzone(np.array(latents).reshape(1, 1, 1, -1), np.ones(1)).ravel().tolist()
 def work():
     start.wait()
-    results.append(quantize_deadzone(np.array([0.5, -1.7]), 1.0).tolist())
+    results.append(quantize(0.5, -1.7))
 threads = [threading.Thread(target=work) for _ in range(8)]
 [thread.start() for thread in threads]
 {meanwhile}
@@ -285,7 +204,7 @@ def test_a_fork_in_the_middle_of_the_first_import_leaves_a_child_that_works():
         "time.sleep(0.1)\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    os._exit(quantize_deadzone(np.array([3.0]), 1.0)[0])\n"
+        "    os._exit(quantize(3.0)[0])\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
     assert run_python(FIRST_CALLS.format(meanwhile=meanwhile)).split() == ["3", "True"]
@@ -305,6 +224,6 @@ def test_kernels_work_where_no_folder_can_be_written():
         "from xsarcomp import kernels\n"
         "from xsarcomp.quantization import quantize_deadzone\n"
         "import numpy as np\n"
-        "print(type(kernels.choose._cache).__name__, *quantize_deadzone(np.array([2.6, -0.3]), 1.0))"
+        "print(type(kernels.choose._cache).__name__, *quantize_deadzone(np.array([[[[2.6, -0.3]]]]), np.ones(1)).ravel())"
     )
     assert run_python(code).split() == ["NullCache", "3", "0"]

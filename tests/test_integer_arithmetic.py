@@ -15,36 +15,41 @@ from xsarcomp.models.integer_arithmetic import (
     ActivationQuantizer,
     IntegerConv2d,
     input_levels,
+    point_levels,
     step_powers,
-    symbol_levels,
 )
 
 steps = st.floats(0.02, 64.0)
 
 
-def level(symbol):
-    """The formula of the format, one number at a time."""
-    return int(math.copysign(min(LARGEST, round(24 * math.log(1 + abs(symbol)))), symbol))
+def level(point, spacing=1.0):
+    """The formula of the format, one number at a time; the spacing is in steps."""
+    return int(math.copysign(min(LARGEST, round(24 * math.log(1 + spacing * abs(point)))), point))
 
 
-@given(symbols=st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40))
-def test_levels_of_symbols_are_those_of_the_formula(symbols):
-    found = symbol_levels(np.array(symbols, np.int32))
+@given(
+    points=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-600, 600), min_size=1, max_size=40),
+    spacing=st.sampled_from([1.0, 0.5625]),
+)
+def test_levels_of_points_are_those_of_the_formula(points, spacing):
+    found = point_levels(np.array(points, np.int32), spacing)
     assert found.dtype == np.int8
-    assert found.tolist() == [level(symbol) for symbol in symbols]
+    assert found.tolist() == [level(point, spacing) for point in points]
 
 
-def test_levels_are_odd_and_never_fall():
-    found = symbol_levels(np.arange(-400, 401)).astype(int)
+@pytest.mark.parametrize("spacing", [1.0, 0.5625])
+def test_levels_are_odd_and_never_fall(spacing):
+    found = point_levels(np.arange(-700, 701), spacing).astype(int)
     np.testing.assert_array_equal(found, -found[::-1])
     assert (np.diff(found) >= 0).all()
     assert found[-1] == LARGEST
 
 
-def test_no_logarithm_is_so_near_a_tie_that_its_last_bit_decides():
-    parts = [24 * math.log1p(magnitude) % 1 for magnitude in range(200)]
-    assert 24 * math.log1p(199) > LARGEST
-    assert min(abs(part - 0.5) for part in parts) > 0.002
+@pytest.mark.parametrize(("spacing", "largest", "distance"), [(1.0, 200, 0.002), (0.5625, 360, 0.0015)])
+def test_no_logarithm_is_so_near_a_tie_that_its_last_bit_decides(spacing, largest, distance):
+    parts = [24 * math.log1p(spacing * magnitude) % 1 for magnitude in range(largest)]
+    assert 24 * math.log1p(spacing * (largest - 1)) > LARGEST
+    assert min(abs(part - 0.5) for part in parts) > distance
 
 
 @settings(deadline=None, max_examples=40)
@@ -57,35 +62,38 @@ def test_no_logarithm_is_so_near_a_tie_that_its_last_bit_decides():
 )
 def test_input_levels_are_those_of_the_format(seed, height, width, bits, step_db):
     random = np.random.default_rng(seed)
-    symbols = random.integers(-(2**bits), 2**bits + 1, (2, 64, height, width)).astype(np.int32)
-    found = input_levels(symbols, step_db)
+    points = random.integers(-(2**bits), 2**bits + 1, (2, 64, height, width)).astype(np.int32)
+    trellised = random.random(64) < random.choice([0.0, 0.5, 1.0])
+    trellised[0] = False
+    found = input_levels(points, step_db, trellised)
     assert found.dtype == np.int8
     assert found.shape == (2, height - 2, width - 2, 72)
     for plane, row, column in np.ndindex(2, height - 2, width - 2):
-        values = symbols[plane, :, row : row + 3, column : column + 3].tolist()
+        values = points[plane, :, row : row + 3, column : column + 3].tolist()
         lowest = values[0]
         middle = lowest[1][1]
         around = (lowest[0][1], lowest[2][1], lowest[1][0], lowest[1][2])
         bright = max(-LARGEST, min(LARGEST, round(middle * step_db / 2)))
-        expected = [level(values[channel][1][1]) for channel in range(1, 64)]
+        expected = [level(values[channel][1][1], 0.5625 if trellised[channel] else 1.0) for channel in range(1, 64)]
         expected += [level(neighbour - middle) for neighbour in around] + [bright, 0, 0, 0, 0]
         assert found[plane, row, column].tolist() == expected
 
 
 @pytest.mark.parametrize("step_db", [0.02, 64.0])
 @pytest.mark.parametrize("extreme", [2**20 - 1, 2**31 - 1])
-def test_extreme_symbols_saturate_instead_of_wrapping(step_db, extreme):
-    symbols = np.full((1, 64, 3, 3), extreme, np.int32)
-    symbols[:, :, ::2] = -extreme
-    levels = input_levels(symbols, step_db)[0, 0, 0]
+def test_extreme_points_saturate_instead_of_wrapping(step_db, extreme):
+    points = np.full((1, 64, 3, 3), extreme, np.int32)
+    points[:, :, ::2] = -extreme
+    levels = input_levels(points, step_db, np.arange(64) % 2 == 1)[0, 0, 0]
     assert levels.tolist() == [127] * 63 + [-127, -127, 0, 0, 127, 0, 0, 0, 0]
 
 
-def test_input_levels_do_not_depend_on_the_memory_of_the_symbols():
-    symbols = np.random.default_rng(1).integers(-9, 10, (2, 64, 7, 8)).astype(np.int32)
-    expected = input_levels(symbols, 3.0)
-    np.testing.assert_array_equal(input_levels(np.asfortranarray(symbols), 3.0), expected)
-    np.testing.assert_array_equal(input_levels(symbols[:, :, ::-1][:, :, ::-1], 3.0), expected)
+def test_input_levels_do_not_depend_on_the_memory_of_the_points():
+    points = np.random.default_rng(1).integers(-9, 10, (2, 64, 7, 8)).astype(np.int32)
+    trellised = np.arange(64) % 3 == 1
+    expected = input_levels(points, 3.0, trellised)
+    np.testing.assert_array_equal(input_levels(np.asfortranarray(points), 3.0, trellised), expected)
+    np.testing.assert_array_equal(input_levels(points[:, :, ::-1][:, :, ::-1], 3.0, trellised), expected)
 
 
 @given(step_db=steps)

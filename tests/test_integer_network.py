@@ -105,8 +105,13 @@ def symbols_like(shape, seed, spread=3.0):
     return np.clip(symbols, -(2**20) + 1, 2**20 - 1).astype(np.int32)
 
 
+def levels_of(symbols, step_db):
+    """Input of the network, shape (1, y - 2, x - 2, feature=72), without a trellis: what it does not look at."""
+    return torch.from_numpy(input_levels(symbols[None], step_db, np.zeros(64, bool)))
+
+
 def offsets(network, symbols, step_db):
-    return network(torch.from_numpy(input_levels(symbols[None], step_db)[0]), step_db).numpy()
+    return network(levels_of(symbols, step_db)[0], step_db).numpy()
 
 
 @settings(deadline=None, max_examples=30)
@@ -174,7 +179,7 @@ def test_training_computes_the_same_but_for_roundings_that_fall_the_other_way(st
     network = IntegerNetwork(integer_arrays(refiner), SMALL)
     symbols = symbols_like((40, 40), 5)
     found = offsets(network, symbols, step_db)
-    levels = torch.from_numpy(input_levels(symbols[None], step_db)).float().permute(0, 3, 1, 2)
+    levels = levels_of(symbols, step_db).float().permute(0, 3, 1, 2)
     with torch.no_grad():
         trained = refiner(levels, step_db)[0].permute(1, 2, 0).numpy()
     difference = np.abs(found - trained) / np.abs(found).std()
@@ -185,7 +190,7 @@ def test_training_computes_the_same_but_for_roundings_that_fall_the_other_way(st
 
 def test_network_does_not_depend_on_the_memory_of_its_levels(disturbed_refiner):
     network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
-    levels = torch.from_numpy(input_levels(symbols_like((12, 14), 6)[None], 3.0)[0])
+    levels = levels_of(symbols_like((12, 14), 6), 3.0)[0]
     expected = network(levels, 3.0)
     larger = torch.zeros((20, 20, 72), dtype=torch.int8)
     larger[5:15, 3:15] = levels

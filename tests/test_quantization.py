@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from format_decoder import restored_from_the_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -16,7 +17,8 @@ from xsarcomp.quantization import (
 )
 
 ANCHORS_DB = np.array([0.25, 0.5, 1.0, 3.6, 10.0])
-scaled_latents = arrays.arrays(np.float64, (1, 3, 5), elements=st.floats(-300, 300))
+scaled_latents = arrays.arrays(np.float64, (1, 2, 3, 5), elements=st.floats(-300, 300))
+ONES = np.ones(2)
 
 
 @pytest.mark.parametrize("index", range(len(ANCHORS_DB)))
@@ -33,18 +35,27 @@ def test_nearest_anchor_has_the_smallest_ratio_to_the_step(step_db):
 
 @given(scaled=scaled_latents, rounding=st.floats(0, 0.5))
 def test_deadzone_treats_both_signs_alike(scaled, rounding):
-    symbols = quantize_deadzone(scaled, 1.0, rounding)
+    symbols = quantize_deadzone(scaled, ONES, rounding)
     assert symbols.dtype == np.int32
-    np.testing.assert_array_equal(quantize_deadzone(-scaled, 1.0, rounding), -symbols)
+    np.testing.assert_array_equal(quantize_deadzone(-scaled, ONES, rounding), -symbols)
 
 
 @given(scaled=scaled_latents, rounding=st.floats(0, 0.5))
 def test_deadzone_rounds_to_one_of_the_two_integers_around_and_rather_to_zero(scaled, rounding):
-    magnitude, symbol = np.abs(scaled), np.abs(quantize_deadzone(scaled, 1.0, rounding))
+    magnitude, symbol = np.abs(scaled), np.abs(quantize_deadzone(scaled, ONES, rounding))
     # the sum of latent and rounding is itself rounded to a float64
     assert (magnitude - symbol < 1 - rounding + 1e-12).all()
     assert (symbol - magnitude <= rounding + 1e-12).all()
     assert (symbol[magnitude < 1 - rounding - 1e-12] == 0).all()
+
+
+def test_deadzone_measures_each_channel_in_its_own_spacing():
+    spacings_db = np.random.default_rng(0).uniform(0.1, 9, 64)
+    latents = np.random.default_rng(1).normal(0, 20, (2, 64, 3, 4))
+    points = quantize_deadzone(latents, spacings_db)
+    for channel in range(64):
+        alone = np.ascontiguousarray(latents[:, channel : channel + 1] / spacings_db[channel])
+        np.testing.assert_array_equal(points[:, channel : channel + 1], quantize_deadzone(alone, np.ones(1)))
 
 
 def quantize_rate_distortion(scaled, bins, code_length, shifts, lagrangian):
@@ -105,7 +116,7 @@ def test_the_choice_does_not_depend_on_the_sign_of_a_latent(case):
 def test_without_a_price_of_bits_the_nearest_symbol_is_chosen():
     scaled = np.random.default_rng(1).normal(0, 3, (1, 8, 8))
     chosen = quantize_rate_distortion(
-        scaled, np.zeros(scaled.shape, np.uint8), np.ones((1, 16), np.float32), np.zeros(3, np.float32), 0.0
+        scaled, np.zeros(scaled.shape, np.uint8), np.ones((1, 16), np.float32), np.zeros(SHIFT_CLASSES, np.float32), 0.0
     )
     np.testing.assert_array_equal(chosen, np.rint(scaled))
 
@@ -114,29 +125,36 @@ def test_where_bits_are_dear_all_symbols_are_zero():
     scaled = np.random.default_rng(1).normal(0, 3, (1, 8, 8))
     code_length = np.arange(1, 17, dtype=np.float32)[None]
     chosen = quantize_rate_distortion(
-        scaled, np.zeros(scaled.shape, np.uint8), code_length, np.zeros(3, np.float32), 1e6
+        scaled, np.zeros(scaled.shape, np.uint8), code_length, np.zeros(SHIFT_CLASSES, np.float32), 1e6
     )
     assert not chosen.any()
 
 
-symbol_arrays = arrays.arrays(np.int32, (1, 64, 2, 2), elements=st.integers(-(2**20) + 1, 2**20 - 1))
+point_arrays = arrays.arrays(np.int32, (1, 64, 2, 2), elements=st.integers(-(2**21) + 2, 2**21 - 2))
 
 
-@given(symbols=symbol_arrays, seed=st.integers(0, 2**32), step_db=st.floats(0.02, 64))
+@given(points=point_arrays, seed=st.integers(0, 2**32), step_db=st.floats(0.02, 64))
 @settings(deadline=None, max_examples=50)
-def test_reconstruction_is_odd_and_zero_at_zero(symbols, seed, step_db):
-    shifts = np.random.default_rng(seed).uniform(-0.2, 0.4, (64, SHIFT_CLASSES)).astype(np.float32)
-    latents = dequantize(symbols, shifts, step_db)
+def test_reconstruction_is_odd_and_that_of_the_format_to_the_bit(points, seed, step_db):
+    generator = np.random.default_rng(seed)
+    shifts = generator.uniform(-0.2, 0.4, (64, SHIFT_CLASSES)).astype(np.float32)
+    spacings_db = np.where(generator.random(64) < 0.5, 0.5625 * step_db, step_db)
+    latents = dequantize(points, shifts, spacings_db)
     assert latents.dtype == np.float32
-    np.testing.assert_array_equal(dequantize(-symbols, shifts, step_db), -latents)
-    assert (latents[symbols == 0] == 0).all()
+    np.testing.assert_array_equal(dequantize(-points, shifts, spacings_db), -latents)
+    for place in np.ndindex(points.shape):
+        channel = place[1]
+        expected = restored_from_the_format(int(points[place]), shifts[channel], np.float32(spacings_db[channel]))
+        assert latents[place] == expected
 
 
 def test_each_magnitude_class_has_its_own_reconstruction_point():
-    symbols = np.zeros((1, 64, 1, 6), np.int32)
-    symbols[0, 9, 0] = [0, 1, -2, 3, -4, 70]
-    shifts = np.zeros((64, 3), np.float32)
-    shifts[9] = [0.25, 0.125, -0.5]
-    latents = dequantize(symbols, shifts, 2.0)
-    np.testing.assert_array_equal(latents[0, 9, 0], [0, 1.5, -3.75, 7, -9, 141])
+    points = np.zeros((1, 64, 1, 9), np.int32)
+    points[0, 9, 0] = [0, 1, -2, 3, -4, 5, 6, 7, -70]
+    shifts = np.zeros((64, 6), np.float32)
+    shifts[9] = [0.25, 0.125, -0.5, 0.375, 0.5, -0.25]
+    spacings_db = np.full(64, 9.0)
+    spacings_db[9] = 2.0
+    latents = dequantize(points, shifts, spacings_db)
+    np.testing.assert_array_equal(latents[0, 9, 0], [0, 1.5, -3.75, 7, -7.25, 9, 12.5, 14.5, -140.5])
     assert not np.delete(latents, 9, axis=1).any()

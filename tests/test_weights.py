@@ -276,8 +276,9 @@ def changed_model(coder, **changes):
         {"basis": np.zeros((8, 16), np.int32)},
         {"basis": np.full((16, 8), np.nan, np.float32)},
         {"basis": np.zeros((16, 8), np.float32)},
-        {"shifts": np.zeros((2, 64, 3), np.float32)},
-        {"shifts": np.full((3, 64, 3), np.inf, np.float32)},
+        {"shifts": np.zeros((2, 64, 6), np.float32)},
+        {"shifts": np.zeros((3, 64, 3), np.float32)},
+        {"shifts": np.full((3, 64, 6), np.inf, np.float32)},
         {"network": {"surprise": np.zeros(3, np.float32)}},
     ],
     ids=[
@@ -285,6 +286,7 @@ def changed_model(coder, **changes):
         "NaN basis",
         "float basis",
         "fewer shifts",
+        "shifts of fewer magnitudes",
         "infinite shifts",
         "weights without a network",
     ],
@@ -292,6 +294,16 @@ def changed_model(coder, **changes):
 def test_model_whose_arrays_break_a_rule_is_refused(coder, changes):
     with pytest.raises(ModelIntegrityError):
         coder_from_bytes(changed_model(coder, **changes))
+
+
+def test_model_whose_booleans_are_other_bytes_than_0_and_1_is_refused(model_content):
+    header_stop = 8 + int.from_bytes(model_content[:8], "little")
+    place = header_stop + json.loads(model_content[8:header_stop])["trellised"]["data_offsets"][0] + 1
+    damaged = bytearray(model_content)
+    assert damaged[place] == 1  # channel 1 of the first anchor
+    damaged[place] = 2
+    with pytest.raises(ModelIntegrityError, match="other than 0 and 1"):
+        coder_from_bytes(bytes(damaged))
 
 
 def test_model_with_more_anchor_steps_than_tables_is_refused(coder):

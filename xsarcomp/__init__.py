@@ -20,9 +20,10 @@
     coder             a ready model: analysis, quantisation, reconstruction
     radiometry        scales and decibels: scale_inference, pixel_classes, filling
     lapped            the transform
-    quantization      latents <-> symbols
+    quantization      latents <-> points
+    trellis           points <-> symbols
     entropy_coding    symbols <-> bytes: contexts, signs, entropy_tables
-    kernels, sign_kernels      compiled inner loops: compiled
+    kernels, sign_kernels, trellis_kernels      compiled inner loops: compiled
     bitstream         frame, checksums, limits
     model_card, tiling, errors
     pretrained/       models that ship with the package

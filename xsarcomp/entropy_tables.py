@@ -13,6 +13,7 @@ FREQUENCY_TOTAL = 2**16
 DIRECT_TOKENS = 16  # magnitudes 0..15 have a token each, then two tokens an octave
 LARGEST_MAGNITUDE = 2**20
 QUANTIZERS = 2  # of the trellis; each has bins of its own
+LARGEST_BINS = 256  # numbers of bins are bytes
 LARGEST_TERMS = 32  # with magnitudes to 4 * 255 and weights to 32767 the sums stay in 31 bits
 TOKENS = DIRECT_TOKENS + 2 * 16
 SIGN_PHASES, SIGN_TERMS, SIGN_CLASSES, SIGN_BINS = 2, 8, 3, 8
@@ -109,6 +110,10 @@ class EntropyTables:
                     f"entropy table {name!r} has shape {getattr(self, name).shape}, expected {shape}: "
                     "the model file is damaged or of another format; install it again"
                 )
+        if max(QUANTIZERS * bins, lowest_bins) > LARGEST_BINS:
+            raise ModelIntegrityError(
+                f"a channel has {QUANTIZERS * bins} bins and the lowest {lowest_bins}, expected at most {LARGEST_BINS}"
+            )
         if terms > LARGEST_TERMS:
             raise ModelIntegrityError(f"the contexts have {terms} terms, expected at most {LARGEST_TERMS}")
 

@@ -241,6 +241,8 @@ def _check_arrays(arrays: Mapping[str, NDArray], anchors: int) -> None:
     for name, dtype in _DTYPES.items():
         if arrays[name].dtype != np.dtype(dtype):
             raise ModelIntegrityError(f"{name} of the model has type {arrays[name].dtype}, expected {dtype}")
+    if arrays["trellised"].view(np.uint8).max(initial=0) > 1:
+        raise ModelIntegrityError("trellised of the model holds bytes other than 0 and 1")
     shapes = {"lapped_basis": (16, 8), "shifts": (anchors, 64, SHIFT_CLASSES)}
     for name, shape in shapes.items():
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():

@@ -38,7 +38,7 @@ _LARGEST_LISTED = 512  # 24 ln(1 + 0.5625 * 512) is above 127
 def _levels_by_point(spacing: float) -> NDArray[np.int8]:
     """Levels of points from -512 to 512: sign times 24 ln(1 + spacing * magnitude), rounded, at most 127.
 
-    No logarithm is nearer than 0.001 to the middle of two integers, so any library gives the same levels.
+    No logarithm is nearer than 0.0015 to the middle of two integers, so any library gives the same levels.
     """
     logarithms = [FEATURE_UNITS * math.log1p(spacing * magnitude) for magnitude in range(_LARGEST_LISTED + 1)]
     levels = np.minimum(np.rint(logarithms), LARGEST).astype(np.int8)

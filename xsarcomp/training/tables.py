@@ -167,7 +167,8 @@ def fit_anchor(
     lagrangian : float
         Squared steps that one bit is worth to the quantiser.
     rounds : int
-        How often symbols are chosen again under the fitted tables, and the tables fitted again.
+        How often symbols are chosen again under the fitted tables, and the tables fitted again. Without any there are no
+        paths yet, and no trellis.
     seed : int
         Of the samples that the regression draws.
 
@@ -182,7 +183,7 @@ def fit_anchor(
     arrays, points, shifts, bits = _fit_rounds(latents, step_db, lagrangian, np.zeros(CHANNELS, bool), rounds, seed)
     trellised = bits >= TRELLIS_BITS
     trellised[0] = False
-    if trellised.sum() >= TRELLIS_CHANNELS:
+    if rounds and trellised.sum() >= TRELLIS_CHANNELS:
         arrays, points, shifts, _ = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
     symbols = [symbols_of(scene, arrays["trellised"]) for scene in points]
     # the choice of symbols does not look at signs, so they are fitted once, to the last symbols

@@ -211,10 +211,8 @@ def _linear_coder(config, card: ModelCard, planes: list[Plane], resume: bool, re
         return coder_from_bytes(path.read_bytes())
     basis = lapped.lapped_basis()
     latents = [plane_latents(plane, card.offset_db, basis) for plane in planes]
-    fitted = []
-    for step_db, (arrays, shifts, _symbols) in zip(
-        ANCHOR_STEPS_DB, fit_tables(latents, config.lagrangian), strict=True
-    ):
+    fitted, found = [], fit_tables(latents, config.lagrangian)
+    for step_db, (arrays, shifts, _symbols) in zip(ANCHOR_STEPS_DB, found, strict=True):
         report(f"tables for a step of {step_db:.2f} dB")
         fitted.append((arrays, shifts))
     tables = EntropyTables(**{name: np.stack([arrays[name] for arrays, _ in fitted]) for name in EntropyTables.names()})
