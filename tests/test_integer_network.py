@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.errors import ModelIntegrityError
-from xsarcomp.models import integer_network
+from xsarcomp.models import integer_layers, integer_network
 from xsarcomp.models.autoencoder import AutoencoderConfig
 from xsarcomp.models.integer_arithmetic import input_levels
 from xsarcomp.models.integer_network import (
@@ -142,6 +142,15 @@ def test_each_product_gives_the_network_of_the_format(product, disturbed_refiner
     symbols = symbols_like((11, 13), 4)
     found = offsets(IntegerNetwork(arrays, SMALL), symbols, 2.9)
     np.testing.assert_array_equal(found, slow_network(arrays, 2, symbols, 2.9))
+
+
+@pytest.mark.parametrize("size", [1, 9 * 13 * 72 * 2, 9 * 13 * 72 * 5])
+def test_the_size_of_the_strips_changes_nothing(size, disturbed_refiner, monkeypatch):
+    network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
+    symbols = symbols_like((15, 13), 4)
+    expected = offsets(network, symbols, 2.9)
+    monkeypatch.setattr(integer_layers, "STRIP_BYTES", size)
+    np.testing.assert_array_equal(offsets(network, symbols, 2.9), expected)
 
 
 @settings(deadline=None, max_examples=40)

@@ -20,6 +20,7 @@ from xsarcomp.pixel_classes import (
     ZERO,
     classify,
     exact_values,
+    present_classes,
     restore_invalid,
 )
 from xsarcomp.radiometry import from_signal, to_signal
@@ -174,3 +175,12 @@ def test_another_number_of_exact_values_or_another_shape_is_refused():
 def test_unknown_scale_is_refused():
     with pytest.raises(RadiometryError, match="'power', 'decibel' or 'amplitude'"):
         classify(np.ones(1), "dB")
+
+
+@given(classes=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=0, max_side=6)))
+def test_present_classes_are_the_distinct_ones(classes):
+    assert present_classes(classes) == np.unique(classes).tolist()
+
+
+def test_no_pixels_have_no_classes():
+    assert present_classes(np.zeros((0, 4), np.uint8)) == []

@@ -1,6 +1,5 @@
 """Contexts of signs: features by their definition, exact probabilities, mirrored scenes, and what they save."""
 
-import constriction
 import numpy as np
 import pytest
 from format_decoder import RangeDecoderFromTheFormat, sign_prediction, sign_weights, signs_from_the_format
@@ -10,9 +9,17 @@ from hypothesis import strategies as st
 from xsarcomp import lapped
 from xsarcomp.coder import optimized_symbols
 from xsarcomp.entropy_coding import coded_channel_count, decode_symbols, encode_symbols, estimate_bits
-from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, LARGEST_MAGNITUDE, SIGN_TERMS, EntropyTables
+from xsarcomp.entropy_tables import (
+    CHANNEL_ORDER,
+    CHANNELS,
+    FREQUENCY_TOTAL,
+    LARGEST_MAGNITUDE,
+    SIGN_TERMS,
+    EntropyTables,
+)
 from xsarcomp.errors import CorruptStreamError
-from xsarcomp.signs import FEATURE_CLIP, FEATURE_TAPS, SignedValues, sign_model, transfer_signs
+from xsarcomp.range_coder import RangeEncoder
+from xsarcomp.signs import FEATURE_CLIP, FEATURE_TAPS, SignedValues, transfer_signs
 from xsarcomp.training.sign_tables import empty_signs
 from xsarcomp.training.tables import fit_anchor
 
@@ -59,11 +66,11 @@ def sign_bits(symbols, tables, anchor):
     for channel in CHANNEL_ORDER[1:]:
         flat = symbols[:, channel].reshape(-1)
 
-        def code(index, predicted, chances, flat=flat):
+        def code(values, index, predicted, agreements, flat=flat):
             nonlocal bits
-            surprises = (flat[index] < 0) != predicted
+            surprises, chances = (flat[index] < 0) != predicted, 1 - agreements / FREQUENCY_TOTAL
             bits -= np.log2(np.where(surprises, chances, 1 - chances)).sum()
-            return flat[index] < 0
+            values[index] = flat[index]
 
         np.testing.assert_array_equal(transfer_signs(known, tables, anchor, channel, np.abs(flat), code), flat)
     return bits
@@ -150,9 +157,10 @@ def test_frequencies_of_signs_reach_the_coder_as_the_format_says(lowest, highest
     generator = np.random.default_rng(lowest)
     agreements = generator.integers(lowest, highest + 1, 5000)
     bits = (generator.random(5000) >= agreements / 65536).astype(np.int32)
-    encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(bits, sign_model(), (65536 - agreements) / 65536)
-    decoder = RangeDecoderFromTheFormat(encoder.get_compressed())
+    values, index = 1 - 2 * bits, np.arange(bits.size)
+    encoder = RangeEncoder()
+    encoder.encode_signs(values, index, np.zeros(bits.size, bool), agreements.astype(np.uint16))
+    decoder = RangeDecoderFromTheFormat(encoder.finish()[0])
     assert [decoder.decode(sign_weights(int(agreement))) for agreement in agreements] == bits.tolist()
     assert next(decoder.words, None) is None
 

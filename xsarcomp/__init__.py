@@ -22,8 +22,8 @@
     lapped            the transform
     quantization      latents <-> points
     trellis           points <-> symbols
-    entropy_coding    symbols <-> bytes: contexts, signs, entropy_tables
-    kernels, sign_kernels, trellis_kernels      compiled inner loops: compiled
+    entropy_coding    symbols <-> bytes: contexts, signs, range_coder, entropy_tables
+    kernels, sign_kernels, trellis_kernels, range_kernels, decoder_kernels      compiled inner loops: compiled
     bitstream         frame, checksums, limits
     model_card, tiling, errors
     pretrained/       models that ship with the package

@@ -21,6 +21,7 @@ from xsarcomp.errors import (
     RadiometryError,
     UnsupportedFormatError,
 )
+from xsarcomp.pixel_classes import present_classes
 
 MAGIC = b"XSAR"
 MAJOR, MINOR = 1, 0
@@ -250,11 +251,10 @@ def _check_header(
 
 def pack_classes(classes: NDArray[np.uint8]) -> bytes:
     """Section of pixel classes; empty where all pixels are valid (class 0)."""
-    present = np.unique(classes)
-    present = present[present > 0]
-    if present.size == 0:
+    present = [name for name in present_classes(classes) if name > 0]
+    if not present:
         return b""
-    if present.size == 1:  # one kind of invalid pixel, nearly always: a bit each
+    if len(present) == 1:  # one kind of invalid pixel, nearly always: a bit each
         return bytes([present[0]]) + deflate(np.packbits(classes > 0).tobytes())
     return b"\xff" + deflate(np.ascontiguousarray(classes).tobytes())
 

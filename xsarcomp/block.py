@@ -93,8 +93,9 @@ def encode_window(
     symbols = np.empty(shape, np.int32)
     for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
         for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
-            # both axes in one step: indexed one after the other the copy would lie transposed, and the transform crawl
-            tile = signal[:, gather(top, bottom, *rows[2:])[:, None], gather(left, right, *columns[2:])]
+            # not by indexing, which is slower and may leave the copy transposed: the transform would crawl
+            tile = np.take(signal, gather(top, bottom, *rows[2:]), axis=1)
+            tile = np.take(tile, gather(left, right, *columns[2:]), axis=2)
             place = np.s_[:, :, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
             symbols[place] = coder.quantize(coder.analyze(tile), step_db)
     return symbols

@@ -178,7 +178,7 @@ def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
     possible = set(range(7)) if dtype.kind == "f" else {
         pixel_classes.VALID, pixel_classes.ZERO, pixel_classes.NODATA, pixel_classes.EXACT,
     }  # fmt: skip
-    unknown = set(np.unique(classes).tolist()) - possible
+    unknown = set(pixel_classes.present_classes(classes)) - possible
     if unknown:
         raise CorruptStreamError(f"the chunk holds pixel classes {sorted(unknown)}, which cannot be in {dtype}")
 

@@ -12,7 +12,6 @@ stream decodes to the same symbols on every machine, or fails. Nothing is adapti
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +20,15 @@ from xsarcomp.contexts import QUIET_EDGE, busy_places, quiet_blocks, traverse
 from xsarcomp.entropy_tables import (
     CHANNEL_ORDER,
     CHANNELS,
-    DIRECT_TOKENS,
+    FREQUENCY_TOTAL,
     LARGEST_MAGNITUDE,
     TOKEN_BITS,
-    TOKEN_START,
-    TOKENS,
     EntropyTables,
     tokens_of,
 )
 from xsarcomp.errors import CorruptStreamError
-from xsarcomp.signs import SignedValues, sign_model, transfer_signs
+from xsarcomp.range_coder import RangeDecoder, RangeEncoder, check_magnitude
+from xsarcomp.signs import SignedValues, transfer_signs
 
 _QUIET_FLAG = 0x80
 
@@ -66,29 +64,17 @@ def estimate_bits(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int
         if lowest:
             bits += int((tokens > 0).sum())
         else:
-            negative = values.reshape(-1) < 0
 
-            def code(index, predicted, chances):
+            def code(values, index, predicted, agreements):
                 nonlocal bits
-                surprises = negative[index] != predicted
+                surprises, chances = (values[index] < 0) != predicted, 1 - agreements / FREQUENCY_TOTAL
                 bits -= float(np.log2(np.where(surprises, chances, 1 - chances)).sum())
-                return negative[index]
 
-            transfer_signs(known, tables, anchor, table, magnitudes.reshape(-1), code)
+            transfer_signs(known, tables, anchor, table, np.ascontiguousarray(values).reshape(-1), code)
         return values
 
     traverse(symbols, symbols.shape, tables, anchor, transfer, coded_channel_count(symbols), busy)
     return bits
-
-
-def _runs(bins: NDArray[np.uint8]) -> tuple[NDArray[np.intp], Iterator[tuple[int, int, int]]]:
-    """Order that brings symbols of one bin together, and the runs (bin, start, stop) in it."""
-    order = np.argsort(bins, kind="stable")
-    counts = np.bincount(bins)
-    stops = np.cumsum(counts)
-    return order, (
-        (i, int(stop - count), int(stop)) for i, (count, stop) in enumerate(zip(counts, stops, strict=True)) if count
-    )
 
 
 def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int) -> bytes:
@@ -113,55 +99,28 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
     LimitExceededError
         If a magnitude is too large for the format.
     """
-    tokens_of(np.abs(symbols))  # refuses what the format does not hold before differences of symbols are taken
+    # before differences of symbols are taken, which could leave 32 bits
+    lowest = symbols[:, 0]
+    check_magnitude(max(int(lowest.max(initial=0)), -int(lowest.min(initial=0))))
     channels, quiet = coded_channel_count(symbols), quiet_blocks(symbols)
-    import constriction
-
-    coder = constriction.stream.queue.RangeEncoder()
-    bypass: list[NDArray[np.uint8]] = []
+    coder = RangeEncoder()
     busy = busy_places(quiet, symbols.shape)
     known = SignedValues(symbols.shape, busy)
-    known.add_lowest(symbols[:, 0])
+    known.add_lowest(lowest)
 
     def transfer(values, bins, key):
-        flat, flat_bins = values.reshape(-1), bins.reshape(-1)
-        magnitudes, negative = np.abs(flat), flat < 0
-        tokens = tokens_of(magnitudes)
-        order, runs = _runs(flat_bins)
-        ordered = tokens[order].astype(np.int32)
-        for context_bin, start, stop in runs:
-            coder.encode(ordered[start:stop], tables.model((*key, context_bin)))
-        if key[1]:
-            bypass.append(negative[tokens > 0].view(np.uint8))
-        bypass.extend(_remainders(magnitudes, tokens))
-        if not key[1]:
-
-            def code(index, predicted, chances):
-                coder.encode((negative[index] != predicted).astype(np.int32), sign_model(), chances)
-                return negative[index]
-
-            transfer_signs(known, tables, anchor, key[2], magnitudes, code)
+        anchor, is_lowest, table = key
+        flat = np.ascontiguousarray(values).reshape(-1)
+        frequencies = (tables.lowest_frequencies if is_lowest else tables.frequencies)[anchor, table]
+        coder.encode(flat, bins.reshape(-1), frequencies, has_signs=bool(is_lowest))
+        if not is_lowest:
+            transfer_signs(known, tables, anchor, table, flat, coder.encode_signs)
         return values
 
     traverse(symbols, symbols.shape, tables, anchor, transfer, channels, busy)
-    words = coder.get_compressed().astype("<u4")
-    packed = np.packbits(np.concatenate(bypass)) if bypass else np.zeros(0, np.uint8)
+    words, bits = coder.finish()
     head = bytes([channels]) if quiet is None else bytes([channels | _QUIET_FLAG]) + np.packbits(quiet).tobytes()
-    return head + len(words).to_bytes(4, "little") + words.tobytes() + packed.tobytes()
-
-
-def _large_tokens(tokens: NDArray) -> NDArray[np.intp]:
-    """Tokens with remainders that occur, ascending."""
-    # counting is several times faster than np.unique, and most channels have none
-    return DIRECT_TOKENS + np.flatnonzero(np.bincount(tokens, minlength=TOKENS)[DIRECT_TOKENS:])
-
-
-def _remainders(magnitudes: NDArray[np.int32], tokens: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Bypass bits of magnitudes that their tokens do not tell, token by token."""
-    for token in _large_tokens(tokens):
-        remainders = magnitudes[tokens == token] - TOKEN_START[token]
-        bits = np.arange(TOKEN_BITS[token])
-        yield ((remainders[:, None] >> bits) & 1).astype(np.uint8).reshape(-1)
+    return head + len(words).to_bytes(4, "little") + words.astype("<u4").tobytes() + np.packbits(bits).tobytes()
 
 
 def decode_symbols(
@@ -192,12 +151,10 @@ def decode_symbols(
         raise CorruptStreamError(
             f"the symbol section holds {len(payload)} bytes, its range coder words end at {words_stop}"
         )
-    decoder = _Decoder(payload[start + 4 : words_stop], payload[words_stop:], tables)
-    try:
-        symbols = decoder.symbols(shape, anchor, channels, busy_places(quiet, shape))
-    except AssertionError as error:  # how constriction reports words that no symbols can have produced
-        raise CorruptStreamError(f"the range coder met impossible data: {error}") from error
-    if not decoder.exhausted():
+    words = np.frombuffer(payload[start + 4 : words_stop], "<u4")
+    decoder = RangeDecoder(words, np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8)))
+    symbols = _decoded(decoder, shape, tables, anchor, channels, busy_places(quiet, shape))
+    if not decoder.is_exhausted():
         raise CorruptStreamError("the symbol section does not end where its symbols end")
     _check_magnitudes(symbols)
     if coded_channel_count(symbols) != channels or not _same_blocks(quiet, quiet_blocks(symbols)):
@@ -205,69 +162,31 @@ def decode_symbols(
     return symbols
 
 
-class _Decoder:
-    """The two sequences of a symbol section, read in step."""
+def _decoded(
+    coder: RangeDecoder, shape, tables: EntropyTables, anchor: int, channels: int, busy: NDArray[np.bool_] | None
+) -> NDArray[np.int32]:
+    """Symbols of the first channels; the lowest alone first, because the signs of all others read it."""
 
-    def __init__(self, words: bytes, bypass: bytes, tables: EntropyTables) -> None:
-        import constriction
+    def decode_lowest(_values, bins, key):
+        frequencies = tables.lowest_frequencies[anchor, key[2]]
+        return coder.decode(bins.reshape(-1), frequencies, has_signs=True).reshape(bins.shape)
 
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
-        self._bypass = np.unpackbits(np.frombuffer(bypass, np.uint8))
-        self._position = 0
-        self._tables = tables
+    symbols = traverse(None, shape, tables, anchor, decode_lowest, min(channels, 1))
+    if channels <= 1:
+        return symbols
+    _check_magnitudes(symbols[:, 0])
+    known = SignedValues(shape, busy)
+    known.add_lowest(symbols[:, 0])
 
-    def exhausted(self) -> bool:
-        """Whether all words and bits have been read, but for zero bits that fill the last byte."""
-        rest = self._bypass[self._position :]
-        return self._coder.maybe_exhausted() and rest.size < 8 and not rest.any()
+    def transfer(values, bins, key):
+        _, is_lowest, table = key
+        if is_lowest:  # known by now: only their place in the order comes again
+            return values
+        magnitudes = coder.decode(bins.reshape(-1), tables.frequencies[anchor, table], has_signs=False)
 
-    def symbols(self, shape, anchor: int, channels: int, busy: NDArray[np.bool_] | None) -> NDArray[np.int32]:
-        """Symbols of the first channels; the lowest alone first, because the signs of all others read it."""
-        symbols = traverse(None, shape, self._tables, anchor, self._lowest_pass, min(channels, 1))
-        if channels <= 1:
-            return symbols
-        _check_magnitudes(symbols[:, 0])
-        known = SignedValues(shape, busy)
-        known.add_lowest(symbols[:, 0])
+        return transfer_signs(known, tables, anchor, table, magnitudes, coder.decode_signs).reshape(bins.shape)
 
-        def transfer(values, bins, key):
-            if key[1]:  # known by now: only their place in the order comes again
-                return values
-            tokens, magnitudes = self._tokens(bins, key)
-            self._add_remainders(magnitudes, tokens)
-            return transfer_signs(known, self._tables, anchor, key[2], magnitudes, self._signs).reshape(bins.shape)
-
-        return traverse(symbols, shape, self._tables, anchor, transfer, channels, busy)
-
-    def _lowest_pass(self, _values, bins, key) -> NDArray[np.int32]:
-        tokens, magnitudes = self._tokens(bins, key)
-        negative = np.zeros(tokens.size, bool)
-        negative[tokens > 0] = self._take(int((tokens > 0).sum())).astype(bool)
-        self._add_remainders(magnitudes, tokens)
-        return np.where(negative, -magnitudes, magnitudes).reshape(bins.shape)
-
-    def _take(self, count: int) -> NDArray[np.uint8]:
-        if self._position + count > self._bypass.size:
-            raise CorruptStreamError("the symbol section ends before its last sign or remainder")
-        self._position += count
-        return self._bypass[self._position - count : self._position]
-
-    def _tokens(self, bins, key) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Tokens of a list, and the smallest magnitudes that they stand for."""
-        order, runs = _runs(bins.reshape(-1))
-        tokens = np.empty(order.size, np.int32)
-        for context_bin, start, stop in runs:
-            tokens[order[start:stop]] = self._coder.decode(self._tables.model((*key, context_bin)), stop - start)
-        return tokens, TOKEN_START[tokens].astype(np.int32)
-
-    def _add_remainders(self, magnitudes: NDArray[np.int32], tokens: NDArray[np.int32]) -> None:
-        for token in _large_tokens(tokens):
-            chosen, bits = tokens == token, int(TOKEN_BITS[token])
-            remainders = self._take(int(chosen.sum()) * bits).reshape(-1, bits).astype(np.int32)
-            magnitudes[chosen] += (remainders << np.arange(bits)).sum(1, dtype=np.int32)
-
-    def _signs(self, _index, predicted, chances) -> NDArray[np.bool_]:
-        return self._coder.decode(sign_model(), chances).astype(bool) ^ predicted
+    return traverse(symbols, shape, tables, anchor, transfer, channels, busy)
 
 
 def _check_magnitudes(symbols: NDArray[np.int32]) -> None:

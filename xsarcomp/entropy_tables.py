@@ -144,24 +144,6 @@ class EntropyTables:
         # logarithms differ in their last bit between processors; a grid takes that out of the choice of symbols
         return (np.rint((16 - np.log2(self.frequencies.astype(np.float64))) * 2**12) / 2**12).astype(np.float32)
 
-    @cached_property
-    def _models(self) -> dict[tuple[int, ...], object]:
-        return {}
-
-    def model(self, key: tuple[int, ...]) -> object:
-        """Categorical model of constriction for table ``(anchor, 0 or 1 = lowest channel, channel or pass, bin)``."""
-        model = self._models.get(key)
-        if model is None:
-            import constriction  # here, so that training runs on machines without it
-
-            anchor, lowest, table, context_bin = key
-            row = (self.lowest_frequencies if lowest else self.frequencies)[anchor, table, context_bin]
-            # constriction works with 24 bits and adds one to each entry; these sum to 2**24 minus the number of
-            # entries, so its normalisation multiplies by exactly 1.0 and the integers arrive unchanged
-            weights = row.astype(np.float64) * 2**8 - 1
-            model = self._models[key] = constriction.stream.model.Categorical(weights, perfect=False)
-        return model
-
 
 def tokens_of(magnitudes: NDArray[np.int32]) -> NDArray[np.uint8]:
     """Magnitude classes 0..47 of magnitudes below 2**20."""

@@ -20,6 +20,8 @@ BLOCK = 8
 CHANNELS = BLOCK * BLOCK
 OVERLAP = BLOCK // 2  # pixels that a block's basis reaches beyond the block on each side
 BASIS_STEPS = 2**15
+STRIP = 16
+"""Rows of blocks that are transformed together: what lies between the steps stays in the processor's cache."""
 
 _PAIRS = ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3))
 # Rotations that minimise the mean log variance of the channels on the training split (10 m GRD, dB).
@@ -83,13 +85,23 @@ def analyze(signal: NDArray[np.float64], basis: NDArray[np.int32]) -> NDArray[np
     planes, height, width = signal.shape
     rows, columns = height // BLOCK - 1, width // BLOCK - 1
     matrix = basis.astype(np.float64) / BASIS_STEPS
-    first, second = matrix[:BLOCK], matrix[BLOCK:]
+    latents = np.empty((planes, BLOCK, BLOCK, rows, columns))
+    for start in range(0, rows, STRIP):
+        stop = min(start + STRIP, rows)
+        strip = _analyzed(signal[:, start * BLOCK : (stop + 1) * BLOCK], matrix[:BLOCK], matrix[BLOCK:])
+        latents[:, :, :, start:stop] = strip.transpose(0, 2, 4, 1, 3)
+    return latents.reshape(planes, CHANNELS, rows, columns)
+
+
+def _analyzed(signal: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray:
+    """Latents of a strip, shape (plane, y_latent, vertical=8, x_latent, horizontal=8)."""
+    planes, height, width = signal.shape
+    rows, columns = height // BLOCK - 1, width // BLOCK - 1
     blocks = signal.reshape(planes, rows + 1, BLOCK, width)
     vertical = first.T @ blocks[:, :-1] + second.T @ blocks[:, 1:]
     blocks = vertical.reshape(planes, rows * BLOCK, columns + 1, BLOCK)
     latents = blocks[:, :, :-1] @ first + blocks[:, :, 1:] @ second
-    latents = latents.reshape(planes, rows, BLOCK, columns, BLOCK)
-    return np.ascontiguousarray(latents.transpose(0, 2, 4, 1, 3)).reshape(planes, CHANNELS, rows, columns)
+    return latents.reshape(planes, rows, BLOCK, columns, BLOCK)
 
 
 def synthesize(latents: NDArray[np.float32], basis: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -108,15 +120,23 @@ def synthesize(latents: NDArray[np.float32], basis: NDArray[np.int32]) -> NDArra
     """
     planes, _, rows, columns = latents.shape
     matrix = (basis / BASIS_STEPS).astype(np.float32)
+    image = np.empty((planes, (rows - 1) * BLOCK, (columns - 1) * BLOCK), np.float32)
+    for start in range(0, rows - 1, STRIP):
+        stop = min(start + STRIP, rows - 1)
+        strip = _synthesized(latents[:, :, start : stop + 1], matrix[:BLOCK], matrix[BLOCK:])
+        image[:, start * BLOCK : stop * BLOCK] = strip.reshape(planes, (stop - start) * BLOCK, -1)
+    return image[:, OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
+
+
+def _synthesized(latents: NDArray[np.float32], first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray:
+    """Pixels between the centres of the blocks of a strip, shape (plane, y_latent - 1, 8, 8 * (x_latent - 1))."""
+    planes, _, rows, columns = latents.shape
     blocks = latents.reshape(planes, BLOCK, BLOCK, rows, columns).transpose(0, 3, 1, 4, 2)
     blocks = np.ascontiguousarray(blocks).reshape(planes, rows * BLOCK, columns, BLOCK)
-    wide = blocks @ matrix[BLOCK:].T
-    narrow = blocks @ matrix[:BLOCK].T
-    # pixels between the centres of two blocks get the late taps of one and the early taps of the next
+    wide, narrow = blocks @ second.T, blocks @ first.T
+    # such pixels get the late taps of one block and the early taps of the next
     horizontal = (wide[:, :, :-1] + narrow[:, :, 1:]).reshape(planes, rows, BLOCK, (columns - 1) * BLOCK)
-    image = matrix[BLOCK:] @ horizontal[:, :-1] + matrix[:BLOCK] @ horizontal[:, 1:]
-    image = image.reshape(planes, (rows - 1) * BLOCK, (columns - 1) * BLOCK)
-    return image[:, OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
+    return second @ horizontal[:, :-1] + first @ horizontal[:, 1:]
 
 
 def mirrored(
@@ -139,7 +159,7 @@ def mirrored(
     -------
     ndarray of the same dtype, shape (plane, latent=64, len(rows[0]), len(columns[0]))
     """
-    gathered = latents[:, :, rows[0]][:, :, :, columns[0]]
+    gathered = np.take(np.take(latents, rows[0], axis=2), columns[0], axis=3)  # twice as fast as indexing
     odd = np.arange(BLOCK) % 2 == 1
     if rows[1].any():
         channels = np.repeat(odd, BLOCK)

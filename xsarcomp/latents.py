@@ -208,4 +208,8 @@ def _classes_block(_block: tuple, values: NDArray, record: Record) -> NDArray[np
 
 def _exact_block(_block: tuple, values: NDArray, record: Record) -> NDArray:
     classes = pixel_classes.classify(values, record.scale, record.nodata)
-    return np.where(classes == pixel_classes.EXACT, values, np.zeros((), values.dtype)).astype(values.dtype, copy=False)
+    is_exact = classes == pixel_classes.EXACT
+    exact = np.zeros(values.shape, values.dtype)  # nearly always all there is
+    if is_exact.any():
+        exact[is_exact] = values[is_exact]
+    return exact

@@ -57,8 +57,12 @@ def dequantize(
     -------
     ndarray of float32, same shape
     """
-    classes = np.minimum(np.abs(points), SHIFT_CLASSES)
-    padded = np.concatenate([np.zeros((len(shifts), 1), np.float32), shifts.astype(np.float32)], axis=1)
-    channel = np.arange(points.shape[1])[:, None, None]
-    spacings = np.asarray(spacings_db, np.float32)[:, None, None]
-    return ((points - np.sign(points) * padded[channel, classes]) * spacings).astype(np.float32)
+    with FIRST_USE:
+        from xsarcomp import decoder_kernels
+
+    padded = np.zeros((len(shifts), 1 + SHIFT_CLASSES))
+    padded[:, 1:] = shifts.astype(np.float32)
+    latents = np.empty(points.shape, np.float32)
+    spacings = np.asarray(spacings_db, np.float32).astype(np.float64)
+    decoder_kernels.dequantize(np.ascontiguousarray(points, np.int32), padded, spacings, latents)
+    return latents

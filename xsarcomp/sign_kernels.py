@@ -1,14 +1,13 @@
 """Compiled inner loops of the sign contexts; :mod:`xsarcomp.signs` imports it inside functions.
 
 Known values are kept as int32, shape (channel=64, padded), where ``padded`` are all planes of y_latent + 2 rows of
-x_latent + 2 places, row after row, whose outermost places repeat their neighbours. Everything here is integer arithmetic,
-but for one exact division at the end.
+x_latent + 2 places, row after row, whose outermost places repeat their neighbours. Everything here is integer arithmetic.
 """
 
 import numpy as np
 
 from xsarcomp.compiled import compiled, read_only, scalar, written
-from xsarcomp.entropy_tables import FREQUENCY_TOTAL, SIGN_CLASSES
+from xsarcomp.entropy_tables import SIGN_CLASSES
 
 
 @compiled(
@@ -53,12 +52,12 @@ def predict(known, offsets, factors, clip, places, channels, kinds, weights, sum
     written("int64", 1),
     result="int64",
 )
-def select(phase, places, magnitudes, index, chosen):
-    """Those of a phase whose magnitude is not zero, into ``index``, and their padded places; returns how many."""
+def select(phase, places, values, index, chosen):
+    """Those of a phase whose value is not zero, into ``index``, and their padded places; returns how many."""
     count = 0
     for i in phase:
         index[count], chosen[count] = i, places[i]
-        count += magnitudes[i] != 0
+        count += values[i] != 0
     return count
 
 
@@ -69,18 +68,48 @@ def select(phase, places, magnitudes, index, chosen):
     read_only("int32", 1),
     read_only("uint16", 2),
     written("boolean", 1),
-    written("float64", 1),
+    written("uint16", 1),
 )
-def look_up(sums, index, magnitudes, thresholds, frequencies, predicted, chances):
-    """Whether a minus is predicted, and the probability of a surprise, of signs of the magnitudes at ``index``."""
+def look_up(sums, index, values, thresholds, frequencies, predicted, agreements):
+    """Whether a minus is predicted, and how often of 65536 rightly, of the signs of values at ``index``."""
+    bins = np.zeros(sums.size, np.uint8)
+    for threshold in thresholds:  # threshold by threshold: so the inner loop is vectorised
+        for i in range(sums.size):
+            bins[i] += threshold <= abs(sums[i])
     for i in range(sums.size):
-        size = abs(sums[i])
-        context_bin = 0
-        for threshold in thresholds:
-            context_bin += threshold <= size
-        agreement = frequencies[min(magnitudes[index[i]], SIGN_CLASSES) - 1, context_bin]
         predicted[i] = sums[i] < 0
-        chances[i] = (FREQUENCY_TOTAL - np.int64(agreement)) / FREQUENCY_TOTAL
+        agreements[i] = frequencies[min(abs(values[index[i]]), SIGN_CLASSES) - 1, bins[i]]
+
+
+@compiled(
+    read_only("int32", 2),
+    read_only("int64", 2),
+    read_only("int32", 2),
+    scalar("int32"),
+    read_only("int64", 1),
+    read_only("int64", 1),
+    read_only("int32", 1),
+    read_only("int16", 1),
+    read_only("uint8", 1),
+    read_only("int16", 1),
+    read_only("int32", 1),
+    read_only("uint16", 2),
+    written("int64", 1),
+    written("boolean", 1),
+    written("uint16", 1),
+    result="int64",
+)
+def contexts(
+    known, offsets, factors, clip, phase, places, values, channels, kinds, weights, thresholds, frequencies,
+    index, predicted, agreements,
+):  # fmt: skip
+    """All of the above for the signs of a phase; returns how many there are."""
+    chosen = np.empty(index.size, np.int64)
+    count = select(phase, places, values, index, chosen)
+    sums = np.empty(count, np.int32)
+    predict(known, offsets, factors, clip, chosen[:count], channels, kinds, weights, sums)
+    look_up(sums, index, values, thresholds, frequencies, predicted, agreements)
+    return count
 
 
 @compiled(read_only("int64", 1), read_only("int64", 1), read_only("int32", 1), scalar("int32"), written("int32", 3))

@@ -6,7 +6,6 @@ integer-weighted sum of signed values that the decoder already knows. Its sign i
 likely. ``docs/format.md`` section 3.4.1 is the normative text.
 """
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -34,19 +33,7 @@ FEATURE_TAPS = (
 _FILLED = np.array([[*taps, *[(0, 0, 0)] * (4 - len(taps))] for taps in FEATURE_TAPS])
 _TAPS, _FACTORS = _FILLED[..., :2], np.ascontiguousarray(_FILLED[..., 2], np.int32)
 
-CodeSigns = Callable[[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.bool_]]
-
-
-@functools.cache
-def sign_model() -> object:
-    """Model family of constriction for the bit "the sign is not the predicted one", which is 1 with a given chance.
-
-    Chances are multiples of 2**-16, so the float64 arithmetic of constriction has no rounding: of its 2**24 parts, a
-    frequency of agreement a of 65536 gets ``floor(a (2**24 - 2) / 2**16) + 1``, which is 256 a, less 1 if a > 2**15.
-    """
-    import constriction  # here, so that training runs on machines without it
-
-    return constriction.stream.model.Bernoulli(perfect=False)
+CodeSigns = Callable[[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint16]], None]
 
 
 class SignedValues:
@@ -112,6 +99,49 @@ class SignedValues:
         count = self.kernels.select(self._phases[phase], self._places, magnitudes, index, places)
         return index[:count], places[:count]
 
+    def contexts(
+        self, values: NDArray[np.int32], phase: int, tables: EntropyTables, at: tuple[int, int, int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint16]]:
+        """Contexts of the signs of a phase.
+
+        Parameters
+        ----------
+        values : ndarray of int32, shape (latent that is coded,)
+            Only their magnitudes are looked at.
+        phase : int
+        tables : EntropyTables
+        at : (anchor, channel, phase)
+
+        Returns
+        -------
+        index : ndarray of int64, shape (sign,)
+            As of :meth:`phase`.
+        predicted : ndarray of bool, shape (sign,)
+            Whether a minus is the likely sign.
+        agreements : ndarray of uint16, shape (sign,)
+            How often of 65536 a sign is the likely one.
+        """
+        size = self._phases[phase].size + 1
+        index, predicted, agreements = np.empty(size, np.int64), np.empty(size, bool), np.empty(size, np.uint16)
+        count = self.kernels.contexts(
+            self._known,
+            self._offsets,
+            _FACTORS,
+            FEATURE_CLIP,
+            self._phases[phase],
+            self._places,
+            values,
+            tables.sign_term_channels[at],
+            tables.sign_term_kinds[at],
+            tables.sign_term_weights[at],
+            tables.sign_thresholds[at],
+            tables.sign_frequencies[at],
+            index,
+            predicted,
+            agreements,
+        )
+        return index[:count], predicted[:count], agreements[:count]
+
     def predict(
         self,
         places: NDArray[np.int64],
@@ -145,7 +175,7 @@ def transfer_signs(
     tables: EntropyTables,
     anchor: int,
     channel: int,
-    magnitudes: NDArray[np.int32],
+    values: NDArray[np.int32],
     code: CodeSigns,
 ) -> NDArray[np.int32]:
     """Go through the signs of a channel in coding order, and make its values known; the one place that knows it.
@@ -158,30 +188,20 @@ def transfer_signs(
         Tables and the anchor whose set is used.
     channel : int
         1 to 63.
-    magnitudes : ndarray of int32, shape (latent that is coded,)
+    values : ndarray of int32, shape (latent that is coded,)
+        With their signs where these are known, else magnitudes, which get their signs here.
     code : callable
-        Is handed, for each phase, where the nonzero magnitudes stand in the list, whether a minus is predicted, and
-        the chance that the sign is not the predicted one; returns whether the sign is a minus.
+        Is handed, for each phase, the values, where those that are not zero stand in the list, whether a minus is
+        predicted for these, and how often of 65536 that is right. Behind it the values have their signs there.
 
     Returns
     -------
     ndarray of int32, shape (latent that is coded,)
-        Signed values.
+        ``values``.
     """
-    values = magnitudes.copy()
     for phase in range(SIGN_PHASES):
-        index, places = known.phase(magnitudes, phase)
-        if not index.size:
-            continue
-        at = (anchor, channel, phase)
-        sums = known.predict(
-            places, tables.sign_term_channels[at], tables.sign_term_kinds[at], tables.sign_term_weights[at]
-        )
-        thresholds = np.ascontiguousarray(tables.sign_thresholds[at])
-        frequencies = np.ascontiguousarray(tables.sign_frequencies[at])
-        predicted, chances = np.empty(index.size, bool), np.empty(index.size)
-        known.kernels.look_up(sums, index, magnitudes, thresholds, frequencies, predicted, chances)
-        minus = index[code(index, predicted, chances)]
-        values[minus] = -magnitudes[minus]
-        known.add(channel, index, values)
+        index, predicted, agreements = known.contexts(values, phase, tables, (anchor, channel, phase))
+        if index.size:
+            code(values, index, predicted, agreements)
+            known.add(channel, index, values)
     return values

@@ -98,16 +98,29 @@ def _touched(name: str, edges: list[NDArray], spans: tuple[Span, ...]) -> tuple[
 
 def _run(function: Callable, block: tuple[Span, ...], pieces: list, cuts: list, arguments: tuple) -> NDArray:
     """Cut the windows out of the blocks and call the function."""
-    windows = [_assemble(blocks)[tuple(slice(*span) for span in cut)] for blocks, cut in zip(pieces, cuts, strict=True)]
+    windows = [_assemble(blocks, cut) for blocks, cut in zip(pieces, cuts, strict=True)]
     return function(block, *windows, *arguments)
 
 
-def _assemble(blocks: Any, axis: int = 0) -> NDArray:
-    """One array from nested lists of blocks, without a copy where there is only one."""
+def _assemble(blocks: Any, cut: tuple[Span, ...], axis: int = 0) -> NDArray:
+    """A window of nested lists of blocks, without a copy where it lies in one of them.
+
+    What the window needs is cut out before anything is put together: a halo touches up to eight more blocks.
+    """
     if not isinstance(blocks, list):
-        return np.asarray(blocks)
-    parts = [_assemble(part, axis + 1) for part in blocks]
+        return np.asarray(blocks)[tuple(slice(*span) for span in cut)]
+    parts, (start, stop), first = [], cut[axis], 0
+    for part in blocks:
+        size = _corner(part).shape[axis]
+        inside = (max(start - first, 0), min(stop - first, size))
+        parts.append(_assemble(part, (*cut[:axis], inside, *cut[axis + 1 :]), axis + 1))
+        first += size
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+
+
+def _corner(blocks: Any) -> Any:
+    """The first block of nested lists."""
+    return _corner(blocks[0]) if isinstance(blocks, list) else blocks
 
 
 def same_window(block: tuple[Span, ...]) -> tuple[Span, ...]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xsarcomp.compiled import FIRST_USE
 from xsarcomp.trellis import POINT_SPACING
 
 LARGEST = 127
@@ -45,11 +46,6 @@ def _levels_by_point(spacing: float) -> NDArray[np.int8]:
     return np.concatenate([-levels[:0:-1], levels])
 
 
-def point_levels(points: NDArray[np.integer], spacing: float = 1.0) -> NDArray[np.int8]:
-    """Logarithmic levels of points that lie so many steps apart, with their sign; same shape, -127..127."""
-    return _levels_by_point(spacing)[np.clip(points, -_LARGEST_LISTED, _LARGEST_LISTED) + _LARGEST_LISTED]
-
-
 def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[np.bool_]) -> NDArray[np.int8]:
     """What the network sees of points.
 
@@ -68,18 +64,15 @@ def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[n
         Levels of the channels 1 to 63, of the differences of the lowest channel to its neighbours above, below, left
         and right, the brightness, and four zeros that bring the number to a multiple of eight.
     """
-    lowest = points[:, 0].astype(np.int64)
-    inside = lowest[:, 1:-1, 1:-1]
-    around = (lowest[:, :-2, 1:-1], lowest[:, 2:, 1:-1], lowest[:, 1:-1, :-2], lowest[:, 1:-1, 2:])
-    planes, height, width = inside.shape
-    features = np.zeros((planes, height, width, FEATURES), np.int8)
-    for spacing, channels in ((1.0, np.flatnonzero(~trellised)[1:]), (POINT_SPACING, np.flatnonzero(trellised))):
-        features[..., channels - 1] = point_levels(points[:, channels, 1:-1, 1:-1], spacing).transpose(0, 2, 3, 1)
-    for place, neighbour in enumerate(around):
-        features[..., 63 + place] = point_levels(neighbour - inside)
-    # one product and one quotient by a power of two in float64: correctly rounded everywhere
-    features[..., 67] = np.clip(np.rint(inside * step_db / LEVEL_UNIT_DB), -LARGEST, LARGEST)
-    return features
+    with FIRST_USE:
+        from xsarcomp import decoder_kernels
+
+    planes, _, height, width = points.shape
+    listed = np.stack([_levels_by_point(1.0), _levels_by_point(POINT_SPACING)])
+    levels = np.empty((planes, height - 2, width - 2, FEATURES), np.int8)
+    for plane, result in zip(np.ascontiguousarray(points, np.int32), levels, strict=True):
+        decoder_kernels.input_levels(plane, listed, trellised, step_db, LEVEL_UNIT_DB, result)
+    return levels
 
 
 def step_powers(step_db: float) -> tuple[float, float, float, float]:

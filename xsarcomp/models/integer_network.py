@@ -1,10 +1,9 @@
 """The trained network in integers: what decoding runs.
 
 It is made from the arrays of a model file (:func:`integer_arrays` makes these from a trained
-:class:`~xsarcomp.models.autoencoder.LatentRefiner`) and needs of torch a matrix product and float32 arithmetic element
-by element, each operation on its own: a product and a sum that a processor fuses would round differently. Why it is
-exact, and why the rules of :data:`SMALLEST_UNIT` and :data:`LARGEST_NUMBER` keep it so, stands in ``docs/format.md``,
-section 6.3.
+:class:`~xsarcomp.models.autoencoder.LatentRefiner`) and needs of torch a matrix product. What lies between two products is
+in :mod:`~xsarcomp.models.integer_layers`. Why it is exact, and why the rules of :data:`SMALLEST_UNIT` and
+:data:`LARGEST_NUMBER` keep it so, stands in ``docs/format.md``, section 6.3.
 """
 
 import functools
@@ -28,6 +27,7 @@ from xsarcomp.models.integer_arithmetic import (
     IntegerConv2d,
     step_powers,
 )
+from xsarcomp.models.integer_layers import activations, first_features, hidden_levels, next_features, scaled, strips
 
 SMALLEST_UNIT, LARGEST_NUMBER = 2.0**-30, 2.0**16
 """Bounds on the numbers of a model: nothing overflows float32, so no infinity or NaN ever becomes a level."""
@@ -170,30 +170,28 @@ class IntegerNetwork:
 
     def _offsets(self, levels: Tensor, scales: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """The layers in turn; what each does is one line of ``docs/format.md``, section 6.3."""
-        features = _scaled(_convolved(levels, self._levels["entry.levels"]), *next(scales))
+        entry, scale, following = self._levels["entry.levels"], next(scales), "blocks.0.entry_levels.unit"
+        features, outputs = activations(levels, self.config.channels)
+        for rows, around in strips(levels):
+            others = (self._inverses[following], features[rows], outputs[rows])
+            first_features(_convolved(levels[around], entry), *scale, *others)
         for block in range(self.config.blocks):
-            prefix = f"blocks.{block}"
-            inputs = _rounded(features * self._inverses[f"{prefix}.entry_levels.unit"])
-            hidden = _scaled(_convolved(inputs, self._levels[f"{prefix}.spatial.levels"]), *next(scales))
-            mixed = _product(_rounded(hidden.clamp_(min=0)), self._levels[f"{prefix}.mix.levels"])
-            features = features[1:-1, 1:-1] + _scaled(mixed, *next(scales))
-        outputs = _rounded(features.clamp(min=0) * self._inverses["exit_levels.unit"])
-        return _scaled(_product(outputs, self._levels["exit.levels"]), *next(scales))
+            prefix, is_last = f"blocks.{block}", block == self.config.blocks - 1
+            spatial, mix = (self._levels[f"{prefix}.{layer}.levels"] for layer in ("spatial", "mix"))
+            spatial_scale, mix_scale = next(scales), next(scales)
+            following = "exit_levels.unit" if is_last else f"blocks.{block + 1}.entry_levels.unit"
+            before, levels = features, outputs
+            features, outputs = activations(levels, self.config.channels)
+            for rows, around in strips(levels):
+                sums = _product(hidden_levels(_convolved(levels[around], spatial), *spatial_scale), mix)
+                others = (before[around], is_last, self._inverses[following], features[rows], outputs[rows])
+                next_features(sums, *mix_scale, *others)
+        return scaled(_product(outputs, self._levels["exit.levels"]), *next(scales))
 
 
 def _scale(values: NDArray[np.float64]) -> Tensor:
     """Float32 of a scale; what is below ``SMALLEST_SCALE`` is zero."""
     return torch.from_numpy(np.where(np.abs(values) < SMALLEST_SCALE, 0.0, values).astype(np.float32))
-
-
-def _rounded(values: Tensor) -> Tensor:
-    """Levels of values in units, int8; halves to even."""
-    return values.round().clamp_(-LARGEST, LARGEST).to(torch.int8)
-
-
-def _scaled(sums: Tensor, factor: Tensor, addend: Tensor) -> Tensor:
-    """Sums of a layer times a factor plus an addend for each channel; two operations, so that none is fused."""
-    return sums.to(torch.float32).mul_(factor).add_(addend)
 
 
 def _convolved(levels: Tensor, weights: Tensor) -> Tensor:
@@ -206,9 +204,10 @@ def _convolved(levels: Tensor, weights: Tensor) -> Tensor:
 
 
 def _product(levels: Tensor, weights: Tensor) -> Tensor:
-    """Exact sums over the last axis, as int32 or float32."""
+    """Exact sums over the last axis, int32."""
     flat = levels.reshape(-1, levels.shape[-1])
-    return _exact_product(*weights.shape)(flat, weights).reshape(*levels.shape[:-1], weights.shape[1])
+    sums = _exact_product(*weights.shape)(flat, weights).to(torch.int32)
+    return sums.reshape(*levels.shape[:-1], weights.shape[1])
 
 
 def float_product(levels: Tensor, weights: Tensor) -> Tensor:
