@@ -143,6 +143,6 @@ def test_tables_with_more_bins_than_a_byte_can_number_are_refused(coder, bins, l
 
 def test_model_files_hold_each_table_once_and_whether_a_channel_is_in_the_trellis(coder, model_content):
     arrays = safetensors.numpy.load(model_content)
-    assert set(arrays) == {"lapped_basis", "shifts", *EntropyTables.names()}
+    assert set(arrays) == {"lapped_basis", "shifts", "odd_frequencies", *EntropyTables.names()}
     assert arrays["trellised"].dtype == bool
     np.testing.assert_array_equal(arrays["trellised"], coder.tables.trellised)

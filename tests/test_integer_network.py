@@ -170,8 +170,10 @@ def test_integer_and_float_products_are_equal_to_the_sums(seed, rows, inputs, ou
 
 def test_product_that_saturates_is_not_used(monkeypatch):
     def saturating(levels, weights):
-        pairs = levels.long()[:, :, None] * weights.long()[None]
-        return (pairs[:, ::2] + pairs[:, 1::2]).clamp(-(2**15), 2**15 - 1).sum(1).int()
+        # as instructions do that multiply unsigned by signed numbers: sums of two products have 16 bits
+        pairs = (levels.long() + 128)[:, :, None] * weights.long()[None]
+        sums = (pairs[:, ::2] + pairs[:, 1::2]).clamp(-(2**15), 2**15 - 1).sum(1)
+        return (sums - 128 * weights.long().sum(0)).int()
 
     monkeypatch.setattr(integer_network, "integer_product", saturating)
     assert integer_network._exact_product.__wrapped__(8, 6) is float_product

@@ -106,8 +106,10 @@ def paths_of(latents, spacing, lagrangian, lengths):
     """Points of the cheapest paths through all channels but the lowest, without contexts and shifts."""
     channels = np.array(CHANNEL_ORDER[1:])
     bins = np.zeros((len(channels), len(latents), *latents.shape[2:]), np.uint8)
+    bits = lengths[channels] + (np.arange(DIRECT_TOKENS) > 0)  # a sign each, but for zero
+    prices = (lagrangian * bits).astype(np.float32).reshape(len(channels), -1)
     shifts, points = np.zeros((CHANNELS, SHIFT_CLASSES), np.float32), np.zeros(latents.shape, np.int32)
-    trellis_kernels.choose_paths(latents, spacing, channels, bins, lengths, shifts, lagrangian, points)
+    trellis_kernels.choose_paths(latents, spacing, channels, bins, prices, shifts, points)
     return points
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from xsarcomp import weights
 from xsarcomp.coder import LappedCoder
@@ -304,6 +305,43 @@ def test_model_whose_booleans_are_other_bytes_than_0_and_1_is_refused(model_cont
     damaged[place] = 2
     with pytest.raises(ModelIntegrityError, match="other than 0 and 1"):
         coder_from_bytes(bytes(damaged))
+
+
+def test_tables_of_the_odd_quantizer_stand_where_the_format_says(coder, model_content):
+    arrays = safetensors.numpy.load(model_content)
+    even, odd = arrays["frequencies"], arrays["odd_frequencies"]
+    bins = coder.tables.thresholds.shape[-1] + 1
+    assert even.shape[2] == odd.shape[1] == bins
+    np.testing.assert_array_equal(coder.tables.frequencies[:, :, :bins], even)
+    number = 0
+    for anchor, channel in np.ndindex(arrays["trellised"].shape):
+        if arrays["trellised"][anchor, channel]:
+            np.testing.assert_array_equal(coder.tables.frequencies[anchor, channel, bins:], odd[number])
+            number += 1
+    assert number == len(odd) > 0
+
+
+def test_model_without_a_trellis_loads_and_is_written_again(coder):
+    tables = dataclasses.replace(coder.tables, trellised=np.zeros_like(coder.tables.trellised))
+    content = changed_model(coder, tables=tables)
+    assert safetensors.numpy.load(content)["odd_frequencies"].shape[0] == 0
+    assert changed_model(coder_from_bytes(content)) == content
+
+
+@pytest.mark.parametrize("how", ["too few", "too many", "other bins", "other anchors", "one axis"])
+def test_tables_of_the_odd_quantizer_that_do_not_fit_the_trellis_are_refused(coder, model_content, how):
+    arrays = safetensors.numpy.load(model_content)
+    odd, even = arrays["odd_frequencies"], arrays["frequencies"]
+    arrays |= {
+        "too few": {"odd_frequencies": odd[1:]},
+        "too many": {"odd_frequencies": np.concatenate([odd, odd[:1]])},
+        "other bins": {"odd_frequencies": odd[:, 1:].copy()},
+        "other anchors": {"trellised": arrays["trellised"][1:]},
+        "one axis": {"frequencies": even.reshape(-1)},
+    }[how]
+    content = safetensors.numpy.save(arrays, metadata={"card": coder.card.to_json()})
+    with pytest.raises(ModelIntegrityError, match="do not go together"):
+        coder_from_bytes(content)
 
 
 def test_model_with_more_anchor_steps_than_tables_is_refused(coder):

@@ -183,7 +183,6 @@ def _decoded(
         if is_lowest:  # known by now: only their place in the order comes again
             return values
         magnitudes = coder.decode(bins.reshape(-1), tables.frequencies[anchor, table], has_signs=False)
-
         return transfer_signs(known, tables, anchor, table, magnitudes, coder.decode_signs).reshape(bins.shape)
 
     return traverse(symbols, shape, tables, anchor, transfer, channels, busy)
