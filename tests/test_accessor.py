@@ -147,6 +147,14 @@ def test_info_says_what_is_known_of_every_kind(scene, tmp_path):
     assert scene.sarcomp.info() == {}
 
 
+def test_compare_writes_a_report_where_one_is_asked_for(scene, tmp_path):
+    pytest.importorskip("jinja2", reason="the report is optional: pip install jinja2")
+    part = scene.vv.isel(y=slice(100), x=slice(100))
+    restored = part * 1.1
+    assert restored.sarcomp.compare(part, html=tmp_path / "report.html") == restored.sarcomp.compare(part)
+    assert "Comparison of restored with original" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_compare_measures_what_was_lost(scene):
     decoded = scene.sarcomp.encode(rmse_db=0.7).sarcomp.decode()
     found = decoded.sarcomp.compare(scene)

@@ -200,6 +200,20 @@ def test_compare_gives_the_promised_figures(folder):
     assert {line.split()[0] for line in text.splitlines()} >= METRICS
 
 
+def test_compare_writes_a_report_beside_the_figures(tmp_path):
+    pytest.importorskip("jinja2", reason="the report is optional: pip install jinja2")
+    scene = simulated_dataset((64, 72), 1)
+    scene.to_netcdf(tmp_path / "scene.nc")
+    (scene[["vv", "vh"]] * 1.1).to_netcdf(tmp_path / "restored.nc")
+    arguments = ["compare", "scene.nc", "restored.nc", "--json"]
+    plain = run_here(*arguments, folder=tmp_path)[0]
+    assert run_here(*arguments, "--html", "report.html", folder=tmp_path)[0] == plain
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<title>Comparison of restored.nc with scene.nc</title>" in page
+    _, error = run_here(*arguments, "--html", "scene.nc", folder=tmp_path, status=1)
+    assert "ends in .html" in error
+
+
 def test_identical_scenes_compare_to_strict_json(folder):
     """Infinite PSNR and the like must not end as tokens that JSON does not know."""
     metrics = strict_json(run_here("compare", "stack.nc", "stack.nc", "--json", folder=folder)[0])

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from xsarcomp.errors import DimensionError, RadiometryError
-from xsarcomp.evaluation import compare as module
-from xsarcomp.evaluation import fidelity
-from xsarcomp.evaluation.compare import compare, compare_arrays
+from xsarcomp.evaluation import fidelity, matching, plane_pair
+from xsarcomp.evaluation.compare import compare, compare_array_errors, compare_arrays
 from xsarcomp.evaluation.simulation import simulate_scene, simulated_dataset
 
 KEYS = {
@@ -28,6 +27,23 @@ KEYS = {
     "valid_pixels",
     "pixels",
     "mask_mismatch_pixels",
+}
+TEXTURE_KEYS = {
+    "ssim",
+    "ms_ssim",
+    "epd_roa_y",
+    "epd_roa_x",
+    "ks_distance",
+    "semivariogram_ratio_1",
+    "semivariogram_ratio_8",
+    "ratio_mean",
+    "ratio_variance",
+    "ratio_correlation_y",
+    "ratio_correlation_x",
+    "window_bias_p95_db",
+    "point_targets",
+    "point_target_error_db",
+    "point_target_shift_pixels",
 }
 
 
@@ -60,6 +76,43 @@ def test_identical_arrays_are_perfect(scene):
     assert result["pixels"] == scene.size
     assert result["valid_pixels"] == np.count_nonzero(np.isfinite(scene))
     assert result["mask_mismatch_pixels"] == 0
+
+
+def test_texture_and_structure_of_identical_arrays_are_perfect():
+    scene = simulate_scene((240, 250), seed=1)
+    result = compare_arrays(scene, scene, scale="power")
+    assert result.keys() == KEYS | TEXTURE_KEYS
+    ones = {"ssim", "ms_ssim", "epd_roa_y", "epd_roa_x", "semivariogram_ratio_1", "semivariogram_ratio_8", "ratio_mean"}
+    zeros = {
+        "ks_distance",
+        "ratio_variance",
+        "window_bias_p95_db",
+        "point_target_error_db",
+        "point_target_shift_pixels",
+    }
+    assert {key: result[key] for key in ones} == pytest.approx(dict.fromkeys(ones, 1))
+    assert {key: result[key] for key in zeros} == dict.fromkeys(zeros, 0)
+    assert math.isnan(result["ratio_correlation_y"])  # a constant ratio image has no structure to correlate
+    assert result["point_targets"] > 0
+
+
+def test_texture_figures_are_means_over_planes_weighted_with_valid_pixels(scene):
+    restored = noisy(scene)
+    restored[1] = noisy(scene[1:], 2.0)[0]
+    planes = [compare_arrays(scene[index], restored[index], scale="power") for index in (0, 1)]
+    together = compare_arrays(scene, restored, scale="power")
+    weights = [plane["valid_pixels"] for plane in planes]
+    for key in ("ssim", "epd_roa_x", "ks_distance", "semivariogram_ratio_1", "ratio_variance"):
+        assert together[key] == pytest.approx(np.average([plane[key] for plane in planes], weights=weights))
+    assert together["point_targets"] == sum(plane["point_targets"] for plane in planes)
+    assert planes[0]["window_bias_p95_db"] < together["window_bias_p95_db"] < planes[1]["window_bias_p95_db"]
+
+
+def test_the_figures_of_errors_alone_are_those_of_the_whole_comparison(scene):
+    restored = noisy(scene)
+    errors, everything = (measure(scene, restored, scale="power") for measure in (compare_array_errors, compare_arrays))
+    assert errors.keys() == KEYS
+    assert errors == {key: everything[key] for key in KEYS}
 
 
 def test_a_gain_of_one_decibel_is_a_bias_of_one_decibel(scene):
@@ -105,7 +158,7 @@ def test_the_percentile_from_the_histogram_is_exact_to_a_thousandth(size, count,
     original = np.zeros((1, count))
     restored = np.random.default_rng(seed).normal(0, size, (1, count))
     expected = np.percentile(np.abs(restored), 99, method="inverted_cdf")
-    result = compare_arrays(original, restored, scale="decibel")
+    result = compare_array_errors(original, restored, scale="decibel")
     assert result["p99_error_db"] == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
 
@@ -127,7 +180,8 @@ def test_scenes_without_a_valid_pixel_give_nan(shape):
     counts = {"valid_pixels", "pixels", "mask_mismatch_pixels"}
     assert result["valid_pixels"] == 0
     assert result["pixels"] == empty.size
-    assert all(math.isnan(result[key]) for key in KEYS - counts)
+    assert result["point_targets"] == 0
+    assert all(math.isnan(result[key]) for key in (KEYS | TEXTURE_KEYS) - counts - {"point_targets"})
 
 
 def test_an_empty_plane_does_not_spoil_the_others(scene):
@@ -141,7 +195,8 @@ def test_an_empty_plane_does_not_spoil_the_others(scene):
 def test_results_are_plain_numbers(scene):
     result = compare_arrays(scene, noisy(scene), scale="power")
     assert all(type(value) in (int, float) for value in result.values())
-    assert json.loads(json.dumps(result)) == result
+    text = json.dumps(result)
+    assert json.dumps(json.loads(text)) == text
 
 
 def test_arrays_that_do_not_fit_are_refused():
@@ -185,6 +240,31 @@ def test_lazy_arrays_are_loaded_plane_by_plane():
     assert loaded == [(1, 30, 30)] * 4
 
 
+def test_large_planes_are_measured_in_pieces_with_one_in_memory(monkeypatch):
+    monkeypatch.setattr(plane_pair, "PIECE_PIXELS", 100)
+    loaded = []
+
+    def load(block):
+        loaded.append(block.shape)
+        return block
+
+    values = simulate_scene((230, 260), seed=1, nodata_border=False)[0]
+    restored = noisy(values)
+    plane = xr.DataArray(values, dims=("y", "x"), name="vv").chunk(50)
+    lazy = xr.apply_ufunc(load, plane, dask="parallelized", output_dtypes=[plane.dtype])
+    loaded.clear()
+    result = compare(lazy, xr.DataArray(restored, dims=("y", "x")), scale="power")
+    assert sum(rows * columns for rows, columns in loaded) == values.size  # each chunk once
+    result.pop("scale")
+    assert result == pytest.approx(compare_arrays(values, restored, scale="power"), nan_ok=True)
+    monkeypatch.undo()
+    whole = compare_arrays(values, restored, scale="power")
+    for key in KEYS - {"enl_ratio", "edge_preservation"}:  # what is pooled does not depend on pieces
+        assert result[key] == pytest.approx(whole[key])
+    for key in ("enl_ratio", "edge_preservation", "ssim", "semivariogram_ratio_1"):
+        assert result[key] == pytest.approx(whole[key], rel=0.02)
+
+
 def test_single_variables_are_paired_whatever_their_names(dataset):
     one = dataset[["vv"]]
     for other in (one.rename(vv="restored"), one.vv.rename(None), one.vv):
@@ -219,7 +299,7 @@ def test_the_scale_is_inferred_from_each_original_variable(dataset, monkeypatch)
         asked.append((name, sample.shape, attributes["units"], nodata))
         return SimpleNamespace(scale="power", reason="units")
 
-    monkeypatch.setattr(module, "infer_scale", infer)
+    monkeypatch.setattr(matching, "infer_scale", infer)
     assert compare(dataset, dataset)["scale"] == "power"
     assert asked == [("vv", (100, 120), "1", None), ("vh", (100, 120), "1", None)]
 

@@ -1,5 +1,6 @@
 """The ``.sarcomp`` accessor of DataArray and Dataset: each method is one call into the floors below."""
 
+from os import PathLike
 from typing import Any
 
 import xarray as xr
@@ -143,7 +144,9 @@ class _Accessor:
             zarr_format=zarr_format,
         )
 
-    def compare(self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None) -> dict[str, Any]:
+    def compare(
+        self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None, html: str | PathLike | None = None
+    ) -> dict[str, Any]:
         """Measure this (restored) backscatter against the original.
 
         Parameters
@@ -152,13 +155,30 @@ class _Accessor:
             On the same grid.
         scale : {"power", "amplitude", "decibel"}, optional
             Scale of both; found out if None.
+        html : str or path-like, optional
+            File for a report with pictures, one self-contained page; see :func:`xsarcomp.evaluation.page.write_report`.
 
         Returns
         -------
         dict
             ``rmse_db``, ``bias_db``, ``max_error_db``, ``enl_ratio``, ``edge_preservation``, ``valid_pixels`` and more, see
             :func:`xsarcomp.evaluation.compare.compare`.
+
+        Raises
+        ------
+        DimensionError
+            If variables, dimensions, sizes or coordinates do not match.
+        RadiometryError
+            If the scale is unknown or cannot be found out.
+        ConfigurationError
+            If the report cannot be written there.
+        MissingDependencyError
+            If a report is asked for without Jinja or Matplotlib.
         """
+        if html is not None:
+            from xsarcomp.evaluation.page import write_report
+
+            return write_report(html, original, self._obj, scale=scale)
         from xsarcomp.evaluation.compare import compare
 
         return compare(original, self._obj, scale=scale)

@@ -86,12 +86,19 @@ def info(store: str, as_json: bool) -> None:
 @click.argument("restored")
 @click.option("--scale", help="Scale of both: power, amplitude or decibel; found out if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-def compare(original: str, restored: str, scale: str | None, as_json: bool) -> None:
+@click.option("--html", help="Also write a report with pictures into this file, one self-contained page.")
+def compare(original: str, restored: str, scale: str | None, as_json: bool, html: str | None) -> None:
     """Measure RESTORED against ORIGINAL: error in dB, speckle, edges, radiometric bias."""
     from xsarcomp import files
 
+    scenes = files.open_scene(original), files.open_scene(restored)
     with _progress("comparing"):
-        metrics = files.open_scene(restored).sarcomp.compare(files.open_scene(original), scale=scale)
+        if html is None:
+            metrics = scenes[1].sarcomp.compare(scenes[0], scale=scale)
+        else:
+            from xsarcomp.evaluation.page import write_report
+
+            metrics = write_report(html, *scenes, scale=scale, names=(original, restored))
     _print_json(metrics) if as_json else _print_table(metrics)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.errors import DimensionError
 from xsarcomp.evaluation.classical import Codec
-from xsarcomp.evaluation.compare import compare_arrays
+from xsarcomp.evaluation.compare import compare_array_errors
 
 LOWEST_RATE, HIGHEST_RATE = 0.1, 2.0
 """Bits per pixel between which codecs are compared."""
@@ -104,7 +104,7 @@ def measure(codec: Codec, setting: float, plane_db: NDArray[np.float32]) -> Meas
     """
     data = codec.encode(filled_with_median(plane_db), setting)
     restored_db = codec.decode(data, plane_db.shape)
-    figures = compare_arrays(plane_db, restored_db, scale="decibel")
+    figures = compare_array_errors(plane_db, restored_db, scale="decibel")
     valid_pixels = int(figures["valid_pixels"])
     original_power = float(np.sum(10.0 ** (plane_db[np.isfinite(plane_db)].astype(np.float64) / 10.0)))
     return Measurement(

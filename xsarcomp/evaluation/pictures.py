@@ -57,7 +57,7 @@ def comparison_figure(original, restored, scale, *, nodata=None):
             "Select the same ones."
         )
     rows = len(originals)
-    figure = _figure((3 * _PANEL_INCHES + 2, rows * _PANEL_INCHES))
+    figure = new_figure((3 * _PANEL_INCHES + 2, rows * _PANEL_INCHES))
     axes = figure.subplots(rows, 3, squeeze=False, sharex=True, sharey=True)
     for row, (name, plane) in zip(axes, originals.items(), strict=True):
         if plane.shape != restoreds[name].shape:
@@ -114,7 +114,7 @@ def rate_distortion_figure(curves, bounds=None, *, reference=None, rates=(0.05, 
     MissingDependencyError
         If Matplotlib is not installed.
     """
-    figure = _figure((7.0, 5.0) if reference is None else (7.0, 9.0))
+    figure = new_figure((7.0, 5.0) if reference is None else (7.0, 9.0))
     axes, *below = figure.subplots(1 if reference is None else 2, sharex=True, squeeze=False)[:, 0]
     solid, dashed = {"marker": "."}, {"linestyle": "--", "color": "black"}
     for group, style in ((curves, solid), (bounds or {}, dashed)):
@@ -137,7 +137,23 @@ def rate_distortion_figure(curves, bounds=None, *, reference=None, rates=(0.05, 
     return figure
 
 
-def _figure(inches):
+def new_figure(inches):
+    """Make a figure without a window or global state.
+
+    Parameters
+    ----------
+    inches : tuple of two float
+        Width and height.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingDependencyError
+        If Matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -187,8 +203,8 @@ def _decibel_or_nan(plane, *, scale, nodata):
 
 def _draw_row(row, name, original_db, restored_db):
     difference_db = restored_db - original_db
-    low, high = _limits(np.concatenate((original_db.ravel(), restored_db.ravel())), _STRETCH_PERCENTILES)
-    largest = max(_limits(np.abs(difference_db), (0.0, _DIFFERENCE_PERCENTILE))[1], 1e-3)
+    low, high = limits(np.concatenate((original_db.ravel(), restored_db.ravel())), _STRETCH_PERCENTILES)
+    largest = max(limits(np.abs(difference_db), (0.0, _DIFFERENCE_PERCENTILE))[1], 1e-3)
     grey = {"cmap": "gray", "vmin": low, "vmax": high, "interpolation": "nearest"}
     red_blue = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "interpolation": "nearest"}
     panels = (
@@ -205,8 +221,8 @@ def _draw_row(row, name, original_db, restored_db):
             figure.colorbar(drawn, ax=axes, label="dB", shrink=0.8)
 
 
-def _limits(values, percentiles):
-    """Return two percentiles of the finite values; a range of 1 where there are none."""
+def limits(values, percentiles):
+    """Return two percentiles of the finite values, the second above the first; 0 and 1 where there are none."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
