@@ -91,7 +91,12 @@ def test_a_symbol_depends_on_latents_within_the_reach_of_the_quantizer_alone(cod
     row, column = place
     generator = np.random.default_rng(seed)
     other = generator.normal(0, 30, latents.shape)
-    kept = (slice(None), slice(None), slice(row, row + 2 * QUANTIZER_REACH + 1), slice(column, column + 5))
+    kept = (
+        slice(None),
+        slice(None),
+        slice(row, row + 2 * QUANTIZER_REACH + 1),
+        slice(column, column + 2 * QUANTIZER_REACH + 1),
+    )
     other[kept] = latents[kept]
     symbol = coder.quantize(latents, step_db)[:, :, row, column]
     np.testing.assert_array_equal(coder.quantize(other, step_db)[:, :, row, column], symbol)

@@ -135,7 +135,8 @@ def test_a_rate_below_the_coarsest_step_is_refused_with_what_is_possible(coder, 
 def test_a_scene_that_is_all_header_is_coded_all_the_same(coder):
     tiny = sample(simulate_scene((8, 8), seed=1, nodata_border=False))
     found = find_step(tiny, target(bits_per_pixel=0.5), coder, HEADER_BITS / 64)
-    assert found.bits_per_pixel == pytest.approx(0.5, rel=0.1)  # half of it counted as header
+    # half of it counted as header; one symbol more or less is some bits of so few pixels
+    assert found.bits_per_pixel == pytest.approx(0.5, abs=4 / 64)
 
 
 def test_an_error_below_the_finest_step_is_refused_with_what_is_possible(coder, planes):

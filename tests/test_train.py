@@ -36,7 +36,7 @@ channels = 8
 blocks = 1
 
 [patches]
-patch = 112
+patch = 120
 batch = 2
 seed = 1
 [patches.augmentation]
@@ -56,7 +56,7 @@ licence = "Apache-2.0"
 """
 
 
-def write_geotiff(path, seed, shape=(128, 136)):
+def write_geotiff(path, seed, shape=(136, 144)):
     scene = simulated_dataset(shape, seed)
     bands = xr.concat([scene.vv, scene.vh], dim="band", combine_attrs="drop")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ def test_folder_without_scenes_is_refused(copy, tmp_path):
         (("channels = 8", "width = 8"), "width"),
         (("channels = 8", "channels = 0"), "channels"),
         (("gain_db = 1.0", "gain = 1.0"), "gain"),
-        (("patch = 112", "patch = 64"), "expected at least 104"),
+        (("patch = 120", "patch = 64"), "expected at least 120"),
         (('scale = "power"', 'scale = "linear"'), "linear"),
         (("[[train]]\npattern", "[train]\npattern"), "config.toml"),
         (("[loop]", "[loop"), "config.toml"),

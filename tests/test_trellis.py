@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_formulation import numpy_bins, random_tables
 
-from xsarcomp.coder import choose_points, initial_points, optimized_symbols
+from xsarcomp.coder import QUANTIZER_PASSES, choose_points, initial_points, optimized_symbols
 from xsarcomp.contexts import busy_places, quiet_blocks, traverse
 from xsarcomp.entropy_coding import decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.entropy_tables import CHANNEL_ORDER, CHANNELS, LARGEST_MAGNITUDE
@@ -139,7 +139,7 @@ def test_points_of_a_coded_stream_are_those_that_were_chosen(coder):
     step_db, anchor = 1.0, coder.anchor(1.0)
     trellised = coder.trellised(step_db)
     points = initial_points(latents, trellised, step_db)
-    for _ in range(2):
+    for _ in range(QUANTIZER_PASSES):
         points = choose_points(latents, points, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)
     symbols = optimized_symbols(latents, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)
     payload = encode_symbols(symbols, coder.tables, anchor)

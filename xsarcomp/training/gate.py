@@ -18,7 +18,7 @@ GATE_STEPS_DB = (0.7, 1.2, 2.0, 3.4, 5.6, 9.6, 14.0)
 GATE_RATES = (0.25, 0.5, 1.0, 2.0)
 CORRECTION_PLANES = 24
 TEXTURE_BUDGET = 0.003
-"""Share of the squared error that the texture gain may add: about 0.15 % of the bits."""
+"""Share of the squared error that the texture gain may add: about 0.2 % of the bits."""
 
 
 def _round_trip(coder: LappedCoder, plane: Plane, step_db: float) -> tuple[float, NDArray[np.float64]]:
