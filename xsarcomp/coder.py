@@ -68,7 +68,7 @@ def choose_points(
     Sullivan and Wiegand (1998), IEEE Signal Processing Magazine 15(6), for the Lagrangian formulation.
     """
     with FIRST_USE:
-        from xsarcomp import kernels, trellis_kernels
+        from xsarcomp import kernels
 
     known = Magnitudes()
     for channel in CHANNEL_ORDER:
@@ -96,12 +96,20 @@ def choose_points(
     )
     if on_paths:
         bins = np.stack([known.bins(tables, anchor, channel) for channel in on_paths])
-        prices = np.empty((len(on_paths), code_length.shape[1] * DIRECT_TOKENS), np.float32)
-        for channel, row in zip(on_paths, prices, strict=True):
-            kernels.weigh(code_length[channel], lagrangian / POINT_SPACING**2, row)  # squared spacings, not steps
-        channels = np.array(on_paths, np.int64)
-        trellis_kernels.choose_paths(latents, POINT_SPACING * step_db, channels, bins, prices, shifts, chosen)
+        _choose_paths(latents, bins, on_paths, code_length, shifts, step_db, lagrangian, chosen)
     return chosen
+
+
+def _choose_paths(latents, bins, on_paths: list[int], code_length, shifts, step_db: float, lagrangian: float, chosen):
+    """Fill the channels with trellis; ``bins`` are theirs without the quantiser, (channel, plane, y_latent, x_latent)."""
+    with FIRST_USE:
+        from xsarcomp import kernels, trellis_kernels
+
+    prices = np.empty((len(on_paths), code_length.shape[1] * DIRECT_TOKENS), np.float32)
+    for channel, row in zip(on_paths, prices, strict=True):
+        kernels.weigh(code_length[channel], lagrangian / POINT_SPACING**2, row)  # squared spacings, not steps
+    channels = np.array(on_paths, np.int64)
+    trellis_kernels.choose_paths(latents, POINT_SPACING * step_db, channels, bins, prices, shifts, chosen)
 
 
 def initial_points(latents: NDArray[np.float64], trellised: NDArray[np.bool_], step_db: float) -> NDArray[np.int32]:

@@ -3,8 +3,8 @@
 The channels of a block that are worth it share a *grid* of points, finer than the step. One quantiser holds its even
 points, the other zero and its odd points. A symbol numbers the points of one quantiser, and the parity of the symbols
 before it in the block says of which. A decoder follows eight states; an encoder looks for the cheapest path through them
-(:func:`xsarcomp.coder.choose_points`). At the same rate this comes nearer to what rate-distortion theory allows, because
-the points that a block can reach lie in 63 dimensions like balls in a box, not like the corners of a chessboard.
+(:func:`xsarcomp.coder.choose_points`). At the same rate the error is smaller than that of one quantiser, because the points
+that a whole block can reach lie more evenly in its many dimensions than a cubic grid.
 
 Which channels take part is a matter of the model: where symbols are mostly zero, a path has nothing to choose from.
 

@@ -1,7 +1,8 @@
 """Compiled inner loops of the trellis; see :mod:`xsarcomp.trellis` and, for how kernels are made, :mod:`xsarcomp.kernels`.
 
 A state has three bits, z + 2 b + 4 c. z is the quantiser of the next symbol. A symbol of parity p leads to the state
-z' = z xor b, b' = c xor p, c' = z: this is the code of eight states whose paths lie farthest apart.
+z' = z xor b, b' = c xor p, c' = z. That is the code of eight states of Ungerboeck (1982), *Channel coding with
+multilevel/phase signals*, IEEE Transactions on Information Theory 28(1), with the parity checks 13 and 4 (octal).
 """
 
 import numpy as np

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from xsarcomp.errors import DimensionError
+from xsarcomp.evaluation.checks import same_shape
 from xsarcomp.evaluation.speckle import WINDOW_PIXELS
 
 _BIN_DB = 0.001
@@ -39,7 +40,7 @@ def kolmogorov_smirnov_distance(original_db, restored_db, valid):
     ----------
     Massey (1951), "The Kolmogorov-Smirnov test for goodness of fit", J. American Statistical Association 46(253).
     """
-    original, restored, valid = _same_shape(original_db, restored_db, valid)
+    original, restored, valid = same_shape(original_db, restored_db, valid)
     count = np.count_nonzero(valid)
     if not count:
         return math.nan
@@ -171,20 +172,9 @@ def _counts(values_db):
     return np.bincount(positions, minlength=bins)
 
 
-def _same_shape(original, restored, valid):
-    original, restored = (np.asarray(values, dtype=np.float64) for values in (original, restored))
-    valid = np.asarray(valid, dtype=bool)
-    if not original.shape == restored.shape == valid.shape:
-        raise DimensionError(
-            f"found shapes {original.shape} (original), {restored.shape} (restored) and {valid.shape} (valid), expected "
-            "three equal ones. Compare the same window of both scenes."
-        )
-    return original, restored, valid
-
-
 def _planes(original, restored, valid):
-    original, restored, valid = _same_shape(original, restored, valid)
-    if valid.ndim != 2 or not valid.size:
+    original, restored, valid = same_shape(original, restored, valid, planes=True)
+    if not valid.size:
         raise DimensionError(
             f"found shape {valid.shape}, expected (y, x) with pixels. Pass one polarization and date at a time."
         )

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import metrics
 
-from xsarcomp.errors import DimensionError, RadiometryError
+from xsarcomp.errors import RadiometryError
+from xsarcomp.evaluation.checks import same_shape
 
 SCALES = ("power", "amplitude", "decibel")
 DECIBEL_RANGE = 50.0
@@ -164,7 +165,7 @@ def radiometric_bias_db(original_power, restored_power, valid):
     DimensionError
         If the three shapes differ.
     """
-    original_power, restored_power, valid = _same_shape(original_power, restored_power, valid)
+    original_power, restored_power, valid = same_shape(original_power, restored_power, valid)
     if not valid.any():
         return math.nan
     return float(10.0 * np.log10(restored_power[valid].mean() / original_power[valid].mean()))
@@ -217,7 +218,7 @@ def edge_preservation(original_db, restored_db, valid):
     Sattar et al. (1997), IEEE Trans. Image Processing 6(6), edge preservation index: the same correlation,
     with a Laplacian in place of the Sobel gradients.
     """
-    original_db, restored_db, valid = _same_shape(original_db, restored_db, valid, planes=True)
+    original_db, restored_db, valid = same_shape(original_db, restored_db, valid, planes=True)
     usable = ndimage.binary_erosion(valid, structure=np.ones((3, 3), dtype=bool), border_value=0)
     if np.count_nonzero(usable) < 2:
         return math.nan
@@ -255,7 +256,7 @@ def structural_similarity(original_db, restored_db, valid):
     ----------
     Wang et al. (2004), IEEE Trans. Image Processing 13(4), as implemented in scikit-image.
     """
-    original_db, restored_db, valid = _same_shape(original_db, restored_db, valid, planes=True)
+    original_db, restored_db, valid = same_shape(original_db, restored_db, valid, planes=True)
     window = np.ones((_SSIM_WINDOW, _SSIM_WINDOW), dtype=bool)
     usable = ndimage.binary_erosion(valid, structure=window, border_value=0)
     if not usable.any():
@@ -272,27 +273,10 @@ def structural_similarity(original_db, restored_db, valid):
 
 def _errors(original_db, restored_db, valid):
     """Return the absolute errors of the valid pixels, one-dimensional."""
-    original_db, restored_db, valid = _same_shape(original_db, restored_db, valid)
+    original_db, restored_db, valid = same_shape(original_db, restored_db, valid)
     return np.abs(restored_db[valid] - original_db[valid])
 
 
 def _gradient_magnitude(plane_db, valid):
     filled = np.where(valid, plane_db, 0.0)
     return np.hypot(ndimage.sobel(filled, axis=0), ndimage.sobel(filled, axis=1))
-
-
-def _same_shape(original, restored, valid, *, planes=False):
-    """Return the arrays as float64, float64 and bool after checking that they fit."""
-    original = np.asarray(original, dtype=np.float64)
-    restored = np.asarray(restored, dtype=np.float64)
-    valid = np.asarray(valid, dtype=bool)
-    if not original.shape == restored.shape == valid.shape:
-        raise DimensionError(
-            f"found shapes {original.shape} (original), {restored.shape} (restored) and {valid.shape} "
-            "(valid), expected three equal ones. Compare the same window of both scenes."
-        )
-    if planes and original.ndim != 2:
-        raise DimensionError(
-            f"found {original.ndim} dimensions, expected (y, x). Pass one polarization and date at a time."
-        )
-    return original, restored, valid

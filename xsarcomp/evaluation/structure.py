@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from xsarcomp.errors import DimensionError
+from xsarcomp.evaluation.checks import same_shape
 from xsarcomp.evaluation.fidelity import DECIBEL_RANGE
 
 LAGS = (1, 2, 4, 8, 16, 32)
@@ -52,7 +53,7 @@ def multiscale_structural_similarity(original_db, restored_db, valid):
     Wang, Simoncelli and Bovik (2003), "Multiscale structural similarity for image quality assessment", Asilomar
     Conference on Signals, Systems and Computers, equation 7 and section 3.2.
     """
-    original, restored, valid = _planes(original_db, restored_db, valid)
+    original, restored, valid = same_shape(original_db, restored_db, valid, planes=True)
     product = 1.0
     for scale, weight in enumerate(SCALE_WEIGHTS):
         if scale:
@@ -95,7 +96,7 @@ def semivariogram(values_db, valid, *, axis, lags=LAGS):
     ----------
     Matheron (1963), "Principles of geostatistics", Economic Geology 58(8).
     """
-    values, _, valid = _planes(values_db, values_db, valid)
+    values, _, valid = same_shape(values_db, values_db, valid, planes=True)
     semivariances = []
     for lag in lags:
         before, after = _neighbors(axis, lag)
@@ -129,7 +130,7 @@ def semivariogram_ratio(original_db, restored_db, valid, *, axis, lags=LAGS):
     DimensionError
         If the arrays are not two-dimensional, their shapes differ, or a lag is below 1.
     """
-    original, restored, valid = _planes(original_db, restored_db, valid)
+    original, restored, valid = same_shape(original_db, restored_db, valid, planes=True)
     before = semivariogram(original, valid, axis=axis, lags=lags)
     after = semivariogram(restored, valid, axis=axis, lags=lags)
     return np.divide(after, before, out=np.full(len(before), np.nan), where=before > 0)
@@ -165,7 +166,7 @@ def ratio_edge_preservation(original_power, restored_power, valid, *, axis):
     Feng, Hou and Gong (2011), "SAR image despeckling based on local homogeneous-region segmentation by using
     pixel-relativity measurement", IEEE Trans. Geoscience and Remote Sensing 49(7).
     """
-    original, restored, valid = _planes(original_power, restored_power, valid)
+    original, restored, valid = same_shape(original_power, restored_power, valid, planes=True)
     first, second = _neighbors(axis, 1)
     pairs = valid[first] & valid[second]
     if not pairs.any():
@@ -203,14 +204,3 @@ def _neighbors(axis, lag):
         raise DimensionError(f"found lag {lag}, expected a distance of at least 1 pixel. Leave it out.")
     before, after = slice(None, -lag), slice(lag, None)
     return ((before,), (after,)) if axis == 0 else ((slice(None), before), (slice(None), after))
-
-
-def _planes(original, restored, valid):
-    original, restored = (np.asarray(values, dtype=np.float64) for values in (original, restored))
-    valid = np.asarray(valid, dtype=bool)
-    if original.ndim != 2 or not original.shape == restored.shape == valid.shape:
-        raise DimensionError(
-            f"found shapes {original.shape} (original), {restored.shape} (restored) and {valid.shape} (valid), expected "
-            "three equal ones (y, x). Pass one polarization and date at a time."
-        )
-    return original, restored, valid
