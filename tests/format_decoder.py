@@ -142,3 +142,43 @@ def restored_from_the_format(point, shifts, spacing):
         return np.float32(0)
     shift = float(shifts[min(abs(point), 6) - 1])
     return np.float32((point - (shift if point > 0 else -shift)) * float(spacing))
+
+
+def integers_from_the_format(words, shape):
+    """Planes of integers of section 3.9 from words of the range coder, in integers of Python."""
+    decoder = RangeDecoderFromTheFormat(words)
+    chances, counts = {}, {}
+
+    def bit(*context):
+        chance, count = chances.get(context, 2**23), counts.get(context, 0)
+        found = decoder.decode([chance, 2**24 - chance])
+        rate = 2**17 // (2 * count + 3)
+        moved = chance + (((2**24 if found == 0 else 0) - chance) * rate >> 16)
+        chances[context], counts[context] = min(max(moved, 512), 2**24 - 512), min(count + 1, 511)
+        return found
+
+    def integer(known, plane, row, column):
+        def at(i, j):
+            return known.get((plane, row + i, column + j), 0)
+
+        left, above = at(0, -1), at(-1, 0)
+        activity = 2 * abs(left) + 2 * abs(above) + abs(at(-1, -1)) + abs(at(-1, 1))
+        kind = sum(edge <= activity for edge in (1, 2, 3, 4, 5, 7, 10, 15, 23, 36, 61))
+        if not bit("zero", kind):
+            return 0
+        sign = -1 if bit("sign", sum((v > 0) - (v < 0) for v in (left, above))) else 1
+        for i in range(1, 15):
+            if not bit("more", kind, i):
+                return sign * i
+        exponent = 0
+        while bit("exponent", exponent):
+            exponent += 1
+        rest = 1
+        for _ in range(exponent):
+            rest = 2 * rest + decoder.decode([2**23, 2**23])
+        return sign * (14 + rest)
+
+    known = {}
+    for place in itertools.product(*(range(size) for size in shape)):
+        known[place] = integer(known, *place)
+    return np.array([known[place] for place in itertools.product(*map(range, shape))], np.int32).reshape(shape)

@@ -23,7 +23,8 @@
     quantization      latents <-> points
     trellis           points <-> symbols
     entropy_coding    symbols <-> bytes: contexts, signs, range_coder, entropy_tables
-    kernels, sign_kernels, trellis_kernels, range_kernels, decoder_kernels      compiled inner loops: compiled
+    residual_coding   planes of small integers <-> bytes
+    kernels, sign_kernels, trellis_kernels, range_kernels, residual_kernels, decoder_kernels      inner loops: compiled
     bitstream         frame, checksums, limits
     model_card, tiling, errors
     pretrained/       models that ship with the package

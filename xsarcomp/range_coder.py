@@ -21,6 +21,17 @@ def _kernels():
     return range_kernels
 
 
+def _residual_kernels():
+    with FIRST_USE:
+        from xsarcomp import residual_kernels
+    return residual_kernels
+
+
+def _fresh_chances(kernels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Chances of all contexts before anything is coded, and how many bits each has seen."""
+    return np.full(kernels.CONTEXTS, kernels.EVEN_CHANCE, np.int64), np.zeros(kernels.CONTEXTS, np.int64)
+
+
 class RangeEncoder:
     """Writes words of the range coder and bypass bits, which are two sequences."""
 
@@ -83,6 +94,23 @@ class RangeEncoder:
         """
         self._make_room(index.size, 0)
         self._kernels.encode_signs(values, index, predicted, agreements, self._state, self._words)
+
+    def encode_integers(self, values: NDArray[np.int32]) -> None:
+        """Code planes of integers with chances that adapt; see :mod:`xsarcomp.residual_coding`.
+
+        Parameters
+        ----------
+        values : ndarray of int32, shape (plane, y, x)
+            Magnitudes below 2**20.
+        """
+        kernels = _residual_kernels()
+        chances, seen = _fresh_chances(kernels)
+        planes, height, width = values.shape
+        row = 0
+        while row < planes * height:
+            # no bit makes more than one word; most rows make few
+            self._make_room(kernels.MOST_BITS * width, 0)
+            row = kernels.encode_rows(values, row, chances, seen, self._state, self._words)
 
     def _make_room(self, symbols: int, bits: int) -> None:
         # a symbol has a share of at least 2**-24, which makes one word at most
@@ -157,6 +185,17 @@ class RangeDecoder:
             If no encoder wrote these words.
         """
         self._check(self._kernels.decode_signs(index, predicted, agreements, self._state, self._words, values))
+
+    def decode_integers(self, values: NDArray[np.int32]) -> None:
+        """Fill planes with integers; see :meth:`RangeEncoder.encode_integers`.
+
+        Raises
+        ------
+        CorruptStreamError
+            If no encoder wrote these words.
+        """
+        kernels = _residual_kernels()
+        self._check(kernels.decode_planes(*_fresh_chances(kernels), self._state, self._words, values))
 
     def _check(self, status: int) -> None:
         if status == self._kernels.IMPOSSIBLE_WORDS:
