@@ -9,6 +9,7 @@
     backend           xr.open_dataset(store, engine="sarcomp")
     latents           datasets to datasets of latents
     restoration       ... and back
+    correction_parts  residuals and gains of both
     transparent       encodings of plain stores
     plan              what is encoded, with which step: variables, record, sampling, rate_control
     windows           lazy arrays, one Dask task a block
@@ -18,6 +19,7 @@
     chunk             one stored chunk <-> bytes
     block             one window of a scene <-> symbols
     coder             a ready model: analysis, quantisation, reconstruction
+    corrections       what keeps a promise: error_bound, tile_means
     radiometry        scales and decibels: scale_inference, pixel_classes, filling
     lapped            the transform
     quantization      latents <-> points

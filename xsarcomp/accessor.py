@@ -32,14 +32,16 @@ class _Accessor:
         ratio: float | None = None,
         rmse_db: float | None = None,
         preset: str | None = None,
+        max_error_db: float | None = None,
+        keep_means: bool = False,
         model: str | None = None,
         scale: str = "auto",
         recompress: bool = False,
     ) -> xr.Dataset:
         """Encode backscatter to latents, lazily on Dask arrays and at once on NumPy arrays.
 
-        At most one of the first four arguments; the preset "analysis" if none. The step that meets the target is found
-        on a sample of the values, which is read at once also where the rest stays lazy.
+        At most one of the first four arguments; the preset "analysis" if neither they nor a bound are given. The step that
+        meets the target is found on a sample of the values, which is read at once also where the rest stays lazy.
 
         Parameters
         ----------
@@ -51,6 +53,12 @@ class _Accessor:
             Root mean square error over valid pixels, dB.
         preset : {"archive", "analysis", "browse"}, optional
             2, 1 or 0.25 bits per pixel.
+        max_error_db : float, optional
+            No valid pixel is off by more than this, dB, 0.02 or more. Alone it takes the lowest rate that keeps it; with a rate
+            that is too low for it, an error says which one would do.
+        keep_means : bool
+            Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB. Like a bound, it costs a second pass: what
+            was coded is decoded, and compared with the original.
         model : str, optional
             Name or id of an installed model.
         scale : {"auto", "power", "amplitude", "decibel"}
@@ -87,7 +95,14 @@ class _Accessor:
         from xsarcomp.latents import CHUNK_PIXELS, encode_dataset
         from xsarcomp.plan import make_plan
 
-        target = Target.from_arguments(bits_per_pixel=bits_per_pixel, ratio=ratio, rmse_db=rmse_db, preset=preset)
+        target = Target.from_arguments(
+            bits_per_pixel=bits_per_pixel,
+            ratio=ratio,
+            rmse_db=rmse_db,
+            preset=preset,
+            max_error_db=max_error_db,
+            keep_means=keep_means,
+        )
         dataset = self._dataset()
         plan = make_plan(
             dataset, self._names(), target, model=model, scale=scale, recompress=recompress, chunk_pixels=CHUNK_PIXELS
@@ -101,6 +116,8 @@ class _Accessor:
         ratio: float | None = None,
         rmse_db: float | None = None,
         preset: str | None = None,
+        max_error_db: float | None = None,
+        keep_means: bool = False,
         model: str | None = None,
         scale: str = "auto",
         recompress: bool = False,
@@ -112,7 +129,7 @@ class _Accessor:
 
         Parameters
         ----------
-        bits_per_pixel, ratio, rmse_db, preset, model, scale, recompress
+        bits_per_pixel, ratio, rmse_db, preset, max_error_db, keep_means, model, scale, recompress
             As for :meth:`encode`.
         zarr_format : {3, 2}
             Format of the store that will be written; pass the same to ``to_zarr``.
@@ -133,7 +150,14 @@ class _Accessor:
         """
         from xsarcomp.transparent import plan_encoding
 
-        target = Target.from_arguments(bits_per_pixel=bits_per_pixel, ratio=ratio, rmse_db=rmse_db, preset=preset)
+        target = Target.from_arguments(
+            bits_per_pixel=bits_per_pixel,
+            ratio=ratio,
+            rmse_db=rmse_db,
+            preset=preset,
+            max_error_db=max_error_db,
+            keep_means=keep_means,
+        )
         return plan_encoding(
             self._dataset(),
             self._names(),

@@ -5,7 +5,7 @@ Nothing heavy is imported at module level: xarray imports every installed engine
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,9 @@ class LazyBackscatter(BackendArray):
     Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
     """
 
-    def __init__(self, parts: Sequence[xr.Variable], record: Record):
-        self.parts, self.record = tuple(parts), record
-        self.shape = (*parts[1].shape[:-2], *record.pixels)
+    def __init__(self, parts: Mapping[str, xr.Variable], record: Record):
+        self.parts, self.record = dict(parts), record
+        self.shape = (*parts["mask"].shape[:-2], *record.pixels)
         self.dtype = np.dtype(record.dtype)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:

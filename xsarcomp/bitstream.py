@@ -24,11 +24,13 @@ from xsarcomp.errors import (
 from xsarcomp.pixel_classes import present_classes
 
 MAGIC = b"XSAR"
-MAJOR, MINOR = 1, 0
-BACKSCATTER, LATENTS = 1, 2
-"""Kinds of frames: pixels of a chunk that stands alone, or a chunk of a grid of latents."""
-MASKED, HAS_EXACT, FORTRAN_ORDER = 1, 2, 4
-_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER
+MAJOR, MINOR = 1, 1
+BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
+"""Kinds of frames: pixels of a chunk that stands alone, a chunk of a grid of latents, or one of residuals or gains."""
+MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED = 1, 2, 4, 8
+_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED
+NO_MODEL = "0" * 16
+"""What frames of integers name as their model: they need none."""
 
 DTYPES = (
     "<f4",
@@ -67,7 +69,7 @@ class Frame:
     """A chunk as it is stored."""
 
     kind: int
-    """BACKSCATTER or LATENTS."""
+    """BACKSCATTER, LATENTS or INTEGERS."""
     dtype: np.dtype
     """Data type of the decoded chunk."""
     shape: tuple[int, ...]
@@ -88,6 +90,8 @@ class Frame:
     """Section of the pixel classes; empty where all pixels are valid."""
     exact: bytes = b""
     """Section of the values stored exactly."""
+    corrections: bytes = b""
+    """Section of what keeps promises, see :mod:`xsarcomp.corrections`; empty where nothing was promised."""
     fortran_order: bool = False
     """Whether the caller's array was in Fortran order and is to be returned so."""
 
@@ -106,7 +110,7 @@ def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
 
 def coded_values(shape: tuple[int, ...], kind: int) -> int:
     """Values that coding a chunk handles: pixels are filled up to whole blocks of 8 x 8."""
-    if kind == LATENTS:
+    if kind != BACKSCATTER:
         return math.prod(shape)
     return math.prod(shape[:-2]) * math.prod(-(-size // 8) * 8 for size in shape[-2:])
 
@@ -147,10 +151,12 @@ def write_frame(frame: Frame) -> bytes:
         (MASKED if frame.classes else 0)
         | (HAS_EXACT if frame.exact else 0)
         | (FORTRAN_ORDER if frame.fortran_order else 0)
+        | (CORRECTED if frame.corrections else 0)
     )
-    payload = frame.symbols + frame.classes + frame.exact
+    payload = frame.symbols + frame.classes + frame.exact + frame.corrections
+    minor = MINOR if frame.corrections or frame.kind == INTEGERS else 0  # what 1.0 can say, readers of 1.0 read
     header = _FIXED.pack(
-        MAGIC, MAJOR, MINOR, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
+        MAGIC, MAJOR, minor, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
         SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
         len(frame.classes), len(frame.exact), frame.symbol_hash, _checksum(payload),
     )  # fmt: skip
@@ -203,9 +209,10 @@ def read_frame(content: bytes) -> Frame:
     shape = struct.unpack_from(f"<{dimensions}I", content, _FIXED.size)
     _check_header(kind, dtype_code, flags | reserved << 16, scale_code, step_db, shape)
     start = header_length + _CRC.size
-    if start + symbols_length + classes_length + exact_length != len(content):
+    stop = start + symbols_length + classes_length + exact_length
+    if stop > len(content) or (stop < len(content)) != bool(flags & CORRECTED):
         raise CorruptStreamError(
-            f"the header announces {start + symbols_length + classes_length + exact_length} bytes, found {len(content)}: "
+            f"the header announces {stop} bytes{' and corrections' if flags & CORRECTED else ''}, found {len(content)}: "
             "the chunk is truncated or something was appended"
         )
     if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
@@ -226,7 +233,8 @@ def read_frame(content: bytes) -> Frame:
         symbol_hash=expected_hash,
         symbols=payload[:symbols_length],
         classes=payload[symbols_length : symbols_length + classes_length],
-        exact=payload[symbols_length + classes_length :],
+        exact=payload[symbols_length + classes_length : stop - start],
+        corrections=payload[stop - start :],
         fortran_order=bool(flags & FORTRAN_ORDER),
     )
 
@@ -235,7 +243,7 @@ def _check_header(
     kind: int, dtype_code: int, flags: int, scale_code: int, step_db: float, shape: tuple[int, ...]
 ) -> None:
     """Codes and limits of a header whose checksum holds."""
-    known = kind in (BACKSCATTER, LATENTS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
+    known = kind in (BACKSCATTER, LATENTS, INTEGERS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
     if not known or flags & ~_KNOWN_FLAGS:
         raise UnsupportedFormatError(
             f"the header holds kind {kind}, data type {dtype_code}, scale {scale_code}, flags {flags:#x}, of which one is "

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from xsarcomp import lapped, radiometry
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
+from xsarcomp.corrections import NO_PROMISES, Corrections, Promises, corrections_of
+from xsarcomp.error_bound import keep_unbounded
 from xsarcomp.errors import DimensionError
 from xsarcomp.filling import FILL_BLOCK
 from xsarcomp.tiling import aligned_spans, reflect_indices, round_up
@@ -34,6 +36,8 @@ class Settings:
     """"power", "amplitude" or "decibel"."""
     nodata: float | None = None
     """Declared fill value of the data; None without one."""
+    promises: Promises = NO_PROMISES
+    """What is kept whatever the step."""
 
 
 def latent_count(pixels: int) -> int:
@@ -152,6 +156,12 @@ def decode_planes(
     return decode_window(symbols, coder, step_db, rows, columns)[:, : shape[0], : shape[1]]
 
 
+def classes_of(backscatter: NDArray, settings: Settings) -> NDArray[np.uint8]:
+    """Pixel classes of backscatter; with an error bound, those that it cannot cover are kept exactly too."""
+    classes = radiometry.classify(backscatter, settings.scale, settings.nodata)
+    return classes if settings.promises.max_error_db is None else keep_unbounded(classes, backscatter)
+
+
 def signal_of(
     backscatter: NDArray, settings: Settings, coder: LappedCoder, origin: tuple[int, int] = (0, 0)
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -172,7 +182,7 @@ def signal_of(
     classes : ndarray of uint8, shape (plane, y, x)
         See :mod:`xsarcomp.pixel_classes`.
     """
-    classes = radiometry.classify(backscatter, settings.scale, settings.nodata)
+    classes = classes_of(backscatter, settings)
     signal = radiometry.to_signal(backscatter, classes, settings.scale, coder.card.offset_db)
     return radiometry.fill_invalid(signal, classes, origin=origin), classes
 
@@ -184,6 +194,7 @@ def backscatter_of(
     dtype: np.dtype,
     settings: Settings,
     coder: LappedCoder,
+    corrections: Corrections | None = None,
 ) -> NDArray:
     """Backscatter from a decoded signal, with the pixels that held none put back.
 
@@ -196,13 +207,46 @@ def backscatter_of(
     dtype : dtype
     settings : Settings
     coder : LappedCoder
+    corrections : Corrections, optional
+        What keeps the promises.
 
     Returns
     -------
     ndarray of ``dtype``, same shape
     """
     correction_db = coder.mean_correction_db(settings.step_db)
+    if corrections is not None:
+        signal = corrections.applied(signal, coder.card.offset_db + correction_db, coder.card.offset_db)
     values = radiometry.from_signal(
         signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db
     )
     return radiometry.restore_invalid(values, classes, settings.nodata, exact)
+
+
+def corrections_for(
+    backscatter: NDArray,
+    signal: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    settings: Settings,
+    coder: LappedCoder,
+) -> Corrections:
+    """Corrections that keep the promises of the settings.
+
+    Parameters
+    ----------
+    backscatter : ndarray of a real dtype, shape (plane, y, x)
+        The original; its first pixel begins a tile of :mod:`xsarcomp.tile_means`.
+    signal : ndarray of float32, same shape, dB above the offset
+        What its symbols decode to.
+    classes : ndarray of uint8, same shape
+    settings : Settings
+    coder : LappedCoder
+
+    Returns
+    -------
+    Corrections
+    """
+    decibel = radiometry.decibel_from_backscatter(backscatter, settings.scale, classes=classes)
+    offset_db = coder.card.offset_db
+    level_db = offset_db + coder.mean_correction_db(settings.step_db)
+    return corrections_of(decibel, signal, classes, settings.promises, level_db, offset_db)

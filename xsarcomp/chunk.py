@@ -5,13 +5,22 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp import bitstream, pixel_classes
-from xsarcomp.bitstream import BACKSCATTER, LATENTS, Frame
-from xsarcomp.block import Settings, backscatter_of, decode_planes, encode_planes, latent_count, signal_of
+from xsarcomp import bitstream, corrections, pixel_classes
+from xsarcomp.bitstream import BACKSCATTER, INTEGERS, LATENTS, NO_MODEL, Frame
+from xsarcomp.block import (
+    Settings,
+    backscatter_of,
+    corrections_for,
+    decode_planes,
+    encode_planes,
+    latent_count,
+    signal_of,
+)
 from xsarcomp.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import CorruptStreamError, DimensionError, UnsupportedFormatError
+from xsarcomp.residual_coding import decode_integers, encode_integers
 
 
 def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCoder) -> bytes:
@@ -56,9 +65,22 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
         symbols=encode_symbols(symbols, coder.tables, anchor),
         classes=bitstream.pack_classes(classes),
         exact=bitstream.deflate(exact.tobytes()) if exact.size else b"",
+        corrections=_corrections(planes, classes, symbols, settings, coder),
         fortran_order=backscatter.flags.f_contiguous and not backscatter.flags.c_contiguous,
     )
     return bitstream.write_frame(frame)
+
+
+def _corrections(planes: NDArray, classes, symbols, settings: Settings, coder: LappedCoder) -> bytes:
+    """Section that keeps the promises; made from, and compared with, what a decoder returns."""
+    if not settings.promises:
+        return b""
+    signal = decode_planes(symbols, planes.shape[1:], coder, settings.step_db)
+    made = corrections_for(planes, signal, classes, settings, coder)
+    exact = pixel_classes.exact_values(planes, classes)
+    restored = backscatter_of(signal, classes, exact, planes.dtype, settings, coder, made)
+    corrections.check(planes, restored, classes, settings.scale, settings.promises)
+    return corrections.pack(made)
 
 
 def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder) -> NDArray:
@@ -95,9 +117,10 @@ def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder)
     )
     if exact.size != count:
         raise CorruptStreamError(f"the chunk holds {exact.size} exact values for {count} pixels that need one")
+    added = corrections.unpack(frame.corrections, shape) if frame.corrections else None
     settings = Settings(step_db=frame.step_db, scale=frame.scale, nodata=nodata)
     signal = decode_planes(symbols, frame.shape[-2:], coder, frame.step_db)
-    values = backscatter_of(signal, classes, exact, frame.dtype, settings, coder).reshape(frame.shape)
+    values = backscatter_of(signal, classes, exact, frame.dtype, settings, coder, added).reshape(frame.shape)
     return np.asfortranarray(values) if frame.fortran_order else values
 
 
@@ -149,13 +172,51 @@ def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
     return symbols.reshape(frame.shape)
 
 
+def encode_integers_chunk(integers: NDArray[np.int32]) -> bytes:
+    """Code a chunk of residuals or gains without loss; needs no model.
+
+    Parameters
+    ----------
+    integers : ndarray of int32, shape (..., y, x)
+
+    Returns
+    -------
+    bytes
+        One frame.
+    """
+    bitstream.check_chunk(integers.shape, INTEGERS)
+    if integers.dtype.newbyteorder("=") != np.int32:
+        raise DimensionError(f"integers of type {integers.dtype} were given, expected int32")
+    planes = np.ascontiguousarray(integers, np.int32).reshape(-1, *integers.shape[-2:])
+    frame = Frame(
+        kind=INTEGERS,
+        dtype=np.dtype("<i4"),
+        shape=integers.shape,
+        anchor=0,
+        step_db=0.0,
+        scale="",
+        model_id=NO_MODEL,
+        symbol_hash=bitstream.symbol_hash(planes),
+        symbols=encode_integers(planes),
+    )
+    return bitstream.write_frame(frame)
+
+
+def decode_integers_chunk(content: bytes) -> NDArray[np.int32]:
+    """Decode a chunk of residuals or gains; the inverse of :func:`encode_integers_chunk`."""
+    frame = bitstream.read_frame(content)
+    _check_kind(frame, INTEGERS)
+    if frame.model_id != NO_MODEL or frame.anchor or not _is_bare(frame) or frame.dtype != np.int32:
+        raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
+    integers = decode_integers(frame.symbols, (math.prod(frame.shape[:-2]), *frame.shape[-2:]))
+    _check_hash(integers, frame)
+    return integers.reshape(frame.shape)
+
+
 def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
     """Frame of the expected kind and model."""
     frame = bitstream.read_frame(content)
-    if frame.kind != kind:
-        raise UnsupportedFormatError(
-            f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one"
-        )
+    _check_kind(frame, kind)
     if not coder.model_id.startswith(frame.model_id):
         raise UnsupportedFormatError(
             f"the chunk was written with model {frame.model_id}..., the array names {coder.model_id[:16]}...: chunks of "
@@ -165,12 +226,24 @@ def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
         step_is_right = SMALLEST_STEP_DB <= frame.step_db <= LARGEST_STEP_DB
         step_is_right = step_is_right and frame.anchor == coder.anchor(frame.step_db)
     else:
-        step_is_right = frame.step_db == 0 and not (frame.classes or frame.exact or frame.fortran_order)
+        step_is_right = _is_bare(frame)
     if frame.anchor >= len(coder.card.anchor_steps_db) or not step_is_right:
         raise CorruptStreamError(
             f"the chunk names table set {frame.anchor}, step {frame.step_db} and sections that do not go together"
         )
     return frame
+
+
+def _check_kind(frame: Frame, kind: int) -> None:
+    if frame.kind != kind:
+        raise UnsupportedFormatError(
+            f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one"
+        )
+
+
+def _is_bare(frame: Frame) -> bool:
+    """Whether a frame has nothing but symbols, as those of latents and integers."""
+    return frame.step_db == 0 and not (frame.classes or frame.exact or frame.corrections or frame.fortran_order)
 
 
 def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
@@ -186,8 +259,12 @@ def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
 def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArray[np.int32]:
     """Symbols of a frame, compared with their hash."""
     symbols = decode_symbols(frame.symbols, shape, coder.tables, frame.anchor)
+    _check_hash(symbols, frame)
+    return symbols
+
+
+def _check_hash(symbols: NDArray[np.int32], frame: Frame) -> None:
     if bitstream.symbol_hash(symbols) != frame.symbol_hash:
         raise CorruptStreamError(
             "the decoded symbols are not those that were encoded: the chunk is damaged, or this installation decodes differently"
         )
-    return symbols

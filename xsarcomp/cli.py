@@ -18,6 +18,10 @@ _TARGETS = (
     click.option("--ratio", type=float, help="Size in float32 over coded size."),
     click.option("--rmse-db", type=float, help="Root mean square error in dB."),
     click.option("--preset", type=str, help="archive (2 bits per pixel), analysis (1, the default) or browse (0.25)."),
+    click.option("--max-error-db", type=float, help="No valid pixel is off by more than this."),
+    click.option(
+        "--keep-means", is_flag=True, help="Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB."
+    ),
 )
 
 

@@ -3,6 +3,10 @@
 import math
 from typing import Any
 
+import numpy as np
+
+from xsarcomp.block import Settings
+from xsarcomp.corrections import Promises
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.model_card import MODEL_ID_PATTERN
 from xsarcomp.scale_inference import check_scale
@@ -15,6 +19,27 @@ def check_model_id(model: Any) -> None:
             f"a codec names its model by 64 hexadecimal digits, got {str(model)[:80]!r}: use .sarcomp.encoding(model=...) or "
             "xsarcomp.weights.resolve_model(name)"
         )
+
+
+def settings_of(codec: Any, dtype: Any, nodata: float | None) -> Settings:
+    """What an encoder is told, from a codec with the attributes of a configuration and the data type of its array."""
+    promises = Promises.made(codec.max_error_db, codec.keep_means, dtype, nodata)
+    return Settings(step_db=codec.step_db, scale=codec.scale, nodata=nodata, promises=promises)
+
+
+def configuration_of(codec: Any) -> dict[str, Any]:
+    """Configuration of a codec of backscatter as metadata holds it: promises stand there only where they were made."""
+    promised = {"max_error_db": codec.max_error_db, "keep_means": codec.keep_means or None}
+    return {name: getattr(codec, name) for name in ("model", "step_db", "scale", "nodata")} | {
+        name: value for name, value in promised.items() if value is not None
+    }
+
+
+def check_promises(max_error_db: Any, keep_means: Any) -> None:
+    """Refuse promises in a codec's configuration that nobody can keep."""
+    if not isinstance(keep_means, bool):
+        raise ConfigurationError(f"keep_means is {keep_means!r}, expected true or false")
+    Promises.made(max_error_db, keep_means, np.dtype(np.float32))
 
 
 def check_settings(step_db: Any, scale: Any, nodata: Any) -> None:

@@ -7,8 +7,7 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
 from xsarcomp import chunk
-from xsarcomp.block import Settings
-from xsarcomp.codec_checks import check_model_id, check_settings
+from xsarcomp.codec_checks import check_model_id, check_promises, check_settings, configuration_of, settings_of
 from xsarcomp.errors import DimensionError
 from xsarcomp.weights import load_coder
 
@@ -26,6 +25,10 @@ class BackscatterCodec(Codec):
         Scale of the values.
     nodata : float, optional
         Declared fill value among the values. Format 2 does not tell a codec the array's fill value: name it here.
+    max_error_db : float, optional
+        No valid pixel is off by more.
+    keep_means : bool
+        Whether the mean power of each tile of 64 x 64 pixels is kept.
 
     Raises
     ------
@@ -35,13 +38,28 @@ class BackscatterCodec(Codec):
 
     codec_id = "xsarcomp.backscatter"
 
-    def __init__(self, model: str, step_db: float, scale: str, nodata: float | None = None):
+    def __init__(
+        self,
+        model: str,
+        step_db: float,
+        scale: str,
+        nodata: float | None = None,
+        max_error_db: float | None = None,
+        keep_means: bool = False,
+    ):
         check_model_id(model)
         check_settings(step_db, scale, nodata)
+        check_promises(max_error_db, keep_means)
         self.model = model
         self.step_db = step_db
         self.scale = scale
         self.nodata = nodata
+        self.max_error_db = max_error_db
+        self.keep_means = keep_means
+
+    def get_config(self) -> dict[str, Any]:
+        """Metadata of the codec."""
+        return {"id": self.codec_id, **configuration_of(self)}
 
     def encode(self, buf: Any) -> bytes:
         """Bytes of a chunk; it must arrive as an array, so the codec comes first in a pipeline."""
@@ -51,7 +69,7 @@ class BackscatterCodec(Codec):
                 f"{self.codec_id} was handed shape {values.shape}, expected chunks of at least 2 dimensions (y, x): it must be "
                 "the first codec that sees the array"
             )
-        settings = Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata)
+        settings = settings_of(self, values.dtype, self.nodata)
         return chunk.encode_backscatter(values, settings, load_coder(self.model))
 
     def decode(self, buf: Any, out: Any = None) -> Any:

@@ -1,8 +1,8 @@
 """Codecs for Zarr format 3; the only file, beside the engine, that names zarr.
 
-Both are serializers (array to bytes). ``xsarcomp.backscatter`` compresses chunks of backscatter with loss and makes any
+All are serializers (array to bytes). ``xsarcomp.backscatter`` compresses chunks of backscatter with loss and makes any
 reader that has xsarcomp installed see an ordinary array; ``xsarcomp.latents`` codes the integer latents of a latents
-store without loss. Metadata holds a model id, never a path and never weights.
+store without loss, ``xsarcomp.integers`` its residuals and gains. Metadata holds a model id, never a path and never weights.
 """
 
 import asyncio
@@ -14,8 +14,7 @@ from zarr.abc.codec import ArrayBytesCodec
 
 from xsarcomp import chunk
 from xsarcomp.bitstream import check_stored_dtype
-from xsarcomp.block import Settings
-from xsarcomp.codec_checks import check_model_id, check_settings
+from xsarcomp.codec_checks import check_model_id, check_promises, check_settings, configuration_of, settings_of
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.scale_inference import check_dtype
 from xsarcomp.weights import load_coder
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _ChunkCodec(ArrayBytesCodec):
-    """What both codecs share: strict metadata, and work in a thread of zarr's pool."""
+    """What the codecs share: strict metadata, and work in a thread of zarr's pool."""
 
     codec_name: ClassVar[str]
     is_fixed_size: ClassVar[bool] = False
@@ -94,6 +93,10 @@ class BackscatterCodec(_ChunkCodec):
         Scale of the values.
     nodata : float, optional
         Declared fill value among the values; the array's own fill value if None.
+    max_error_db : float, optional
+        No valid pixel is off by more.
+    keep_means : bool
+        Whether the mean power of each tile of 64 x 64 pixels is kept.
 
     Raises
     ------
@@ -106,15 +109,23 @@ class BackscatterCodec(_ChunkCodec):
     step_db: float
     scale: str
     nodata: float | None = None
+    max_error_db: float | None = None
+    keep_means: bool = False
 
     def __post_init__(self) -> None:
         check_model_id(self.model)
         check_settings(self.step_db, self.scale, self.nodata)
+        check_promises(self.max_error_db, self.keep_means)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Metadata of the codec."""
+        return {"name": self.codec_name, "configuration": configuration_of(self)}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse an array that cannot hold backscatter, when it is created."""
         check_dtype(dtype.to_native_dtype())
         check_stored_dtype(dtype.to_native_dtype())
+        settings_of(self, dtype.to_native_dtype(), self.nodata)
         if len(shape) < 2:
             raise DimensionError(f"{self.codec_name} needs at least 2 dimensions (y, x), got shape {shape}")
 
@@ -124,7 +135,7 @@ class BackscatterCodec(_ChunkCodec):
         return float(value) if value is not None and np.isfinite(value) else None
 
     def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
-        settings = Settings(step_db=self.step_db, scale=self.scale, nodata=self._nodata(chunk_spec))
+        settings = settings_of(self, values.dtype, self._nodata(chunk_spec))
         return chunk.encode_backscatter(np.ascontiguousarray(values), settings, load_coder(self.model))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
@@ -169,3 +180,23 @@ class LatentsCodec(_ChunkCodec):
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
         return chunk.decode_latents(content, load_coder(self.model))
+
+
+@dataclass(frozen=True)
+class IntegersCodec(_ChunkCodec):
+    """Lossless entropy codec of small integers: ``serializer`` of residuals and gains in a latents store."""
+
+    codec_name: ClassVar[str] = "xsarcomp.integers"
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Refuse an array that cannot hold them, when it is created."""
+        if dtype.to_native_dtype() != np.int32 or len(shape) < 2:
+            raise DimensionError(
+                f"{self.codec_name} codes int32 arrays (..., y, x), got {dtype.to_native_dtype()} of shape {shape}"
+            )
+
+    def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
+        return chunk.encode_integers_chunk(values)
+
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
+        return chunk.decode_integers_chunk(content)

@@ -97,3 +97,22 @@ def next_features(sums, factor, addend, around, smallest, inverse, features, lev
                 value = around[y + 1, x + 1, channel] + value
                 features[y, x, channel] = value
                 levels[y, x, channel] = level(max(value, smallest) * inverse)
+
+
+@compiled(
+    written("float32", 3), read_only("float64", 3), read_only("float64", 3), scalar("float64"), scalar("int64"),
+    scalar("int64"), scalar("int64"),
+)  # fmt: skip
+def lift(signal, factors, powers, level, edge, top, left):
+    """Multiply powers by 1 + factor P / (P + power) of their tile, in place; the signal is in dB above ``level``."""
+    planes, height, width = signal.shape
+    to_exponent, to_decibel = np.log(10.0) / 10, 10 / np.log(10.0)
+    for plane in range(planes):
+        for y in range(height):
+            row = signal[plane, y]
+            for x in range(width):
+                factor = factors[plane, (y + top) // edge, (x + left) // edge]
+                if factor != 0:
+                    power = np.exp((row[x] + level) * to_exponent)
+                    share = power / (power + powers[plane, (y + top) // edge, (x + left) // edge])
+                    row[x] += np.float32(np.log1p(factor * share) * to_decibel)

@@ -5,6 +5,7 @@
     SarcompError
     ├── RadiometryError (ValueError)          scale, unit or values cannot be used
     ├── RateError (ValueError)                the asked rate or quality cannot be met or is contradictory
+    ├── BoundError (RuntimeError)             an error bound would be broken; nothing is written
     ├── DimensionError (ValueError)           dimensions, shapes or chunks do not fit
     ├── AlreadyLossyError (ValueError)        the input was compressed with loss before
     ├── NotEncodedError (ValueError)          the object holds no latents to decode
@@ -32,6 +33,10 @@ class RadiometryError(SarcompError, ValueError):
 
 class RateError(SarcompError, ValueError):
     """The rate or quality that was asked for is contradictory or out of reach."""
+
+
+class BoundError(SarcompError, RuntimeError):
+    """A pixel would be off by more than the bound that was asked for; nothing is written."""
 
 
 class DimensionError(SarcompError, ValueError):

@@ -15,17 +15,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import pixel_classes
-from xsarcomp.block import (
-    encode_window,
-    latent_count,
-    pixel_span,
-    signal_of,
+from xsarcomp.block import classes_of, encode_window, latent_count, pixel_span, signal_of
+from xsarcomp.correction_parts import (
+    GAIN,
+    gains_block,
+    latents_window,
+    pixels_of_gains,
+    residual_block,
+    storage_of,
 )
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import Plan
 from xsarcomp.record import ATTRIBUTE, Record, part_names
+from xsarcomp.tile_means import TILE, tile_count
 from xsarcomp.tiling import aligned_spans, plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
@@ -61,7 +65,7 @@ def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """Latents of the planned variables of a dataset; see ``.sarcomp.encode``."""
     encoded = without_storage(dataset.drop_vars(list(plan.records)))
     for name, record in plan.records.items():
-        taken = sorted(set(part_names(record.name)) & set(map(str, encoded.variables)))
+        taken = sorted(set(part_names(record.name).values()) & set(map(str, encoded.variables)))
         if taken:
             raise DimensionError(
                 f"the dataset has variables {', '.join(taken)}, names that encode() gives to the parts of {name!r}: rename "
@@ -78,21 +82,21 @@ def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variabl
     values = array.transpose(*lead, y, x).data
     latents_shape = (*values.shape[:-2], CHANNELS, *(latent_count(size) for size in record.pixels))
     group = _plane_group(latents_shape)
-    latents, classes, exact = _encode_lazy(values, record, group) if is_lazy(values) else _encode_now(values, record)
+    parts = _encode_lazy(values, record, group) if is_lazy(values) else _encode_now(values, record)
     names = part_names(record.name)
     codec = {"name": "xsarcomp.latents", "configuration": {"model": record.model_id, "anchor": record.anchor}}
     latents_chunks = (*group, CHANNELS, *(max(1, min(CHUNK_LATENTS, size)) for size in latents_shape[-2:]))
     pixel_chunks = (*group, *(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in record.pixels))
     variables = {
-        names[0]: xr.Variable(
+        names["latents"]: xr.Variable(
             (*lead, "latent", f"{y}_latent", f"{x}_latent"),
-            latents,
+            parts["latents"],
             {"long_name": f"latents of {record.name}", "units": "1", ATTRIBUTE: record.to_attribute()},
             {"serializer": codec, "compressors": None, "chunks": latents_chunks},
         ),
-        names[1]: xr.Variable(
+        names["mask"]: xr.Variable(
             (*lead, y, x),
-            classes,
+            parts["mask"],
             {
                 "long_name": f"pixel classes of {record.name}",
                 "flag_values": list(range(7)),
@@ -101,14 +105,19 @@ def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variabl
             {"chunks": pixel_chunks, "compressors": CHECKED},
         ),
     }
-    if exact is not None:
+    if "exact" in parts:
         attributes = {"long_name": f"values of {record.name} that are no backscatter, where the mask is 6"}
-        variables[names[2]] = xr.Variable(
+        variables[names["exact"]] = xr.Variable(
             (*lead, y, x),
-            exact,
+            parts["exact"],
             attributes,
             {"chunks": pixel_chunks, "compressors": CHECKED, "_FillValue": None, "fill_value": 0},
         )
+    tiles = (*group, 2, *(tile_count(size) for size in pixel_chunks[-2:]))
+    shapes = {"residual": ((*lead, y, x), pixel_chunks), "gains": ((*lead, GAIN, f"{y}_tile", f"{x}_tile"), tiles)}
+    for part in shapes.keys() & parts.keys():
+        dims, chunks = shapes[part]
+        variables[names[part]] = xr.Variable(dims, parts[part], *storage_of(part, record.name, chunks))
     return variables
 
 
@@ -120,10 +129,10 @@ def _plane_group(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1 for _ in lead[:-1]), min(room, max(1, lead[-1]))) if lead else ()
 
 
-def _encode_now(values: Any, record: Record) -> tuple[NDArray, NDArray, NDArray | None]:
-    """Latents, classes and exact values of an array in memory, in blocks that bound what is needed beside it."""
+def _encode_now(values: Any, record: Record) -> dict[str, NDArray]:
+    """Parts of an array in memory, in blocks that bound what is needed beside it."""
     values = np.asarray(values)
-    classes = pixel_classes.classify(values, record.scale, record.nodata)
+    classes = classes_of(values, record.settings)
     counts = [latent_count(size) for size in record.pixels]
     latents = np.zeros((*values.shape[:-2], CHANNELS, *counts), np.int32)
     edges = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
@@ -132,12 +141,33 @@ def _encode_now(values: Any, record: Record) -> tuple[NDArray, NDArray, NDArray 
         window = [slice(*pixel_span(*span, size)) for span, size in zip((rows, columns), record.pixels, strict=True)]
         block = (*lead, (0, CHANNELS), rows, columns)
         latents[..., slice(*rows), slice(*columns)] = _encode_block(block, values[..., *window], record)
-    has_exact = bool((classes == pixel_classes.EXACT).any())
-    return latents, classes, _exact_block((), values, record) if has_exact else None
+    parts = {"latents": latents, "mask": classes}
+    if (classes == pixel_classes.EXACT).any():
+        parts["exact"] = _exact_block((), values, record)
+    return parts | _correct_now(values, latents, record)
 
 
-def _encode_lazy(values: Any, record: Record, group: tuple[int, ...]) -> tuple[Any, Any, Any]:
-    """Latents, classes and exact values as Dask arrays, aligned with each other and with the chunks in Zarr."""
+def _correct_now(values: NDArray, latents: NDArray[np.int32], record: Record) -> dict[str, NDArray]:
+    """Residuals and gains of an array in memory, as far as they were promised."""
+    tiles = tuple(tile_count(size) for size in record.pixels)
+    shapes = {"residual": values.shape, "gains": (*values.shape[:-2], 2, *tiles)}
+    parts = {part: np.zeros(shapes[part], np.int32) for part in record.needed_parts if part in shapes}
+    lead = tuple((0, size) for size in values.shape[:-2])
+    edges = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // TILE) for count in tiles]
+    for rows, columns in itertools.product(*edges) if values.size and parts else ():
+        block = (*lead, (0, 2), rows, columns)
+        pixels = pixels_of_gains(block, record)
+        place = tuple(slice(*span) for span in pixels)
+        read = latents[tuple(slice(*span) for span in latents_window(pixels, record))]
+        if "residual" in parts:
+            parts["residual"][place] = residual_block(pixels, read, values[place], record)
+        if "gains" in parts:
+            parts["gains"][..., slice(*rows), slice(*columns)] = gains_block(block, read, values[place], record)
+    return parts
+
+
+def _encode_lazy(values: Any, record: Record, group: tuple[int, ...]) -> dict[str, Any]:
+    """Parts as Dask arrays, aligned with each other and with the chunks in Zarr."""
     from xsarcomp.windows import Source, map_windows, same_window
 
     size_y, size_x = record.pixels
@@ -153,18 +183,29 @@ def _encode_lazy(values: Any, record: Record, group: tuple[int, ...]) -> tuple[A
 
     shared = {"arguments": (record,)}
     same = Source(values, same_window)
-    return (
-        map_windows(
-            _encode_block,
-            [Source(values, read)],
-            (*lead, (CHANNELS,), *latents),
-            np.int32,
-            name="sarcomp-encode",
-            **shared,
-        ),
-        map_windows(_classes_block, [same], (*lead, *pixels), np.uint8, name="sarcomp-mask", **shared),
-        map_windows(_exact_block, [same], (*lead, *pixels), values.dtype, name="sarcomp-exact", **shared),
+    encoded = map_windows(
+        _encode_block, [Source(values, read)], (*lead, (CHANNELS,), *latents), np.int32, name="sarcomp-encode", **shared
     )
+    parts = {
+        "latents": encoded,
+        "mask": map_windows(_classes_block, [same], (*lead, *pixels), np.uint8, name="sarcomp-mask", **shared),
+        "exact": map_windows(_exact_block, [same], (*lead, *pixels), values.dtype, name="sarcomp-exact", **shared),
+    }
+    if "residual" in record.needed_parts:
+        sources = [Source(encoded, lambda block: latents_window(block, record)), same]
+        parts["residual"] = map_windows(
+            residual_block, sources, (*lead, *pixels), np.int32, name="sarcomp-residual", **shared
+        )
+    if "gains" in record.needed_parts:
+        sources = [
+            Source(encoded, lambda block: latents_window(pixels_of_gains(block, record), record)),
+            Source(values, lambda block: pixels_of_gains(block, record)),
+        ]
+        tiles = (_regular(tile_count(size), edge // TILE) for size, edge in zip(record.pixels, edges, strict=True))
+        parts["gains"] = map_windows(
+            gains_block, sources, (*lead, (2,), *tiles), np.int32, name="sarcomp-gains", **shared
+        )
+    return parts
 
 
 def _block_pixels(source_chunk: int) -> int:
@@ -203,11 +244,11 @@ def _encode_block(block: tuple, values: NDArray, record: Record) -> NDArray[np.i
 
 
 def _classes_block(_block: tuple, values: NDArray, record: Record) -> NDArray[np.uint8]:
-    return pixel_classes.classify(values, record.scale, record.nodata)
+    return classes_of(values, record.settings)
 
 
 def _exact_block(_block: tuple, values: NDArray, record: Record) -> NDArray:
-    classes = pixel_classes.classify(values, record.scale, record.nodata)
+    classes = classes_of(values, record.settings)
     is_exact = classes == pixel_classes.EXACT
     exact = np.zeros(values.shape, values.dtype)  # nearly always all there is
     if is_exact.any():

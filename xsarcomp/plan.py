@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xsarcomp import radiometry
 from xsarcomp.block import latent_count
 from xsarcomp.coder import LappedCoder
+from xsarcomp.corrections import Promises
 from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.rate_control import Estimate, Sample, Target, find_step
@@ -82,7 +83,7 @@ def make_plan(
     names = list(names)
     # all samples stay in memory while the step is searched
     limit = max(SAMPLE_PIXELS // 16, 2 * SAMPLE_PIXELS // max(2, len(names)))
-    looks = {name: _look(dataset[name], scale, recompress, limit) for name in names}
+    looks = {name: _look(dataset[name], scale, recompress, limit, target) for name in names}
     chunks = sum(math.ceil(dataset[name].size / chunk_pixels) for name in names)
     pixels = sum(dataset[name].size for name in names)
     estimate = find_step(
@@ -105,13 +106,17 @@ class _Look:
     reason: str
     nodata: float | None
     windows: list[NDArray]
+    promises: Promises
 
     @property
     def samples(self) -> list[Sample]:
-        return [Sample(backscatter=values, scale=self.scale, nodata=self.nodata) for values in self.windows]
+        return [
+            Sample(backscatter=values, scale=self.scale, nodata=self.nodata, promises=self.promises)
+            for values in self.windows
+        ]
 
 
-def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int) -> _Look:
+def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int, target: Target) -> _Look:
     """Check a variable and look at a sample of it."""
     if not recompress:
         refuse_lossy(array)
@@ -119,7 +124,8 @@ def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int) -> _Loo
     windows = sample_windows(array, spatial_dimensions(array), _load, limit)
     nodata = declared_nodata(array)
     found, reason = _scale(array, windows, scale, nodata)
-    return _Look(scale=found, reason=reason, nodata=nodata, windows=windows)
+    promises = target.promises(array.dtype, nodata)
+    return _Look(scale=found, reason=reason, nodata=nodata, windows=windows, promises=promises)
 
 
 def _inflation(dataset: xr.Dataset, looks: Mapping[Hashable, _Look], edges: Mapping | None) -> float:
@@ -141,7 +147,7 @@ def _padding(shape: Iterable[int]) -> float:
 
 def _report_missed(target: Target, estimate: Estimate) -> None:
     """Say aloud that the result will be worse than what was asked for."""
-    value = getattr(estimate, target.quantity)
+    value = getattr(estimate, target.quantity, target.value)  # a bound is always met
     if value > target.value * (1 + REPORTED_MISS):
         warnings.warn(
             f"{target.asked} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
@@ -237,6 +243,7 @@ def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate
         estimated_bits_per_pixel=estimate.bits_per_pixel,
         estimated_rmse_db=estimate.rmse_db,
         outside_training_range=_outside(array, look, coder),
+        **asdict(look.promises),
         attributes=kept_attributes(array.attrs, array.name),
         encoding=kept_attributes(
             {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name

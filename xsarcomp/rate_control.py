@@ -11,9 +11,13 @@ from xsarcomp import lapped
 from xsarcomp.bitstream import pack_classes
 from xsarcomp.block import SIGNAL_REACH, Settings, decode_planes, latent_count, mirrored_pixels, signal_of
 from xsarcomp.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
+from xsarcomp.corrections import NO_PROMISES, Promises
 from xsarcomp.entropy_coding import estimate_bits
+from xsarcomp.error_bound import residuals_of
 from xsarcomp.errors import RateError
 from xsarcomp.pixel_classes import VALID
+from xsarcomp.residual_coding import encode_integers
+from xsarcomp.tile_means import TILE
 
 PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25}
 """Bits per pixel of each preset."""
@@ -21,17 +25,28 @@ FLOAT32_BITS = 32
 TOLERANCE = 0.01
 COARSE_SHARE = 4  # the search begins on every fourth sample
 FIRST_STEP_DB = 3.0
+GAIN_BITS = 8
+"""Bits of the gain and the level of a tile, about."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What was asked for: a rate or an error."""
+    """What was asked for: a rate or an error, and what is kept whatever the rate."""
 
     quantity: str
-    """"bits_per_pixel" or "rmse_db"."""
+    """"bits_per_pixel" or "rmse_db"; "max_error_db" where the cheapest step that keeps a bound is wanted."""
     value: float
     asked: str
-    """The argument in words, for messages and metadata."""
+    """The arguments in words, for messages and metadata."""
+    max_error_db: float | None = None
+    """Bound on the error of each pixel; None without one."""
+    keep_means: bool = False
+    """Whether the mean power of each tile is kept."""
+
+    def promises(self, dtype: np.dtype, nodata: float | None) -> Promises:
+        """What is promised for a variable of a data type."""
+        return Promises.made(self.max_error_db, self.keep_means, dtype, nodata)
 
     @classmethod
     def from_arguments(
@@ -41,8 +56,10 @@ class Target:
         ratio: float | None = None,
         rmse_db: float | None = None,
         preset: str | None = None,
+        max_error_db: float | None = None,
+        keep_means: bool = False,
     ) -> "Target":
-        """Target from the arguments of ``encode``; the preset "analysis" if none is given.
+        """Target from the arguments of ``encode``; the preset "analysis" if there is no rate, error or bound.
 
         Raises
         ------
@@ -58,12 +75,16 @@ class Target:
         }  # fmt: skip
         if len(given) > 1:
             raise RateError(f"{', '.join(given)} were given together: ask for one of them")
-        name, value = next(iter(given.items()), ("preset", "analysis"))
-        asked = f"{name}={value}"
+        kept = {"max_error_db": max_error_db, "keep_means": True if keep_means else None}
+        kept = {name: value for name, value in kept.items() if value is not None}
+        Promises.made(max_error_db, keep_means, np.dtype(np.float32))
+        default = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
+        name, value = next(iter(given.items()), default)
+        asked = ", ".join(f"{key}={argument}" for key, argument in ({name: value} | kept).items())
         if name == "preset":
             if value not in PRESETS:
                 raise RateError(f"preset {value!r} is unknown, expected one of {', '.join(PRESETS)}")
-            return cls(quantity="bits_per_pixel", value=PRESETS[value], asked=asked)
+            return cls(quantity="bits_per_pixel", value=PRESETS[value], asked=asked, **kept)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float | np.number)
@@ -72,8 +93,8 @@ class Target:
         ):
             raise RateError(f"{name} is {value!r}, expected a positive number")
         if name == "ratio":
-            return cls(quantity="bits_per_pixel", value=FLOAT32_BITS / value, asked=asked)
-        return cls(quantity=name, value=float(value), asked=asked)
+            return cls(quantity="bits_per_pixel", value=FLOAT32_BITS / value, asked=asked, **kept)
+        return cls(quantity=name, value=float(value), asked=asked, **kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +116,22 @@ class Sample:
     """Shape (plane, y, x)."""
     scale: str
     nodata: float | None
+    promises: Promises = NO_PROMISES
+    """What is kept whatever the step, and costs bits."""
 
 
 class _Piece:
     """A sample, analysed once and quantised at many steps."""
 
     def __init__(self, sample: Sample, coder: LappedCoder):
-        settings = Settings(step_db=FIRST_STEP_DB, scale=sample.scale, nodata=sample.nodata)
+        settings = Settings(step_db=FIRST_STEP_DB, scale=sample.scale, nodata=sample.nodata, promises=sample.promises)
         signal, classes = signal_of(sample.backscatter, settings, coder)
         self.pixels = classes.size
-        self.mask_bits = 8 * len(pack_classes(classes))
-        self.valid = classes == VALID
+        self.fixed_bits = 8 * len(pack_classes(classes))
+        self.spacing_db = sample.promises.residual_spacing_db
+        if sample.promises.keep_means:
+            self.fixed_bits += GAIN_BITS * classes.size / TILE**2
+        self.classes, self.valid = classes, classes == VALID
         self.signal = signal
         rows, columns = (
             mirrored_pixels(-SIGNAL_REACH, latent_count(size) * lapped.BLOCK + SIGNAL_REACH, size)
@@ -116,12 +142,15 @@ class _Piece:
     def measure(self, coder: LappedCoder, step_db: float, with_error: bool) -> tuple[float, float]:
         """Bits and sum of squared errors in dB."""
         symbols = coder.quantize(self.latents, step_db)
-        bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db)) + self.mask_bits
-        if not with_error:
+        bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db)) + self.fixed_bits
+        if not with_error and not self.spacing_db:
             return bits, 0.0
-        restored = decode_planes(symbols, self.signal.shape[1:], coder, step_db)
-        error = (restored + coder.mean_correction_db(step_db) - self.signal)[self.valid]
-        return bits, float((error**2).sum())
+        restored = decode_planes(symbols, self.signal.shape[1:], coder, step_db) + coder.mean_correction_db(step_db)
+        if self.spacing_db:
+            residuals = residuals_of(self.signal, restored, self.classes, self.spacing_db)
+            bits += 8 * len(encode_integers(residuals))
+            restored = restored + residuals * self.spacing_db
+        return bits, float(((restored - self.signal)[self.valid] ** 2).sum())
 
 
 def find_step(
@@ -161,7 +190,7 @@ def find_step(
     pixels = sum(sample.backscatter.size for sample in samples)
     if target.quantity == "bits_per_pixel":
         overhead_bits_per_pixel = min(overhead_bits_per_pixel, target.value / 2)
-    with_error = target.quantity == "rmse_db"
+    with_error = target.quantity != "bits_per_pixel"
 
     def estimate(step_db: float, chosen: Sequence[_Piece]) -> Estimate:
         measured = [piece.measure(coder, step_db, with_error) for piece in chosen]
@@ -174,16 +203,45 @@ def find_step(
         )
 
     coarse = pieces[::COARSE_SHARE]
-    first = _search(lambda step_db: estimate(step_db, coarse), target, FIRST_STEP_DB, final=len(coarse) == len(pieces))
-    if len(coarse) == len(pieces):
-        return first
-    return _search(lambda step_db: estimate(step_db, pieces), target, first.step_db, final=True)
+    largest = LARGEST_STEP_DB
+    if target.max_error_db is not None:  # coarser symbols than the cheapest cost more in residuals than they save
+        cheapest = _cheapest(lambda step_db: estimate(step_db, coarse), target.max_error_db)
+        if target.quantity == "max_error_db":
+            return estimate(cheapest, pieces)
+        largest = cheapest
+    step_db = min(FIRST_STEP_DB, largest)
+    if len(coarse) < len(pieces):
+        step_db = _search(lambda step_db: estimate(step_db, coarse), target, step_db, largest, final=False).step_db
+    return _search(lambda step_db: estimate(step_db, pieces), target, step_db, largest, final=True)
 
 
-def _search(measure: Callable[[float], Estimate], target: Target, first_step_db: float, final: bool) -> Estimate:
+def _cheapest(measure: Callable[[float], Estimate], max_error_db: float) -> float:
+    """Step with the lowest rate of symbols and residuals together, to about 5 %, by golden sections.
+
+    Coarse symbols need many residuals, fine ones are more than the bound asks for. The best step leaves an RMSE of
+    about 0.7 bounds.
+    """
+    low = math.log(max(SMALLEST_STEP_DB, min(max_error_db, LARGEST_STEP_DB) / 2))
+    high = math.log(min(LARGEST_STEP_DB, max(8 * max_error_db, 2 * SMALLEST_STEP_DB)))
+    inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
+    rates = [measure(math.exp(position)).bits_per_pixel for position in inner]
+    while high - low > 0.1:
+        if rates[0] <= rates[1]:
+            high, inner, rates = inner[1], [inner[1] - _GOLDEN * (inner[1] - low), inner[0]], [0.0, rates[0]]
+            fresh = 0
+        else:
+            low, inner, rates = inner[0], [inner[1], inner[0] + _GOLDEN * (high - inner[0])], [rates[1], 0.0]
+            fresh = 1
+        rates[fresh] = measure(math.exp(inner[fresh])).bits_per_pixel
+    return math.exp(inner[int(rates[1] < rates[0])])
+
+
+def _search(
+    measure: Callable[[float], Estimate], target: Target, first_step_db: float, largest_step_db: float, final: bool
+) -> Estimate:
     """Secant steps on logarithmic scales, kept between the steps known to be too fine and too coarse."""
     sign = 1.0 if target.quantity == "rmse_db" else -1.0  # of the slope over the step
-    low, high = math.log(SMALLEST_STEP_DB), math.log(LARGEST_STEP_DB)
+    low, high = math.log(SMALLEST_STEP_DB), math.log(largest_step_db)
     position, slope = math.log(first_step_db), 0.7 * sign
     previous: tuple[float, float] | None = None
     best: tuple[float, Estimate] | None = None
@@ -210,7 +268,7 @@ def _search(measure: Callable[[float], Estimate], target: Target, first_step_db:
         margin = 0.02 * (high - low)
         inside = min(max(wanted, low + margin), high - margin)
         # a wish beyond the limits of the step is tried at the limit itself
-        limits = (math.log(SMALLEST_STEP_DB), math.log(LARGEST_STEP_DB))
+        limits = (math.log(SMALLEST_STEP_DB), math.log(largest_step_db))
         position = wanted if low < wanted < high and abs(wanted - inside) < 1e-12 else inside
         if wanted <= limits[0] and low == limits[0]:
             position = limits[0]
@@ -224,7 +282,10 @@ def _at_limit(found: Estimate, target: Target, gap: float) -> Estimate:
     if gap < 0:
         return found
     value = getattr(found, target.quantity)
+    which = "finest" if target.quantity == "rmse_db" else "coarsest"
+    if target.max_error_db is not None:
+        which = f"cheapest that keeps max_error_db={target.max_error_db}, a"
     raise RateError(
-        f"{target.asked} cannot be met: the {'finest' if target.quantity == 'rmse_db' else 'coarsest'} step of "
-        f"{found.step_db:.3g} dB gives {target.quantity} {value:.4g} on this data. Ask for at least that."
+        f"{target.asked} cannot be met: the {which} step of {found.step_db:.3g} dB gives {target.quantity} {value:.4g} on "
+        "this data. Ask for at least that."
     )

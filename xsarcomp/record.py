@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xsarcomp.block import Settings
+from xsarcomp.corrections import Promises
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
 
 ATTRIBUTE = "sarcomp"
@@ -16,7 +17,9 @@ ATTRIBUTE = "sarcomp"
 LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of decoded backscatter that says what was lost."""
 RECORD_FORMAT = 1
-PARTS = ("latents", "mask", "exact")
+PROMISED = ("max_error_db", "keep_means", "residual_spacing_db")
+"""Fields of a record that are there where something was promised."""
+PARTS = ("latents", "mask", "exact", "residual", "gains")
 """Endings of the variables that stand for one variable in a latents store."""
 KEPT_ENCODING = ("_FillValue", "grid_mapping")
 """Entries of ``encoding`` that describe the data and not how some file stored it."""
@@ -64,10 +67,18 @@ class Record:
     """Attributes of the original variable, see :func:`to_json`."""
     encoding: dict[str, Any]
     """The entries of its encoding named in ``KEPT_ENCODING``."""
+    max_error_db: float | None = None
+    """Bound on the error of a pixel; None without one."""
+    keep_means: bool = False
+    """Whether the mean power of each tile is kept."""
+    residual_spacing_db: float = 0.0
+    """Spacing of the residuals; 0 without a bound."""
 
     def to_attribute(self) -> dict[str, Any]:
-        """Value for the attribute ``ATTRIBUTE``."""
-        return {"format": RECORD_FORMAT, **{name: to_json(value) for name, value in asdict(self).items()}}
+        """Value for the attribute ``ATTRIBUTE``; promises stand there only where they were made."""
+        left_out = () if self.settings.promises else PROMISED
+        values = {name: to_json(value) for name, value in asdict(self).items() if name not in left_out}
+        return {"format": RECORD_FORMAT, **values}
 
     @classmethod
     def from_attribute(cls, value: Any) -> "Record":
@@ -85,6 +96,7 @@ class Record:
                 f"the attribute {ATTRIBUTE!r} holds no record of xsarcomp: the variable was not encoded by it"
             )
         names = {field.name for field in fields(cls)}
+        names -= set() if set(PROMISED) & set(value) else set(PROMISED)
         if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
             raise UnsupportedFormatError(
                 f"the record has format {value['format']!r} and fields {sorted(map(str, value))}, this version reads format "
@@ -102,7 +114,15 @@ class Record:
     @property
     def settings(self) -> Settings:
         """What the functions of a block need."""
-        return Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata)
+        promises = Promises(**{name: getattr(self, name) for name in PROMISED})
+        return Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata, promises=promises)
+
+    @property
+    def needed_parts(self) -> tuple[str, ...]:
+        """Parts without which the variable cannot be decoded."""
+        promises = self.settings.promises
+        bounded = ("residual",) if promises.residual_spacing_db else ()
+        return ("latents", "mask", *bounded, *(("gains",) if promises.keep_means else ()))
 
     def loss(self) -> str:
         """What was lost, in one line for the attributes of decoded data."""
@@ -110,12 +130,14 @@ class Record:
         return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB, "
             f"asked for {self.target}"
+            + ("" if self.max_error_db is None else f"; no valid pixel is off by more than {self.max_error_db:g} dB")
+            + ("; the mean power of tiles of 64 x 64 pixels is kept" if self.keep_means else "")
         )
 
 
-def part_names(name: str | None) -> tuple[str, str, str]:
-    """Names of the latents, the mask and the exact values of a variable."""
-    return tuple(f"{name}_{part}" for part in PARTS)
+def part_names(name: str | None) -> dict[str, str]:
+    """Names of the variables that stand for a variable in a latents store, by part."""
+    return {part: f"{name}_{part}" for part in PARTS}
 
 
 def corner_coordinates(dataset: Any, spatial: tuple[Any, Any]) -> tuple[float | None, ...]:

@@ -1,7 +1,8 @@
 """Datasets of latents to datasets of backscatter, lazy where they are lazy."""
 
+import functools
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import pixel_classes
-from xsarcomp.block import backscatter_of, decode_window, latent_count, latent_span
+from xsarcomp.block import backscatter_of, latent_count
+from xsarcomp.correction_parts import GAIN, corrections_in_store, decode_signal, gains_window, latents_window
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.lapped import BLOCK
@@ -47,10 +49,12 @@ def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
 
 
 def _check_complete(dataset: xr.Dataset, name: Hashable, record: Record) -> None:
-    """Refuse latents that were cut, flipped or separated from their mask."""
-    mask = part_names(record.name)[1]
-    if mask not in dataset.variables:
-        raise NotEncodedError(f"the mask {mask!r} of the latents {name!r} is missing: keep both")
+    """Refuse latents that were cut, flipped or separated from what belongs to them."""
+    names = part_names(record.name)
+    mask = names["mask"]
+    for part in record.needed_parts:
+        if names[part] not in dataset.variables:
+            raise NotEncodedError(f"the {part} {names[part]!r} of the latents {name!r} is missing: keep both")
     expected = (CHANNELS, *(latent_count(size) for size in record.pixels))
     grid = tuple(dataset[name].sizes.get(dim) for dim in _grid_dimensions(record))
     sizes = tuple(dataset[mask].sizes.get(dim) for dim in record.spatial)
@@ -78,17 +82,20 @@ def _grid_dimensions(record: Record) -> tuple[str, str, str]:
     return "latent", *(f"{dim}_latent" for dim in record.spatial)
 
 
-def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[list[xr.Variable], Record]:
-    """Latents, mask and, if there, exact values with the dimensions (..., y, x), and a record that fits them.
+def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[dict[str, xr.Variable], Record]:
+    """Latents, mask and what else there is, by part, with the dimensions (..., y, x), and a record that fits them.
 
     Dimensions may have been transposed, and a single time selected, since encoding. Lazy variables stay lazy.
     """
-    latents, *others = part_names(record.name)
-    there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[others[0]].dims))
+    names = part_names(record.name)
+    there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[names["mask"]].dims))
     lead = [dim for dim in there.dims if dim not in record.spatial]
-    parts = [dataset.variables[latents].transpose(*lead, *_grid_dimensions(record))]
-    parts += [dataset.variables[part].transpose(*lead, *record.spatial) for part in others if part in dataset.variables]
-    return parts, there
+    last = {part: record.spatial for part in names} | {
+        "latents": _grid_dimensions(record),
+        "gains": (GAIN, *(f"{dim}_tile" for dim in record.spatial)),
+    }
+    stored = {part: dataset.variables[name] for part, name in names.items() if name in dataset.variables}
+    return {part: variable.transpose(*lead, *last[part]) for part, variable in stored.items()}, there
 
 
 def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
@@ -99,8 +106,8 @@ def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: dict[Hashable, Record]) -> xr.Dataset:
-    """Dataset with decoded variables in the place of latents, masks and exact values; coordinates restored."""
-    spent = [part for record in records.values() for part in part_names(record.name)]
+    """Dataset with decoded variables in the place of the parts they were made of; coordinates restored."""
+    spent = [part for record in records.values() for part in part_names(record.name).values()]
     result = dataset.drop_vars(spent, errors="ignore").assign(decoded)
     grid_mappings = {record.encoding.get("grid_mapping") for record in records.values()} | {"spatial_ref"}
     return result.set_coords([name for name in grid_mappings if name in result.data_vars])
@@ -114,22 +121,22 @@ def decoded_variable(values: Any, record: Record) -> xr.Variable:
     return variable.transpose(*record.dims)
 
 
-def decode_parts(parts: Sequence[xr.Variable], record: Record) -> xr.Variable:
+def decode_parts(parts: Mapping[str, xr.Variable], record: Record) -> xr.Variable:
     """Backscatter of one variable, lazy where its latents are lazy; see :func:`aligned_parts`."""
-    sources = [part.data for part in parts]
-    if is_lazy(sources[0]):
+    sources = {part: variable.data for part, variable in parts.items()}
+    if is_lazy(sources["latents"]):
         return decoded_variable(_decode_lazy(sources, record), record)
-    shape = (*sources[1].shape[:-2], *record.pixels)
+    shape = (*sources["mask"].shape[:-2], *record.pixels)
     return decoded_variable(decode_region(parts, tuple((0, size) for size in shape), record), record)
 
 
-def decode_region(parts: Sequence[Any], region: tuple, record: Record) -> NDArray:
+def decode_region(parts: Mapping[str, Any], region: tuple, record: Record) -> NDArray:
     """Backscatter of a region, read and decoded in blocks that bound what is needed beside the result.
 
     Parameters
     ----------
-    parts : sequence of array-likes
-        Latents, mask and, if there, exact values; indexed by slices and read where they are.
+    parts : mapping of str to array-like
+        See :func:`aligned_parts`; indexed by slices and read where they are.
     region : tuple of (start, stop)
         On each axis of (..., y, x).
     record : Record
@@ -141,24 +148,29 @@ def decode_region(parts: Sequence[Any], region: tuple, record: Record) -> NDArra
     values = np.empty([stop - start for start, stop in region], np.dtype(record.dtype))
     if values.size == 0:
         return values
-    coder = load_coder(record.model_id)
-    lead = tuple(slice(*span) for span in region[:-2])
     for rows, columns in itertools.product(*(aligned_spans(*span, REGION_PIXELS) for span in region[-2:])):
-        spans = list(zip((rows, columns), record.pixels, region[-2:], strict=True))
-        grid = [slice(*latent_span(*latent_range(*span), latent_count(size), coder)) for span, size, _ in spans]
-        place = (*lead, slice(*rows), slice(*columns))
-        read = [np.asarray(parts[0][(*lead, slice(None), *grid)]), *(np.asarray(part[place]) for part in parts[1:])]
-        cut = [slice(start - first, stop - first) for (start, stop), _, (first, _) in spans]
-        values[..., *cut] = decode_block((*region[:-2], rows, columns), *read, record=record)
+        block = (*region[:-2], rows, columns)
+        read = {
+            part: np.asarray(stored[tuple(slice(*span) for span in part_window(part, block, record))])
+            for part, stored in parts.items()
+        }
+        spans = zip((rows, columns), region[-2:], strict=True)
+        cut = [slice(start - first, stop - first) for (start, stop), (first, _) in spans]
+        values[..., *cut] = decode_block(block, read, record)
     return values
 
 
-def _decode_lazy(sources: Sequence[Any], record: Record) -> Any:
-    from xsarcomp.windows import Source, from_numpy_or_dask, map_windows, same_window
+def part_window(part: str, block: tuple, record: Record) -> tuple:
+    """What decoding a block of pixels (..., y, x) reads of a part: (start, stop) on each of its axes."""
+    if part == "latents":
+        return latents_window(block, record)
+    return gains_window(block) if part == "gains" else block
 
-    coder = load_coder(record.model_id)
-    latents = sources[0]
-    counts = [latent_count(size) for size in record.pixels]
+
+def _decode_lazy(sources: Mapping[str, Any], record: Record) -> Any:
+    from xsarcomp.windows import Source, from_numpy_or_dask, map_windows
+
+    latents = sources["latents"]
     pixels = tuple(
         tuple(
             min(BLOCK * stop, size) - BLOCK * (stop - chunk)
@@ -168,49 +180,41 @@ def _decode_lazy(sources: Sequence[Any], record: Record) -> Any:
     )
     chunks = (*latents.chunks[:-3], *pixels)
 
-    def read(block):
-        spans = (
-            latent_span(*latent_range(*span), count, coder) for span, count in zip(block[-2:], counts, strict=True)
-        )
-        return (*block[:-2], (0, CHANNELS), *spans)
-
     windows = [
-        Source(latents, read),
-        *(Source(from_numpy_or_dask(values, chunks), same_window) for values in sources[1:]),
+        Source(
+            values
+            if part == "latents"
+            else from_numpy_or_dask(values, _chunks_of_gains(values) if part == "gains" else chunks),
+            functools.partial(part_window, part, record=record),
+        )
+        for part, values in sources.items()
     ]
-    return map_windows(
-        _decode_positional, windows, chunks, np.dtype(record.dtype), name="sarcomp-decode", arguments=(record,)
-    )
+    arguments = (tuple(sources), record)
+    dtype = np.dtype(record.dtype)
+    return map_windows(_decode_positional, windows, chunks, dtype, name="sarcomp-decode", arguments=arguments)
 
 
-def latent_range(start: int, stop: int) -> tuple[int, int]:
-    """Latents whose blocks hold the pixels of a range."""
-    return start // BLOCK, latent_count(stop)
+def _chunks_of_gains(gains: Any) -> tuple[tuple[int, ...], ...]:
+    """Their own chunks, or one: to rechunk them would make each block wait for all of them."""
+    return gains.chunks if is_lazy(gains) else tuple((size,) for size in gains.shape)
 
 
-def _decode_positional(block: tuple, *windows_and_record: Any) -> NDArray:
-    return decode_block(block, *windows_and_record[:-1], record=windows_and_record[-1])
+def _decode_positional(block: tuple, *windows: Any) -> NDArray:
+    *read, names, record = windows
+    return decode_block(block, dict(zip(names, read, strict=True)), record)
 
 
-def decode_block(
-    block: tuple,
-    latents: NDArray[np.int32],
-    classes: NDArray[np.uint8],
-    exact: NDArray | None = None,
-    *,
-    record: Record,
-) -> NDArray:
+def decode_block(block: tuple, parts: Mapping[str, NDArray], record: Record) -> NDArray:
     """Backscatter of a block of pixels.
 
     Parameters
     ----------
     block : tuple of (start, stop)
         On each axis of (..., y, x).
-    latents : ndarray of int32, shape (..., latent=64, y_latent, x_latent)
-        Those of the block and around it that are in the scene, see :func:`xsarcomp.block.latent_span`.
-    classes : ndarray of uint8, shape (..., y, x)
-    exact : ndarray, same shape, optional
-        Values where ``classes`` is EXACT.
+    parts : mapping of str to ndarray
+        What the block needs of each part, see :func:`part_window`: ``latents``, int32, shape (..., latent=64, y_latent,
+        x_latent); ``mask``, uint8, shape (..., y, x); if there, ``exact``, the values where the mask is EXACT,
+        ``residual``, int32, and ``gains``, int32, shape (..., gain=2, y_tile, x_tile).
     record : Record
 
     Returns
@@ -218,21 +222,24 @@ def decode_block(
     ndarray of the original data type, shape (..., y, x)
     """
     coder = load_coder(record.model_id)
-    axes, cuts = [], []
-    for (start, stop), size in zip(block[-2:], record.pixels, strict=True):
-        first, last = latent_range(start, stop)
-        count = latent_count(size)
-        axes.append((first, last, count, latent_span(first, last, count, coder)[0]))
-        cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
     shape = tuple(stop - start for start, stop in block)
-    symbols = latents.reshape(-1, *latents.shape[-3:])
-    planes = classes.reshape(-1, *shape[-2:])
-    held = None if exact is None else exact.reshape(planes.shape)
+    symbols = parts["latents"].reshape(-1, *parts["latents"].shape[-3:])
+    planes = parts["mask"].reshape(-1, *shape[-2:])
+    held = parts["exact"].reshape(planes.shape) if "exact" in parts else None
+    added = corrections_in_store(block, parts.get("residual"), parts.get("gains"), record)
     values = np.empty(planes.shape, np.dtype(record.dtype))
     for group in plane_groups(len(planes), planes[0].size):
-        signal = decode_window(symbols[group], coder, record.step_db, *axes)[:, *cuts]
-        exact_values = None if held is None else held[group][planes[group] == pixel_classes.EXACT]
-        values[group] = backscatter_of(signal, planes[group], exact_values, values.dtype, record.settings, coder)
+        signal = decode_signal(block, symbols, record, group)
+        exact = None if held is None else held[group][planes[group] == pixel_classes.EXACT]
+        values[group] = backscatter_of(
+            signal,
+            planes[group],
+            exact,
+            values.dtype,
+            record.settings,
+            coder,
+            None if added is None else added.of_planes(group),
+        )
     return values.reshape(shape)
 
 

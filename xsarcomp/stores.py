@@ -62,8 +62,8 @@ def store_report(path: str) -> dict[str, Any]:
     pixels = payload = 0
     for name, described in variables.items():
         is_latents = described["store"] == "latents"
-        pixels += int(np.prod(dataset[part_names(name)[1] if is_latents else name].shape))
-        parts = part_names(name) if is_latents else [name]
+        pixels += int(np.prod(dataset[part_names(name)["mask"] if is_latents else name].shape))
+        parts = part_names(name).values() if is_latents else [name]
         payload += sum(_chunk_bytes(Path(path) / part) for part in parts)
     stored = sum(_size(folder, name) for folder, _, names in os.walk(path) for name in names)
     models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})

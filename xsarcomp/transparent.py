@@ -94,12 +94,11 @@ def _divided(chunk: int, limit: int) -> int:
 
 
 def _configuration(record: Record) -> dict[str, Any]:
-    return {
-        "model": record.model_id,
-        "step_db": record.step_db,
-        "scale": record.scale,
-        "nodata": record.nodata,
-    }
+    configuration = {
+        "model": record.model_id, "step_db": record.step_db, "scale": record.scale, "nodata": record.nodata,
+    }  # fmt: skip
+    promised = {"max_error_db": record.max_error_db, "keep_means": record.keep_means or None}
+    return configuration | {name: value for name, value in promised.items() if value is not None}
 
 
 def _codec_format_3(record: Record) -> dict[str, Any]:
