@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp import latents, restoration
+from xsarcomp import correction_parts, latents
 from xsarcomp.latents import CHUNK_LATENTS
 
 
@@ -68,7 +68,7 @@ def test_encoding_and_opening_compute_no_latents(large, large_store, decoded_chu
         raise AssertionError("latents were computed")
 
     monkeypatch.setattr(latents, "encode_window", never)
-    monkeypatch.setattr(restoration, "decode_window", never)
+    monkeypatch.setattr(correction_parts, "decode_window", never)
     encoded = large.chunk(300).sarcomp.encode(bits_per_pixel=1)
     encoded.sarcomp.decode()
     xr.open_zarr(large_store, consolidated=False).sarcomp.decode()

@@ -55,8 +55,7 @@ SCALES = ("", "power", "amplitude", "decibel")
 """Position is the code in the header; a chunk of latents has none."""
 
 LARGEST_DIMENSIONS = 8
-LARGEST_CHUNK = 2**26
-"""Values (pixels or latents) in one chunk."""
+LARGEST_CHUNK = 2**26  # values
 LARGEST_EXPANSION = 10**5
 """Decoded over coded bytes of the mask and the exact values."""
 
@@ -147,12 +146,8 @@ def check_chunk(shape: tuple[int, ...], kind: int) -> None:
 
 def write_frame(frame: Frame) -> bytes:
     """Bytes of a frame."""
-    flags = (
-        (MASKED if frame.classes else 0)
-        | (HAS_EXACT if frame.exact else 0)
-        | (FORTRAN_ORDER if frame.fortran_order else 0)
-        | (CORRECTED if frame.corrections else 0)
-    )
+    flags = MASKED * bool(frame.classes) | HAS_EXACT * bool(frame.exact) | CORRECTED * bool(frame.corrections)
+    flags |= FORTRAN_ORDER * frame.fortran_order
     payload = frame.symbols + frame.classes + frame.exact + frame.corrections
     minor = MINOR if frame.corrections or frame.kind == INTEGERS else 0  # what 1.0 can say, readers of 1.0 read
     header = _FIXED.pack(

@@ -104,7 +104,7 @@ def next_features(sums, factor, addend, around, smallest, inverse, features, lev
     scalar("int64"), scalar("int64"),
 )  # fmt: skip
 def lift(signal, factors, powers, level, edge, top, left):
-    """Multiply powers by 1 + factor P / (P + power) of their tile, in place; the signal is in dB above ``level``."""
+    """Multiply powers by 1 + factor P^2 / (P^2 + power^2) of their tile, in place; signal in dB above ``level``."""
     planes, height, width = signal.shape
     to_exponent, to_decibel = np.log(10.0) / 10, 10 / np.log(10.0)
     for plane in range(planes):
@@ -113,6 +113,7 @@ def lift(signal, factors, powers, level, edge, top, left):
             for x in range(width):
                 factor = factors[plane, (y + top) // edge, (x + left) // edge]
                 if factor != 0:
-                    power = np.exp((row[x] + level) * to_exponent)
-                    share = power / (power + powers[plane, (y + top) // edge, (x + left) // edge])
-                    row[x] += np.float32(np.log1p(factor * share) * to_decibel)
+                    below = powers[plane, (y + top) // edge, (x + left) // edge] / np.exp(
+                        (row[x] + level) * to_exponent
+                    )
+                    row[x] += np.float32(np.log1p(factor / (1 + below * below)) * to_decibel)

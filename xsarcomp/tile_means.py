@@ -4,7 +4,7 @@ A decoder that is right on average in decibels is not right in power, and where 
 power that one correction for the whole scene cannot give back. One gain for all pixels of a tile would lift the sea
 around a ship to pay for the ship. So a pixel of power P is multiplied by
 
-    1 + (G - 1) P / (P + P0)
+    1 + (G - 1) P^2 / (P^2 + P0^2)
 
 with two numbers a tile, the *gain* G and the *level* P0, near the mean power of the tile: pixels far below it stay as they are.
 The mean power is linear in G, so that G follows in one step.
@@ -79,7 +79,8 @@ def gains_of(
     with np.errstate(divide="ignore", invalid="ignore"):
         levels = np.rint((10 * np.log10(wanted / count) - offset_db) / LEVEL_STEP_DB)
         levels = np.where((count > 0) & (not uniform), levels, UNIFORM_LEVEL)
-        shares = _tile_sums(power * power / (power + _over_tiles(_level_power(levels, offset_db), power.shape)))
+        relative = power / _over_tiles(_level_power(levels, offset_db), power.shape)
+        shares = _tile_sums(power * relative**2 / (relative**2 + 1))
         factors = 1 + (wanted - found) / shares
         # too much power, and the bright pixels have less than that: all give
         is_uniform = factors <= 0
