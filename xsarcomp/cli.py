@@ -139,6 +139,7 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables, the CSV and the plot.")
 @click.option("--codecs", help="Classical codecs by name, with commas: AV1,JPEG XL. Default: all that are installed.")
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
+@click.option("--promises", is_flag=True, help="Measure what error bounds and kept means cost, instead of the table.")
 @click.option("--speed", is_flag=True, help="Time a large simulated scene through Zarr stores; needs no SCENES.")
 def benchmark(
     scenes: tuple[str, ...],
@@ -146,6 +147,7 @@ def benchmark(
     output: Path | None,
     codecs: str | None,
     no_slow: bool,
+    promises: bool,
     speed: bool,
 ) -> None:
     """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES.
@@ -157,7 +159,12 @@ def benchmark(
 
     if not scenes and not speed:
         raise click.UsageError("found no SCENES, expected files of backscatter to measure on, or --speed.")
-    if scenes:
+    if scenes and promises:
+        from xsarcomp.evaluation.promises import run_promises
+
+        for line in run_promises(scenes, models, output):
+            click.echo(line)
+    elif scenes:
         for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
             click.echo(line)
     if speed:

@@ -47,11 +47,11 @@ class Jpeg2000:
     def encode(self, plane_db, setting):
         """Compress to the quality `setting`; see `Codec.encode`."""
         integers = integers_from_decibel(checked_plane(plane_db))
-        return bytes(_imagecodecs().jpeg2k_encode(integers, level=setting, reversible=False))
+        return bytes(imagecodecs_module().jpeg2k_encode(integers, level=setting, reversible=False))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return fitted_plane(decibel_from_integers(_imagecodecs().jpeg2k_decode(data)), shape)
+        return fitted_plane(decibel_from_integers(imagecodecs_module().jpeg2k_decode(data)), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +67,11 @@ class JpegXl:
     def encode(self, plane_db, setting):
         """Compress to the distance `setting`; see `Codec.encode`."""
         integers = integers_from_decibel(checked_plane(plane_db))
-        return bytes(_imagecodecs().jpegxl_encode(integers, distance=setting, effort=self.effort))
+        return bytes(imagecodecs_module().jpegxl_encode(integers, distance=setting, effort=self.effort))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return fitted_plane(decibel_from_integers(_imagecodecs().jpegxl_decode(data)), shape)
+        return fitted_plane(decibel_from_integers(imagecodecs_module().jpegxl_decode(data)), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +84,11 @@ class Sperr:
 
     def encode(self, plane_db, setting):
         """Compress to the quality `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().sperr_encode(checked_plane(plane_db), level=setting, mode="psnr"))
+        return bytes(imagecodecs_module().sperr_encode(checked_plane(plane_db), level=setting, mode="psnr"))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return fitted_plane(_imagecodecs().sperr_decode(data), shape)
+        return fitted_plane(imagecodecs_module().sperr_decode(data), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +101,11 @@ class Sz3:
 
     def encode(self, plane_db, setting):
         """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().sz3_encode(checked_plane(plane_db), mode="abs", abs=setting))
+        return bytes(imagecodecs_module().sz3_encode(checked_plane(plane_db), mode="abs", abs=setting))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return fitted_plane(_imagecodecs().sz3_decode(data, shape, np.float32), shape)
+        return fitted_plane(imagecodecs_module().sz3_decode(data, shape, np.float32), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +118,14 @@ class Zfp:
 
     def encode(self, plane_db, setting):
         """Compress with errors of at most `setting`; see `Codec.encode`."""
-        library = _imagecodecs()
+        library = imagecodecs_module()
         # the number, because newer versions no longer take the letter
         mode = int(library.ZFP.MODE.FIXED_ACCURACY)
         return bytes(library.zfp_encode(checked_plane(plane_db), level=setting, mode=mode))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return fitted_plane(_imagecodecs().zfp_decode(data), shape)
+        return fitted_plane(imagecodecs_module().zfp_decode(data), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,18 +138,25 @@ class Lerc:
 
     def encode(self, plane_db, setting):
         """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(_imagecodecs().lerc_encode(checked_plane(plane_db), level=setting))
+        return bytes(imagecodecs_module().lerc_encode(checked_plane(plane_db), level=setting))
 
     def decode(self, data, shape):
         """Decompress; see `Codec.decode`."""
-        return fitted_plane(_imagecodecs().lerc_decode(data), shape)
+        return fitted_plane(imagecodecs_module().lerc_decode(data), shape)
 
 
 CLASSICAL_CODECS = (Jpeg2000(), JpegXl(), Sperr(), Sz3(), Zfp(), Lerc())
 """All classical codecs with their usual grids."""
 
 
-def _imagecodecs():
+def imagecodecs_module():
+    """The library of the classical codecs.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
     try:
         import imagecodecs
     except ImportError as error:
