@@ -18,6 +18,7 @@
     models/           torch networks
     chunk             one stored chunk <-> bytes
     block             one window of a scene <-> symbols
+    calm_speckle, speckle_restoration, speckle_keys      speckle: its spectrum, and made up again on request
     coder             a ready model: analysis, quantisation, reconstruction
     corrections       what keeps a promise: error_bound, tile_means
     radiometry        scales and decibels: scale_inference, pixel_classes, filling
@@ -26,7 +27,8 @@
     trellis           points <-> symbols
     entropy_coding    symbols <-> bytes: contexts, signs, range_coder, entropy_tables
     residual_coding   planes of small integers <-> bytes
-    kernels, sign_kernels, trellis_kernels, range_kernels, residual_kernels, decoder_kernels      inner loops: compiled
+    kernels, sign_kernels, trellis_kernels, range_kernels, residual_kernels, decoder_kernels, speckle_kernels
+                      compiled inner loops: compiled
     bitstream         frame, checksums, limits
     model_card, tiling, errors
     pretrained/       models that ship with the package

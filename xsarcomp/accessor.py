@@ -224,8 +224,14 @@ class _Accessor:
 class DatasetAccessor(_Accessor):
     """``dataset.sarcomp``: learned compression of the backscatter in a dataset."""
 
-    def decode(self) -> xr.Dataset:
+    def decode(self, *, restore: str | None = None) -> xr.Dataset:
         """Decode the latents that :meth:`encode` made, lazily where they are lazy.
+
+        Parameters
+        ----------
+        restore : {"speckle"}, optional
+            Add noise with the statistics of the speckle that was lost. **It is made up**: number of looks, histogram and
+            semivariogram come near those of the original, and pixels get further from it.
 
         Returns
         -------
@@ -241,10 +247,12 @@ class DatasetAccessor(_Accessor):
             If a chunk is damaged (when it is read).
         ModelNotFoundError
             If the model that encoded is not installed.
+        ConfigurationError
+            If ``restore`` is unknown.
         """
         from xsarcomp.restoration import decode_dataset
 
-        return decode_dataset(self._obj)
+        return decode_dataset(self._obj, restore)
 
 
 @xr.register_dataarray_accessor("sarcomp")
@@ -263,7 +271,7 @@ class DataArrayAccessor(_Accessor):
             raise DimensionError("the array has no name, by which to_zarr would find its encoding: array.rename('vv')")
         return super().encoding(**request)
 
-    def decode(self) -> xr.DataArray:
+    def decode(self, *, restore: str | None = None) -> xr.DataArray:
         """Refused with advice: latents are a Dataset, so that the mask stays with them.
 
         Raises

@@ -14,6 +14,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from xsarcomp.record import Record
+from xsarcomp.speckle_keys import SpeckleKeys
 
 
 def open_zarr_store(
@@ -34,8 +35,8 @@ class LazyBackscatter(BackendArray):
     Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
     """
 
-    def __init__(self, parts: Mapping[str, xr.Variable], record: Record):
-        self.parts, self.record = dict(parts), record
+    def __init__(self, parts: Mapping[str, xr.Variable], record: Record, speckle: SpeckleKeys | None = None):
+        self.parts, self.record, self.speckle = dict(parts), record, speckle
         self.shape = (*parts["mask"].shape[:-2], *record.pixels)
         self.dtype = np.dtype(record.dtype)
 
@@ -50,7 +51,7 @@ class LazyBackscatter(BackendArray):
         if any(position.size == 0 for position in positions):
             return np.empty([position.size for position in positions if position.ndim], self.dtype)
         block = tuple((int(position.min()), int(position.max()) + 1) for position in positions)
-        values = decode_region(self.parts, block, self.record)
+        values = decode_region(self.parts, block, self.record, self.speckle)
         relative = tuple(position - start for position, (start, _) in zip(positions, block, strict=True))
         for axis, position in reversed(list(enumerate(relative))):
             values = np.take(values, position, axis=axis)
@@ -62,7 +63,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
 
     description = "Open latents stores of xsarcomp as Sentinel-1 backscatter"
     url = "https://pypi.org/project/xsarcomp/"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group", "storage_options")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group", "storage_options", "restore")
 
     def open_dataset(
         self,
@@ -71,6 +72,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         storage_options: dict[str, Any] | None = None,
+        restore: str | None = None,
     ) -> xr.Dataset:
         """Open a latents store.
 
@@ -83,6 +85,8 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             Path of the group in the store.
         storage_options : dict, optional
             Passed to the file system.
+        restore : {"speckle"}, optional
+            Add the speckle that was lost as noise that is made up, see ``.sarcomp.decode``.
 
         Returns
         -------
@@ -93,10 +97,13 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         ------
         NotEncodedError
             If the store holds no latents.
+        ConfigurationError
+            If ``restore`` is unknown.
         """
         from xsarcomp.lapped import BLOCK
         from xsarcomp.latents import CHUNK_LATENTS
         from xsarcomp.restoration import aligned_parts, decoded_variable, encoded_names, with_decoded
+        from xsarcomp.speckle_keys import speckle_keys
 
         if isinstance(filename_or_obj, os.PathLike):
             filename_or_obj = os.fspath(filename_or_obj)
@@ -106,7 +113,9 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         decoded = {}
         for name, record in records.items():
             parts, there = aligned_parts(dataset, record)
-            variable = decoded_variable(indexing.LazilyIndexedArray(LazyBackscatter(parts, there)), there)
+            speckle = speckle_keys(dataset, record, there, restore)
+            values = indexing.LazilyIndexedArray(LazyBackscatter(parts, there, speckle))
+            variable = decoded_variable(values, there, speckle)
             stored = dataset.variables[name].encoding.get("preferred_chunks", {})
             variable.encoding["preferred_chunks"] = {
                 dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else stored.get(dim, 1)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp import lapped, radiometry
+from xsarcomp import lapped, radiometry, speckle_restoration
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.corrections import NO_PROMISES, Corrections, Promises, corrections_of
 from xsarcomp.error_bound import keep_unbounded
 from xsarcomp.errors import DimensionError
 from xsarcomp.filling import FILL_BLOCK
+from xsarcomp.speckle_restoration import Speckle
 from xsarcomp.tiling import aligned_spans, reflect_indices, round_up
 
 SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
@@ -106,7 +107,12 @@ def encode_window(
 
 
 def decode_window(
-    symbols: NDArray[np.int32], coder: LappedCoder, step_db: float, rows: Axis, columns: Axis
+    symbols: NDArray[np.int32],
+    coder: LappedCoder,
+    step_db: float,
+    rows: Axis,
+    columns: Axis,
+    speckle: Speckle | None = None,
 ) -> NDArray[np.float32]:
     """Signal of a window of the latent grid, tile by tile.
 
@@ -117,6 +123,8 @@ def decode_window(
     coder, step_db
         As for encoding.
     rows, columns : tuple of (first latent, stop latent, latents of the scene, first latent of ``symbols``)
+    speckle : Speckle, optional
+        Of the planes, to restore theirs: see :mod:`xsarcomp.speckle_restoration`.
 
     Returns
     -------
@@ -124,18 +132,25 @@ def decode_window(
         Whole blocks: cut off what lies beyond the scene.
     """
 
-    def gather(start: int, stop: int, latents: int, first: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        indices, is_reversed = reflect_indices(start - coder.latent_reach, stop + coder.latent_reach, latents)
-        return indices - first, is_reversed
+    def places(start: int, stop: int, latents: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        return reflect_indices(start - coder.latent_reach, stop + coder.latent_reach, latents)
 
     block = lapped.BLOCK
     signal = np.empty((len(symbols), block * (rows[1] - rows[0]), block * (columns[1] - columns[0])), np.float32)
     for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
         for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
-            tile = lapped.mirrored(symbols, gather(top, bottom, *rows[2:]), gather(left, right, *columns[2:]))
+            at = places(top, bottom, rows[2]), places(left, right, columns[2])
+            held = [
+                (axis - first, backwards) for (axis, backwards), first in zip(at, (rows[3], columns[3]), strict=True)
+            ]
+            tile = lapped.mirrored(symbols, *held)
             y, x = block * (top - rows[0]), block * (left - columns[0])
             height, width = block * (bottom - top), block * (right - left)
-            signal[:, y : y + height, x : x + width] = coder.synthesize(tile, step_db)
+            signal[:, y : y + height, x : x + width] = (
+                coder.synthesize(tile, step_db)
+                if speckle is None
+                else speckle_restoration.synthesize(tile, coder, step_db, speckle, *at)
+            )
     return signal
 
 
@@ -146,14 +161,18 @@ def encode_planes(signal: NDArray[np.float64], coder: LappedCoder, step_db: floa
 
 
 def decode_planes(
-    symbols: NDArray[np.int32], shape: tuple[int, int], coder: LappedCoder, step_db: float
+    symbols: NDArray[np.int32],
+    shape: tuple[int, int],
+    coder: LappedCoder,
+    step_db: float,
+    speckle: Speckle | None = None,
 ) -> NDArray[np.float32]:
     """Signal of a whole scene of (y, x) pixels, shape (plane, y, x); see :func:`decode_window`."""
     latents = symbols.shape[2:]
     if tuple(latents) != tuple(latent_count(size) for size in shape):
         raise DimensionError(f"{latents[0]} x {latents[1]} latents cannot hold {shape[0]} x {shape[1]} pixels")
     rows, columns = ((0, count, count, 0) for count in latents)
-    return decode_window(symbols, coder, step_db, rows, columns)[:, : shape[0], : shape[1]]
+    return decode_window(symbols, coder, step_db, rows, columns, speckle)[:, : shape[0], : shape[1]]
 
 
 def classes_of(backscatter: NDArray, settings: Settings) -> NDArray[np.uint8]:

@@ -65,14 +65,15 @@ def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json:
 @click.argument("store")
 @click.argument("target")
 @click.option("--overwrite", is_flag=True, help="Replace an existing target.")
-def decode(store: str, target: str, overwrite: bool) -> None:
+@click.option("--restore", help="speckle: add noise like the speckle that was lost; it is made up.")
+def decode(store: str, target: str, overwrite: bool, restore: str | None) -> None:
     """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
     from xsarcomp import files, stores
 
     files.refuse_same(store, target)
-    stores.open_compressed(store)  # says what is wrong with a store before a target is created
+    stores.check_decodable(store, restore)  # says what is wrong with a store before a target is created
     with _progress("decoding"):
-        files.write_scene(files.open_scene(store), target, overwrite=overwrite)
+        files.write_scene(files.open_scene(store, restore=restore), target, overwrite=overwrite)
 
 
 @cli.command()

@@ -216,6 +216,12 @@ class LappedCoder:
         """Latents in dB from points; consumes all of ``latent_reach`` but the one that the synthesis needs."""
         return dequantize(points, self.shifts[self.anchor(step_db)], spacings_db(step_db, self.trellised(step_db)))
 
+    def latents(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Restored latents with the texture gain, as the synthesis takes them."""
+        latents = self.restore(points, step_db)
+        latents[:, 1:] *= np.float32(self.texture_gain(step_db))
+        return latents
+
     def synthesize(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Signal of symbols that come with ``latent_reach`` latents around.
 
@@ -229,6 +235,4 @@ class LappedCoder:
         ndarray of float32, shape (plane, y, x), dB above the offset
             y = 8 * (y_latent - 2 * latent_reach), likewise x.
         """
-        latents = self.restore(self.points(symbols, step_db), step_db)
-        latents[:, 1:] *= np.float32(self.texture_gain(step_db))
-        return lapped.synthesize(latents, self.basis)
+        return lapped.synthesize(self.latents(self.points(symbols, step_db), step_db), self.basis)

@@ -14,6 +14,7 @@ from xsarcomp.corrections import Corrections
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.lapped import BLOCK
 from xsarcomp.record import Record
+from xsarcomp.speckle_restoration import Speckle
 from xsarcomp.tile_means import TILE, tile_count
 from xsarcomp.tiling import plane_groups
 from xsarcomp.weights import load_coder
@@ -50,9 +51,16 @@ def pixels_of_gains(block: Block, record: Record) -> Block:
 
 
 def decode_signal(
-    block: Block, latents: NDArray[np.int32], record: Record, planes: slice = slice(None)
+    block: Block,
+    latents: NDArray[np.int32],
+    record: Record,
+    planes: slice = slice(None),
+    speckle: Speckle | None = None,
 ) -> NDArray[np.float32]:
-    """Signal of a block of pixels, shape (plane, y, x); ``latents`` are those of :func:`latents_window`, (plane, 64, ...)."""
+    """Signal of a block of pixels, shape (plane, y, x), for some of the planes.
+
+    ``latents`` are those of :func:`latents_window`, (plane, 64, ...); ``speckle`` is that of the planes, to restore it.
+    """
     coder = load_coder(record.model_id)
     axes, cuts = [], []
     for (start, stop), size in zip(block[-2:], record.pixels, strict=True):
@@ -60,7 +68,7 @@ def decode_signal(
         count = latent_count(size)
         axes.append((first, last, count, latent_span(first, last, count, coder)[0]))
         cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
-    return decode_window(latents[planes], coder, record.step_db, *axes)[:, *cuts]
+    return decode_window(latents[planes], coder, record.step_db, *axes, speckle)[:, *cuts]
 
 
 def _corrections_block(block: Block, latents: NDArray[np.int32], values: NDArray, record: Record) -> list[Corrections]:

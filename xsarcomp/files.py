@@ -28,13 +28,15 @@ def is_zarr(path: str) -> bool:
     return str(path).rstrip("/").endswith(".zarr")
 
 
-def open_scene(path: str) -> xr.Dataset:
+def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     """Open anything that xarray or rioxarray opens, lazily, with nodata as it stands in the file.
 
     Parameters
     ----------
     path : str
         GeoTIFF or other raster, NetCDF, Zarr store (a latents store is decoded), path or URL.
+    restore : {"speckle"}, optional
+        For a latents store, see ``.sarcomp.decode``.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def open_scene(path: str) -> xr.Dataset:
     if is_zarr(path):
         dataset = open_store(path)
         return (
-            decode_dataset(dataset)
+            decode_dataset(dataset, restore)
             if any(ATTRIBUTE in array.attrs for array in dataset.variables.values())
             else dataset
         )

@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import radiometry
-from xsarcomp.block import latent_count
+from xsarcomp.block import Settings, latent_count
+from xsarcomp.calm_speckle import measured_calm_variances
 from xsarcomp.coder import LappedCoder
 from xsarcomp.corrections import Promises
 from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError
@@ -225,6 +226,7 @@ def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
         raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
+    settings = Settings(step_db=estimate.step_db, scale=look.scale, nodata=look.nodata)
     return Record(
         name="backscatter" if array.name is None else str(array.name),
         dims=tuple(str(name) for name in array.dims),
@@ -248,6 +250,7 @@ def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate
         encoding=kept_attributes(
             {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name
         ),
+        calm_variances_db2=measured_calm_variances(look.windows, settings, coder),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from xsarcomp.block import Settings
 from xsarcomp.corrections import Promises
+from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
 
 ATTRIBUTE = "sarcomp"
@@ -18,7 +19,9 @@ LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of decoded backscatter that says what was lost."""
 RECORD_FORMAT = 1
 PROMISED = ("max_error_db", "keep_means", "residual_spacing_db")
-"""Fields of a record that are there where something was promised."""
+"""Fields of a record that are there where something was promised, all or none."""
+OPTIONAL = ("calm_variances_db2", *PROMISED)
+"""Fields that earlier records lack."""
 PARTS = ("latents", "mask", "exact", "residual", "gains")
 """Endings of the variables that stand for one variable in a latents store."""
 KEPT_ENCODING = ("_FillValue", "grid_mapping")
@@ -73,10 +76,13 @@ class Record:
     """Whether the mean power of each tile is kept."""
     residual_spacing_db: float = 0.0
     """Spacing of the residuals; 0 without a bound."""
+    calm_variances_db2: tuple[float, ...] | None = None
+    """Variances of its latents where it is calm, for :mod:`xsarcomp.speckle_restoration`; None if it was too small to tell."""
 
     def to_attribute(self) -> dict[str, Any]:
-        """Value for the attribute ``ATTRIBUTE``; promises stand there only where they were made."""
-        left_out = () if self.settings.promises else PROMISED
+        """Value for the attribute ``ATTRIBUTE``; optional fields stand there only where they say something."""
+        left_out = set() if self.settings.promises else set(PROMISED)
+        left_out |= {"calm_variances_db2"} if self.calm_variances_db2 is None else set()
         values = {name: to_json(value) for name, value in asdict(self).items() if name not in left_out}
         return {"format": RECORD_FORMAT, **values}
 
@@ -97,14 +103,16 @@ class Record:
             )
         names = {field.name for field in fields(cls)}
         names -= set() if set(PROMISED) & set(value) else set(PROMISED)
+        names -= set() if "calm_variances_db2" in value else {"calm_variances_db2"}
         if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
             raise UnsupportedFormatError(
                 f"the record has format {value['format']!r} and fields {sorted(map(str, value))}, this version reads format "
                 f"{RECORD_FORMAT}: update xsarcomp"
             )
         try:
-            loaded = {name: from_json(value[name]) for name in names}
+            loaded = {name: from_json(value[name]) for name in names if name in value}
             loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels", "corners")}
+            _check_calm_variances(loaded.get("calm_variances_db2"))
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedFormatError(
                 f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
@@ -124,15 +132,25 @@ class Record:
         bounded = ("residual",) if promises.residual_spacing_db else ()
         return ("latents", "mask", *bounded, *(("gains",) if promises.keep_means else ()))
 
-    def loss(self) -> str:
-        """What was lost, in one line for the attributes of decoded data."""
+    def loss(self, *, speckle_restored: bool = False) -> str:
+        """What was lost, and made up again, in one line for the attributes of decoded data."""
         earlier = self.attributes.get(LOSS_ATTRIBUTE)
         return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB, "
             f"asked for {self.target}"
             + ("" if self.max_error_db is None else f"; no valid pixel is off by more than {self.max_error_db:g} dB")
             + ("; the mean power of tiles of 64 x 64 pixels is kept" if self.keep_means else "")
+            + ("; speckle restored: noise was made up and added" if speckle_restored else "")
         )
+
+
+def _check_calm_variances(values: Any) -> None:
+    """Refuse what is no list of variances of latents."""
+    if values is None:
+        return
+    usable = [isinstance(value, int | float) and 0 <= value < math.inf for value in values]
+    if len(usable) != CHANNELS or not all(usable):
+        raise ValueError(f"calm_variances_db2 holds {sum(usable)} variances, expected {CHANNELS}")
 
 
 def part_names(name: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, Record, corner_coordinates, part_names
+from xsarcomp.speckle_keys import SpeckleKeys, speckle_keys
 from xsarcomp.tiling import aligned_spans, plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
@@ -98,10 +99,13 @@ def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[dict[str, xr.Var
     return {part: variable.transpose(*lead, *last[part]) for part, variable in stored.items()}, there
 
 
-def decode_dataset(dataset: xr.Dataset) -> xr.Dataset:
+def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Dataset:
     """Backscatter of all latents in a dataset; see ``.sarcomp.decode``."""
     records = encoded_names(dataset)
-    decoded = {record.name: decode_parts(*aligned_parts(dataset, record)) for record in records.values()}
+    decoded = {}
+    for record in records.values():
+        parts, there = aligned_parts(dataset, record)
+        decoded[record.name] = decode_parts(parts, there, speckle_keys(dataset, record, there, restore))
     return with_decoded(dataset, decoded, records)
 
 
@@ -113,24 +117,27 @@ def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: 
     return result.set_coords([name for name in grid_mappings if name in result.data_vars])
 
 
-def decoded_variable(values: Any, record: Record) -> xr.Variable:
-    """Variable with the dimensions, attributes and encoding of the original."""
+def decoded_variable(values: Any, record: Record, speckle: SpeckleKeys | None = None) -> xr.Variable:
+    """Variable with the dimensions, attributes and encoding of the original; ``speckle`` if that was restored."""
     lead = tuple(name for name in record.dims if name not in record.spatial)
-    attributes = {**record.attributes, LOSS_ATTRIBUTE: record.loss()}
+    attributes = {**record.attributes, LOSS_ATTRIBUTE: record.loss(speckle_restored=speckle is not None)}
     variable = xr.Variable((*lead, *record.spatial), values, attributes, dict(record.encoding))
     return variable.transpose(*record.dims)
 
 
-def decode_parts(parts: Mapping[str, xr.Variable], record: Record) -> xr.Variable:
+def decode_parts(parts: Mapping[str, xr.Variable], record: Record, speckle: SpeckleKeys | None = None) -> xr.Variable:
     """Backscatter of one variable, lazy where its latents are lazy; see :func:`aligned_parts`."""
     sources = {part: variable.data for part, variable in parts.items()}
     if is_lazy(sources["latents"]):
-        return decoded_variable(_decode_lazy(sources, record), record)
+        return decoded_variable(_decode_lazy(sources, record, speckle), record, speckle)
     shape = (*sources["mask"].shape[:-2], *record.pixels)
-    return decoded_variable(decode_region(parts, tuple((0, size) for size in shape), record), record)
+    values = decode_region(parts, tuple((0, size) for size in shape), record, speckle)
+    return decoded_variable(values, record, speckle)
 
 
-def decode_region(parts: Mapping[str, Any], region: tuple, record: Record) -> NDArray:
+def decode_region(
+    parts: Mapping[str, Any], region: tuple, record: Record, speckle: SpeckleKeys | None = None
+) -> NDArray:
     """Backscatter of a region, read and decoded in blocks that bound what is needed beside the result.
 
     Parameters
@@ -140,6 +147,8 @@ def decode_region(parts: Mapping[str, Any], region: tuple, record: Record) -> ND
     region : tuple of (start, stop)
         On each axis of (..., y, x).
     record : Record
+    speckle : SpeckleKeys, optional
+        Of all planes, to restore speckle.
 
     Returns
     -------
@@ -156,7 +165,7 @@ def decode_region(parts: Mapping[str, Any], region: tuple, record: Record) -> ND
         }
         spans = zip((rows, columns), region[-2:], strict=True)
         cut = [slice(start - first, stop - first) for (start, stop), (first, _) in spans]
-        values[..., *cut] = decode_block(block, read, record)
+        values[..., *cut] = decode_block(block, read, record, speckle)
     return values
 
 
@@ -167,7 +176,7 @@ def part_window(part: str, block: tuple, record: Record) -> tuple:
     return gains_window(block) if part == "gains" else block
 
 
-def _decode_lazy(sources: Mapping[str, Any], record: Record) -> Any:
+def _decode_lazy(sources: Mapping[str, Any], record: Record, speckle: SpeckleKeys | None) -> Any:
     from xsarcomp.windows import Source, from_numpy_or_dask, map_windows
 
     latents = sources["latents"]
@@ -189,7 +198,7 @@ def _decode_lazy(sources: Mapping[str, Any], record: Record) -> Any:
         )
         for part, values in sources.items()
     ]
-    arguments = (tuple(sources), record)
+    arguments = (tuple(sources), record, speckle)
     dtype = np.dtype(record.dtype)
     return map_windows(_decode_positional, windows, chunks, dtype, name="sarcomp-decode", arguments=arguments)
 
@@ -200,11 +209,13 @@ def _chunks_of_gains(gains: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def _decode_positional(block: tuple, *windows: Any) -> NDArray:
-    *read, names, record = windows
-    return decode_block(block, dict(zip(names, read, strict=True)), record)
+    *read, names, record, speckle = windows
+    return decode_block(block, dict(zip(names, read, strict=True)), record, speckle)
 
 
-def decode_block(block: tuple, parts: Mapping[str, NDArray], record: Record) -> NDArray:
+def decode_block(
+    block: tuple, parts: Mapping[str, NDArray], record: Record, speckle: SpeckleKeys | None = None
+) -> NDArray:
     """Backscatter of a block of pixels.
 
     Parameters
@@ -216,6 +227,8 @@ def decode_block(block: tuple, parts: Mapping[str, NDArray], record: Record) -> 
         x_latent); ``mask``, uint8, shape (..., y, x); if there, ``exact``, the values where the mask is EXACT,
         ``residual``, int32, and ``gains``, int32, shape (..., gain=2, y_tile, x_tile).
     record : Record
+    speckle : SpeckleKeys, optional
+        Of all planes, to restore speckle.
 
     Returns
     -------
@@ -228,8 +241,9 @@ def decode_block(block: tuple, parts: Mapping[str, NDArray], record: Record) -> 
     held = parts["exact"].reshape(planes.shape) if "exact" in parts else None
     added = corrections_in_store(block, parts.get("residual"), parts.get("gains"), record)
     values = np.empty(planes.shape, np.dtype(record.dtype))
+    of_planes = None if speckle is None else speckle.of_block(block[:-2])
     for group in plane_groups(len(planes), planes[0].size):
-        signal = decode_signal(block, symbols, record, group)
+        signal = decode_signal(block, symbols, record, group, None if of_planes is None else of_planes[group])
         exact = None if held is None else held[group][planes[group] == pixel_classes.EXACT]
         values[group] = backscatter_of(
             signal,
@@ -249,7 +263,7 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
             record = Record.from_attribute(array.attrs[ATTRIBUTE])
-            left_out = ("attributes", "encoding", "name")
+            left_out = ("attributes", "encoding", "name", "calm_variances_db2")
             described[str(record.name)] = {"store": "latents"} | {
                 key: value for key, value in asdict(record).items() if key not in left_out
             }

@@ -37,6 +37,24 @@ def open_compressed(path: str) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
     return dataset, variables
 
 
+def check_decodable(path: str, restore: str | None = None) -> None:
+    """Say what is wrong with a store that is to be decoded.
+
+    Raises
+    ------
+    FileNotFoundError, NotEncodedError
+        As :func:`open_compressed` does.
+    ConfigurationError
+        If something is to be restored in a transparent store, whose chunks are decoded inside Zarr.
+    """
+    _, variables = open_compressed(path)
+    if restore is not None and not any(described["store"] == "latents" for described in variables.values()):
+        raise ConfigurationError(
+            f"{path} is a transparent store, whose chunks are decoded inside Zarr: restore={restore!r} needs a latents store, "
+            "which encode() makes"
+        )
+
+
 def store_report(path: str) -> dict[str, Any]:
     """Sizes and settings of a compressed store.
 
