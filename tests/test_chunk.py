@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xsarcomp import bitstream, chunk
 from xsarcomp.bitstream import BACKSCATTER, LATENTS, read_frame, write_frame
 from xsarcomp.block import Settings
-from xsarcomp.chunk import decode_backscatter, decode_latents, encode_backscatter, encode_latents
+from xsarcomp.chunk import decode_backscatter, decode_latents, decode_lowest, encode_backscatter, encode_latents
 from xsarcomp.errors import (
     BitstreamError,
     DimensionError,
@@ -286,3 +286,40 @@ def test_frame_of_latents_whose_shape_is_none_is_refused(coder):
     for change in (*changes, {"dtype": np.dtype("<f4")}):
         with pytest.raises(BitstreamError):
             decode_latents(write_frame(dataclasses.replace(frame, **change)), coder)
+
+
+@given(
+    lead=st.lists(st.integers(1, 3), max_size=2),
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    spread=st.sampled_from([0.0, 0.6, 4.0, 300.0]),
+    anchor=st.integers(0, 2),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_lowest_latents_alone_are_those_of_the_whole_chunk(coder, lead, shape, spread, anchor, seed):
+    generator = np.random.default_rng(seed)
+    decay = 0.9 ** np.arange(64)[:, None, None]
+    latents = np.rint(generator.laplace(0, 1, (*lead, 64, *shape)) * spread * decay).astype(np.int32)
+    content = encode_latents(latents, anchor, coder)
+    lowest = decode_lowest(content, coder)
+    np.testing.assert_array_equal(lowest, decode_latents(content, coder)[..., 0, :, :])
+    np.testing.assert_array_equal(lowest, latents[..., 0, :, :])
+
+
+def test_the_lowest_latents_are_refused_where_any_byte_is_damaged_or_missing(coder):
+    latents = np.random.default_rng(0).integers(-9, 10, (64, 4, 5)).astype(np.int32)
+    content = encode_latents(latents, 1, coder)
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(BitstreamError):
+            decode_lowest(bytes(damaged), coder)
+    for length in (0, 30, 70, len(content) - 1):
+        with pytest.raises(BitstreamError):
+            decode_lowest(content[:length], coder)
+
+
+def test_a_chunk_of_backscatter_has_no_lowest_latents_to_give(coder, speckled):
+    content = encode_backscatter(speckled[:16, :16], Settings(step_db=1.0, scale="decibel"), coder)
+    with pytest.raises(UnsupportedFormatError, match="the chunk is of kind 1, expected 2"):
+        decode_lowest(content, coder)

@@ -348,3 +348,27 @@ def test_real_scenes_go_through_the_commands(sar_data, tmp_path):
     metrics = strict_json(run("compare", burst, "burst.nc", "--json", folder=tmp_path)[0])
     assert metrics["mask_mismatch_pixels"] == 0
     assert metrics["rmse_db"] < 2
+
+
+@pytest.mark.parametrize("name", ["nan", "minus-9999"])
+def test_overview_of_a_store_is_a_small_geotiff_at_its_place(folder, name):
+    run_here("decode", f"{name}-latents.zarr", f"{name}-overview.tif", "--overview", 16, folder=folder)
+    original, found = (rioxarray.open_rasterio(folder / path) for path in (f"{name}.tif", f"{name}-overview.tif"))
+    assert found.shape == (2, 13, 14), "the last blocks are halves"
+    assert found.rio.crs == original.rio.crs
+    transform = original.rio.transform()
+    assert found.rio.transform() == transform * transform.scale(16)
+    np.testing.assert_equal(found.rio.nodata, original.rio.nodata)
+    invalid = ~np.isfinite(found.values) | (found.values == original.rio.nodata)
+    assert 0 < invalid.mean() < 0.2
+
+
+def test_overviews_that_there_are_none_of_are_refused_in_one_line(folder):
+    for store, size, reason in [
+        ("nan-latents.zarr", 7, "expected one of 8, 16"),
+        ("nan-transparent.zarr", 8, "holds no latents"),
+    ]:
+        _, errors = run_here("decode", store, "none.tif", "--overview", size, folder=folder, status=1)
+        assert reason in errors
+        assert errors.count("\n") == 1
+        assert not (folder / "none.tif").exists()

@@ -6,17 +6,21 @@ import pickle
 import numpy as np
 import pytest
 import zarr
+from zarr.core.array_spec import ArrayConfig, ArraySpec
+from zarr.core.buffer import default_buffer_prototype
 
+from xsarcomp import chunk
 from xsarcomp.codec_zarr import BackscatterCodec, LatentsCodec
 from xsarcomp.errors import (
     ConfigurationError,
+    CorruptStreamError,
     DimensionError,
     LimitExceededError,
     ModelNotFoundError,
     RadiometryError,
     SarcompError,
 )
-from xsarcomp.weights import resolve_model
+from xsarcomp.weights import load_coder, resolve_model
 
 MODEL = "ab" * 32
 BACKSCATTER = {"model": MODEL, "step_db": 1.5, "scale": "power", "nodata": None}
@@ -268,3 +272,103 @@ def test_the_names_are_registered(codec):
 
     assert get_codec_class("xsarcomp.backscatter") is BackscatterCodec
     assert get_codec_class("xsarcomp.latents") is LatentsCodec
+
+
+@pytest.fixture
+def latents_array():
+    """Latents of 2 x 90 x 70 in chunks of 64, some of which were never written."""
+    latents = np.random.default_rng(2).integers(-4, 5, (2, 64, 90, 70)).astype(np.int32)
+    latents[1, :, :64, :64] = 0
+    codec = LatentsCodec(model=resolve_model("s1-grd-10m-lapped"), anchor=3)
+    array = create(codec, latents.shape, (1, 64, 64, 64), "int32", fill_value=0, config={"write_empty_chunks": False})
+    array[:] = latents
+    return array, latents
+
+
+@pytest.fixture
+def lowest_decodings(monkeypatch):
+    shapes = []
+    decode = chunk.decode_lowest
+    monkeypatch.setattr(chunk, "decode_lowest", lambda *given: shapes.append(decode(*given).shape) or decode(*given))
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("selection", "count"),
+    [
+        (np.s_[:, :1], 7),
+        (np.s_[:, 0], 7),
+        (np.s_[0, 0:1, 3:70:2, 66], 2),
+        (np.s_[0, 0, 5, 5], 1),
+        (np.s_[1, 0, :64, :64], 0),
+        (np.s_[:, :2], 0),
+        (np.s_[:, 1:2, :9], 0),
+        (np.s_[0, -1, 5, 5], 0),
+        (np.s_[:], 0),
+    ],
+    ids=str,
+)
+def test_of_a_selection_of_the_lowest_latent_no_other_is_decoded(latents_array, lowest_decodings, selection, count):
+    array, latents = latents_array
+    found = array[selection]
+    np.testing.assert_array_equal(found, latents[selection])
+    assert np.shape(found) == latents[selection].shape
+    assert len(lowest_decodings) == count
+
+
+def test_any_other_way_of_selecting_gives_the_same(latents_array):
+    array, latents = latents_array
+    rows, columns = [3, 80, 64], [69, 0]
+    np.testing.assert_array_equal(
+        array.oindex[np.array([1]), slice(0, 1), np.array(rows), np.array(columns)],
+        latents[np.ix_([1], [0], rows, columns)],
+    )
+    np.testing.assert_array_equal(
+        array.vindex[[0, 1, 1], [0, 0, 5], [80, 3, 89], [1, 69, 2]],
+        latents[[0, 1, 1], [0, 0, 5], [80, 3, 89], [1, 69, 2]],
+    )
+    np.testing.assert_array_equal(array.blocks[0, 0, 1, 1], latents[:1, :, 64:, 64:])
+
+
+def test_the_lowest_latent_of_chunks_in_shards(lowest_decodings):
+    latents = np.random.default_rng(2).integers(-4, 5, (64, 64, 64)).astype(np.int32)
+    codec = LatentsCodec(model=resolve_model("s1-grd-10m-lapped"), anchor=3)
+    array = create(codec, latents.shape, (64, 32, 32), "int32", fill_value=0, shards=(64, 64, 64))
+    array[:] = latents
+    np.testing.assert_array_equal(array[:1, 5:40, :10], latents[:1, 5:40, :10])
+    assert lowest_decodings == [(32, 32)] * 2
+
+
+def test_the_lowest_latent_of_a_chunk_of_another_shape_is_refused(tmp_path):
+    codec = LatentsCodec(model=resolve_model("s1-grd-10m-lapped"), anchor=3)
+    options = {"chunks": (64, 8, 8), "dtype": "int32", "serializer": codec, "compressors": None}
+    array = zarr.create_array(store=tmp_path / "a.zarr", shape=(64, 8, 8), **options)
+    array[:] = 1
+    content = chunk.encode_latents(np.ones((64, 4, 4), np.int32), 3, load_coder(codec.model))
+    (tmp_path / "a.zarr/c/0/0/0").write_bytes(content)
+    for selection in (np.s_[:1], np.s_[:]):
+        with pytest.raises(CorruptStreamError, match="the array's metadata says"):
+            array[selection]
+
+
+def test_a_pipeline_without_an_event_loop_gets_the_same_parts(latents_array, lowest_decodings):
+    array, latents = latents_array
+    part = latents[:1, :, :64, :64]
+
+    class Getter:
+        def __init__(self, content):
+            self.content = content
+
+        def get_sync(self, prototype):
+            return self.content and prototype.buffer.from_bytes(self.content)
+
+    codec = LatentsCodec(model=resolve_model("s1-grd-10m-lapped"), anchor=3)
+    specification = ArraySpec(
+        part.shape, array.metadata.data_type, 0, ArrayConfig.from_dict({}), default_buffer_prototype()
+    )
+    stored = Getter(chunk.encode_latents(part, 3, load_coder(codec.model)))
+    for selection, count in [(np.s_[:, :1, 5:9, :], 1), (np.s_[0, 0, 3, :], 2), (np.s_[:, 2:4, :, 7], 2)]:
+        found = codec._decode_partial_sync(stored, selection, specification)
+        np.testing.assert_array_equal(found.as_numpy_array(), part[selection])
+        assert len(lowest_decodings) == count
+    assert codec._decode_partial_sync(Getter(None), np.s_[:, :1, :, :], specification) is None

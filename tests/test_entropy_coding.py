@@ -1,5 +1,7 @@
 """Entropy coding: round trips, damage, exact probabilities, and a range decoder from the format alone."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from format_decoder import (
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from xsarcomp.coder import optimized_symbols
 from xsarcomp.contexts import traverse
-from xsarcomp.entropy_coding import coded_channel_count, decode_symbols, encode_symbols, estimate_bits
+from xsarcomp.entropy_coding import coded_channel_count, decode_lowest, decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.entropy_tables import CHANNEL_ORDER, LARGEST_MAGNITUDE, tokens_of
 from xsarcomp.errors import CorruptStreamError, LimitExceededError
 
@@ -210,3 +212,26 @@ def test_decoder_written_from_the_format_reads_the_same_tokens_and_signs(coder, 
     decoder = RangeDecoderFromTheFormat(words)
     assert [decoder.decode(weights) for weights, _ in coded] == [token for _, token in coded]
     assert next(decoder.words, None) is None
+
+
+@given(symbols=symbol_arrays(), anchor=st.integers(0, 2))
+@settings(deadline=None, max_examples=80)
+def test_the_lowest_channel_is_decoded_alone_as_with_all_others(coder, symbols, anchor):
+    payload = encode_symbols(symbols, coder.tables, anchor)
+    lowest = decode_lowest(payload, symbols.shape, coder.tables, anchor)
+    np.testing.assert_array_equal(lowest, symbols[:, 0])
+    assert lowest.dtype == np.int32
+
+
+def test_the_lowest_channel_behind_named_quiet_blocks(coder):
+    symbols = half_empty()
+    payload = encode_symbols(symbols, coder.tables, 1)
+    assert payload[0] & 0x80
+    np.testing.assert_array_equal(decode_lowest(payload, symbols.shape, coder.tables, 1), symbols[:, 0])
+
+
+@given(payload=st.binary(max_size=80))
+@settings(deadline=None, max_examples=100)
+def test_arbitrary_bytes_give_a_lowest_channel_or_a_corrupt_stream(coder, payload):
+    with contextlib.suppress(CorruptStreamError):
+        assert decode_lowest(payload, (2, 64, 5, 3), coder.tables, 0).shape == (2, 5, 3)

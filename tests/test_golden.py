@@ -67,3 +67,11 @@ def test_golden_stores_are_never_written_again():
     run = subprocess.run([sys.executable, GOLDEN / "write.py", version], capture_output=True, text=True, check=False)
     assert run.returncode != 0
     assert "written once" in run.stderr
+
+
+def test_the_lowest_latents_alone_are_those_of_the_golden_store():
+    for name in ("vv_latents", "vh_latents"):
+        array = zarr.open_array(GOLDEN / "latents-1.0" / name, mode="r")
+        assert array[:].any()
+        np.testing.assert_array_equal(array[:1], array[:][:1])
+        np.testing.assert_array_equal(array[0], array[:][0])

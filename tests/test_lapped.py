@@ -167,3 +167,12 @@ def test_mirrored_keeps_data_type_and_leaves_its_input_alone(dtype):
     assert gathered.shape == (2, 64, 7, 5)
     np.testing.assert_array_equal(latents, before)
     np.testing.assert_array_equal(gathered[:, :, 2:5, 1:4], latents)
+
+
+@pytest.mark.parametrize("constant", [1 / 512, -3.25, 1024.0])
+def test_the_lowest_latent_of_a_constant_signal_is_its_gain(constant):
+    latents = lapped.analyze(np.full((1, 24, 32), constant), BASIS)
+    np.testing.assert_array_equal(latents[0, 0], constant * lapped.constant_gain(BASIS))
+    gain = Fraction(sum(map(int, BASIS[:, 0])), lapped.BASIS_STEPS) ** 2
+    assert Fraction(lapped.constant_gain(BASIS)) == gain
+    assert abs(gain - 8) < Fraction(1, 1000)

@@ -10,13 +10,14 @@
     latents           datasets to datasets of latents
     restoration       ... and back
     correction_parts  residuals and gains of both
+    overview          ... to a quicklook: coarse_grid
     transparent       encodings of plain stores
     plan              what is encoded, with which step: variables, record, sampling, rate_control
     windows           lazy arrays, one Dask task a block
     codec_zarr, codec_numcodecs, codec_checks      codecs for Zarr format 3 and 2
     weights           model name or id -> verified coder
     models/           torch networks
-    chunk             one stored chunk <-> bytes
+    chunk, integers_chunk      one stored chunk <-> bytes: frame_checks
     block             one window of a scene <-> symbols
     calm_speckle, speckle_restoration, speckle_keys      speckle: its spectrum, and made up again on request
     coder             a ready model: analysis, quantisation, reconstruction

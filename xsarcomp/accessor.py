@@ -224,7 +224,7 @@ class _Accessor:
 class DatasetAccessor(_Accessor):
     """``dataset.sarcomp``: learned compression of the backscatter in a dataset."""
 
-    def decode(self, *, restore: str | None = None) -> xr.Dataset:
+    def decode(self, *, restore: str | None = None, overview: int | None = None) -> xr.Dataset:
         """Decode the latents that :meth:`encode` made, lazily where they are lazy.
 
         Parameters
@@ -232,6 +232,9 @@ class DatasetAccessor(_Accessor):
         restore : {"speckle"}, optional
             Add noise with the statistics of the speckle that was lost. **It is made up**: number of looks, histogram and
             semivariogram come near those of the original, and pixels get further from it.
+        overview : {8, 16, 32, 64, 128, 256, 512}, optional
+            Pixels of a block along each axis: gives one value for each block, the mean in decibels of its valid and
+            filled pixels, from the lowest latents alone and many times as fast. Coordinates are the centres of the blocks.
 
         Returns
         -------
@@ -248,8 +251,12 @@ class DatasetAccessor(_Accessor):
         ModelNotFoundError
             If the model that encoded is not installed.
         ConfigurationError
-            If ``restore`` is unknown.
+            If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
+        if overview is not None:
+            from xsarcomp.overview import checked_factor, overview_dataset
+
+            return overview_dataset(self._obj, checked_factor(overview, restore=restore))
         from xsarcomp.restoration import decode_dataset
 
         return decode_dataset(self._obj, restore)

@@ -5,7 +5,7 @@ Nothing heavy is imported at module level: xarray imports every installed engine
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,19 +43,33 @@ class LazyBackscatter(BackendArray):
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._window)
 
-    def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
-        """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
+    def _region(self, block: tuple) -> np.ndarray:
         from xsarcomp.restoration import decode_region
 
+        return decode_region(self.parts, block, self.record, self.speckle)
+
+    def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
+        """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
         positions = [np.arange(size)[part] for part, size in zip(key, self.shape, strict=True)]
         if any(position.size == 0 for position in positions):
             return np.empty([position.size for position in positions if position.ndim], self.dtype)
         block = tuple((int(position.min()), int(position.max()) + 1) for position in positions)
-        values = decode_region(self.parts, block, self.record, self.speckle)
+        values = self._region(block)
         relative = tuple(position - start for position, (start, _) in zip(positions, block, strict=True))
         for axis, position in reversed(list(enumerate(relative))):
             values = np.take(values, position, axis=axis)
         return values
+
+
+class LazyRegion(LazyBackscatter):
+    """What a function reads, where it is indexed; ``read`` gets the (start, stop) on each axis."""
+
+    def __init__(self, read: Callable[[tuple], np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
+        self._region, self.shape, self.dtype = read, shape, dtype
+
+
+def _lazily(read: Callable[[tuple], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    return indexing.LazilyIndexedArray(LazyRegion(read, shape, dtype))
 
 
 class SarcompBackendEntrypoint(BackendEntrypoint):
@@ -63,7 +77,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
 
     description = "Open latents stores of xsarcomp as Sentinel-1 backscatter"
     url = "https://pypi.org/project/xsarcomp/"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group", "storage_options", "restore")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group", "storage_options", "restore", "overview")
 
     def open_dataset(
         self,
@@ -73,6 +87,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         group: str | None = None,
         storage_options: dict[str, Any] | None = None,
         restore: str | None = None,
+        overview: int | None = None,
     ) -> xr.Dataset:
         """Open a latents store.
 
@@ -87,6 +102,9 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             Passed to the file system.
         restore : {"speckle"}, optional
             Add the speckle that was lost as noise that is made up, see ``.sarcomp.decode``.
+        overview : int, optional
+            Pixels of a block along each axis, 8, 16, ... 512: a quicklook, see ``.sarcomp.decode``. Only the lowest latents
+            of the chunks are decoded.
 
         Returns
         -------
@@ -98,10 +116,11 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         NotEncodedError
             If the store holds no latents.
         ConfigurationError
-            If ``restore`` is unknown.
+            If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
         from xsarcomp.lapped import BLOCK
         from xsarcomp.latents import CHUNK_LATENTS
+        from xsarcomp.overview import checked_factor, overview_dataset
         from xsarcomp.restoration import aligned_parts, decoded_variable, encoded_names, with_decoded
         from xsarcomp.speckle_keys import speckle_keys
 
@@ -109,6 +128,10 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             filename_or_obj = os.fspath(filename_or_obj)
         dataset = open_zarr_store(filename_or_obj, chunks=None, group=group, storage_options=storage_options)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+        if overview is not None:
+            result = overview_dataset(dataset, checked_factor(overview, restore=restore), lazily=_lazily)
+            result.set_close(dataset.close)
+            return result.drop_vars([name for name in dropped if name in result.variables])
         records = encoded_names(dataset)
         decoded = {}
         for name, record in records.items():

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp import bitstream, corrections, pixel_classes
-from xsarcomp.bitstream import BACKSCATTER, INTEGERS, LATENTS, NO_MODEL, Frame
+from xsarcomp.bitstream import BACKSCATTER, LATENTS, Frame
 from xsarcomp.block import (
     Settings,
     backscatter_of,
@@ -17,10 +17,11 @@ from xsarcomp.block import (
     signal_of,
 )
 from xsarcomp.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
+from xsarcomp.entropy_coding import decode_lowest as decode_lowest_symbols
 from xsarcomp.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import CorruptStreamError, DimensionError, UnsupportedFormatError
-from xsarcomp.residual_coding import decode_integers, encode_integers
+from xsarcomp.frame_checks import check_hash, check_kind, is_bare
 
 
 def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCoder) -> bytes:
@@ -163,60 +164,53 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
     """Decode a chunk of latents; the inverse of :func:`encode_latents`."""
+    frame = _frame_of_latents(content, coder)
+    symbols = _symbols(frame, (math.prod(frame.shape[:-3]), *frame.shape[-3:]), coder)
+    return symbols.reshape(frame.shape)
+
+
+def decode_lowest(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
+    """Decode the lowest latent of each block in a chunk of latents, and nothing else.
+
+    Both checksums are compared, so damaged bytes are noticed. The hash of the symbols covers all of them and is not: what
+    only a decoder that errs would change stays unseen.
+
+    Parameters
+    ----------
+    content : bytes
+        One frame.
+    coder : LappedCoder
+        Gives the tables.
+
+    Returns
+    -------
+    ndarray of int32, shape (..., y_latent, x_latent)
+
+    Raises
+    ------
+    BitstreamError
+        If the frame is wrong, or what was read of its symbols.
+    """
+    frame = _frame_of_latents(content, coder)
+    shape = (math.prod(frame.shape[:-3]), *frame.shape[-3:])
+    lowest = decode_lowest_symbols(frame.symbols, shape, coder.tables, frame.anchor)
+    return lowest.reshape(*frame.shape[:-3], *frame.shape[-2:])
+
+
+def _frame_of_latents(content: bytes, coder: LappedCoder) -> Frame:
+    """Frame of a chunk of latents, with a shape and a type that these have."""
     frame = _frame(content, LATENTS, coder)
     if len(frame.shape) < 3 or frame.shape[-3] != CHANNELS or frame.dtype != np.int32:
         raise CorruptStreamError(
             f"the chunk of latents has type {frame.dtype} and shape {frame.shape}, expected int32 and {CHANNELS} latents"
         )
-    symbols = _symbols(frame, (math.prod(frame.shape[:-3]), *frame.shape[-3:]), coder)
-    return symbols.reshape(frame.shape)
-
-
-def encode_integers_chunk(integers: NDArray[np.int32]) -> bytes:
-    """Code a chunk of residuals or gains without loss; needs no model.
-
-    Parameters
-    ----------
-    integers : ndarray of int32, shape (..., y, x)
-
-    Returns
-    -------
-    bytes
-        One frame.
-    """
-    bitstream.check_chunk(integers.shape, INTEGERS)
-    if integers.dtype.newbyteorder("=") != np.int32:
-        raise DimensionError(f"integers of type {integers.dtype} were given, expected int32")
-    planes = np.ascontiguousarray(integers, np.int32).reshape(-1, *integers.shape[-2:])
-    frame = Frame(
-        kind=INTEGERS,
-        dtype=np.dtype("<i4"),
-        shape=integers.shape,
-        anchor=0,
-        step_db=0.0,
-        scale="",
-        model_id=NO_MODEL,
-        symbol_hash=bitstream.symbol_hash(planes),
-        symbols=encode_integers(planes),
-    )
-    return bitstream.write_frame(frame)
-
-
-def decode_integers_chunk(content: bytes) -> NDArray[np.int32]:
-    """Decode a chunk of residuals or gains; the inverse of :func:`encode_integers_chunk`."""
-    frame = bitstream.read_frame(content)
-    _check_kind(frame, INTEGERS)
-    if frame.model_id != NO_MODEL or frame.anchor or not _is_bare(frame) or frame.dtype != np.int32:
-        raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
-    integers = decode_integers(frame.symbols, (math.prod(frame.shape[:-2]), *frame.shape[-2:]))
-    _check_hash(integers, frame)
-    return integers.reshape(frame.shape)
+    return frame
 
 
 def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
     """Frame of the expected kind and model."""
     frame = bitstream.read_frame(content)
-    _check_kind(frame, kind)
+    check_kind(frame, kind)
     if not coder.model_id.startswith(frame.model_id):
         raise UnsupportedFormatError(
             f"the chunk was written with model {frame.model_id}..., the array names {coder.model_id[:16]}...: chunks of "
@@ -226,24 +220,12 @@ def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
         step_is_right = SMALLEST_STEP_DB <= frame.step_db <= LARGEST_STEP_DB
         step_is_right = step_is_right and frame.anchor == coder.anchor(frame.step_db)
     else:
-        step_is_right = _is_bare(frame)
+        step_is_right = is_bare(frame)
     if frame.anchor >= len(coder.card.anchor_steps_db) or not step_is_right:
         raise CorruptStreamError(
             f"the chunk names table set {frame.anchor}, step {frame.step_db} and sections that do not go together"
         )
     return frame
-
-
-def _check_kind(frame: Frame, kind: int) -> None:
-    if frame.kind != kind:
-        raise UnsupportedFormatError(
-            f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one"
-        )
-
-
-def _is_bare(frame: Frame) -> bool:
-    """Whether a frame has nothing but symbols, as those of latents and integers."""
-    return frame.step_db == 0 and not (frame.classes or frame.exact or frame.corrections or frame.fortran_order)
 
 
 def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
@@ -259,12 +241,5 @@ def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
 def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArray[np.int32]:
     """Symbols of a frame, compared with their hash."""
     symbols = decode_symbols(frame.symbols, shape, coder.tables, frame.anchor)
-    _check_hash(symbols, frame)
+    check_hash(symbols, frame)
     return symbols
-
-
-def _check_hash(symbols: NDArray[np.int32], frame: Frame) -> None:
-    if bitstream.symbol_hash(symbols) != frame.symbol_hash:
-        raise CorruptStreamError(
-            "the decoded symbols are not those that were encoded: the chunk is damaged, or this installation decodes differently"
-        )

@@ -64,16 +64,21 @@ def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json:
 @cli.command()
 @click.argument("store")
 @click.argument("target")
+@click.option("--overview", type=int, help="A quicklook instead: one value for each 8 (16, ... 512) pixels a side.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing target.")
 @click.option("--restore", help="speckle: add noise like the speckle that was lost; it is made up.")
-def decode(store: str, target: str, overwrite: bool, restore: str | None) -> None:
+def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
     """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
     from xsarcomp import files, stores
 
     files.refuse_same(store, target)
     stores.check_decodable(store, restore)  # says what is wrong with a store before a target is created
+    if overview is None:
+        scene = files.open_scene(store, restore=restore)
+    else:
+        scene = files.open_store(store).sarcomp.decode(overview=overview, restore=restore)
     with _progress("decoding"):
-        files.write_scene(files.open_scene(store, restore=restore), target, overwrite=overwrite)
+        files.write_scene(scene, target, overwrite=overwrite, measure_transform=overview is None)
 
 
 @cli.command()

@@ -145,14 +145,7 @@ def decode_symbols(
     CorruptStreamError
         If the payload is too short, too long, or not possible under the tables.
     """
-    channels, quiet, start = _head(payload, shape)
-    words_stop = start + 4 + 4 * int.from_bytes(payload[start : start + 4], "little")
-    if start + 4 > len(payload) or words_stop > len(payload):
-        raise CorruptStreamError(
-            f"the symbol section holds {len(payload)} bytes, its range coder words end at {words_stop}"
-        )
-    words = np.frombuffer(payload[start + 4 : words_stop], "<u4")
-    decoder = RangeDecoder(words, np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8)))
+    channels, quiet, decoder = _opened(payload, shape)
     symbols = _decoded(decoder, shape, tables, anchor, channels, busy_places(quiet, shape))
     if not decoder.is_exhausted():
         raise CorruptStreamError("the symbol section does not end where its symbols end")
@@ -162,16 +155,58 @@ def decode_symbols(
     return symbols
 
 
+def decode_lowest(
+    payload: bytes, shape: tuple[int, int, int, int], tables: EntropyTables, anchor: int
+) -> NDArray[np.int32]:
+    """Decode the lowest channel alone, which is coded first; what follows it in the payload is not read.
+
+    Parameters
+    ----------
+    payload, shape, tables, anchor
+        As for :func:`decode_symbols`.
+
+    Returns
+    -------
+    ndarray of int32, shape (plane, y_latent, x_latent)
+
+    Raises
+    ------
+    CorruptStreamError
+        If the payload is too short or not possible under the tables, as far as it was read.
+    """
+    channels, _, decoder = _opened(payload, shape)
+    lowest = _lowest(decoder, (shape[0], 1, *shape[2:]), tables, anchor, channels)
+    _check_magnitudes(lowest)
+    return lowest[:, 0]
+
+
+def _opened(payload: bytes, shape: tuple[int, int, int, int]) -> tuple[int, NDArray[np.bool_] | None, RangeDecoder]:
+    """Coded channels, quiet blocks if they are named, and a decoder of what follows."""
+    channels, quiet, start = _head(payload, shape)
+    words_stop = start + 4 + 4 * int.from_bytes(payload[start : start + 4], "little")
+    if start + 4 > len(payload) or words_stop > len(payload):
+        raise CorruptStreamError(
+            f"the symbol section holds {len(payload)} bytes, its range coder words end at {words_stop}"
+        )
+    words = np.frombuffer(payload[start + 4 : words_stop], "<u4")
+    return channels, quiet, RangeDecoder(words, np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8)))
+
+
+def _lowest(coder: RangeDecoder, shape, tables: EntropyTables, anchor: int, channels: int) -> NDArray[np.int32]:
+    """Symbols of which the lowest channel alone is known, if it is coded at all."""
+
+    def decode(_values, bins, key):
+        frequencies = tables.lowest_frequencies[anchor, key[2]]
+        return coder.decode(bins.reshape(-1), frequencies, has_signs=True).reshape(bins.shape)
+
+    return traverse(None, shape, tables, anchor, decode, min(channels, 1))
+
+
 def _decoded(
     coder: RangeDecoder, shape, tables: EntropyTables, anchor: int, channels: int, busy: NDArray[np.bool_] | None
 ) -> NDArray[np.int32]:
     """Symbols of the first channels; the lowest alone first, because the signs of all others read it."""
-
-    def decode_lowest(_values, bins, key):
-        frequencies = tables.lowest_frequencies[anchor, key[2]]
-        return coder.decode(bins.reshape(-1), frequencies, has_signs=True).reshape(bins.shape)
-
-    symbols = traverse(None, shape, tables, anchor, decode_lowest, min(channels, 1))
+    symbols = _lowest(coder, shape, tables, anchor, channels)
     if channels <= 1:
         return symbols
     _check_magnitudes(symbols[:, 0])

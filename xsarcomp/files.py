@@ -149,8 +149,11 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
+def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, measure_transform: bool = True) -> None:
     """Write backscatter by the ending of the path: GeoTIFF, NetCDF or plain Zarr; over an existing file only if wanted.
+
+    The transform of a GeoTIFF is measured on the coordinates, as a part that was cut from a scene needs it. In an overview
+    the last block may hold fewer pixels, so that its coordinates are no measure: there it is the one of the reference system.
 
     Raises
     ------
@@ -168,7 +171,7 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False) -> N
         raise FileNotFoundError(f"the folder {Path(path).parent} does not exist: create it first")
     if ending in GEOTIFF_ENDINGS:
         with _finished(path) as partial:
-            _write_geotiff(dataset, partial)
+            _write_geotiff(dataset, partial, measure_transform)
     elif ending in NETCDF_ENDINGS:
         with _finished(path) as partial:
             _write_netcdf(dataset, partial)
@@ -187,7 +190,7 @@ def _plain(dataset: xr.Dataset) -> xr.Dataset:
     return result
 
 
-def _write_geotiff(dataset: xr.Dataset, path: str) -> None:
+def _write_geotiff(dataset: xr.Dataset, path: str, measure_transform: bool) -> None:
     from xsarcomp.windows import write_lock
 
     array = _bands(dataset)
@@ -195,7 +198,7 @@ def _write_geotiff(dataset: xr.Dataset, path: str) -> None:
 
     # the lock lets Dask compute blocks in parallel and write them one at a time
     lazy = {"lock": write_lock()} if array.chunks else {}
-    array.rio.to_raster(path, tiled=True, **lazy)
+    array.rio.to_raster(path, tiled=True, recalc_transform=measure_transform, **lazy)
 
 
 def _bands(dataset: xr.Dataset) -> xr.DataArray:

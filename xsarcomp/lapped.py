@@ -68,6 +68,16 @@ def _cosine_transform() -> NDArray[np.float64]:
     return matrix
 
 
+def constant_gain(basis: NDArray[np.int32]) -> float:
+    """Lowest latent of a constant signal, as a multiple of it: about 8, without rounding.
+
+    Parameters
+    ----------
+    basis : ndarray of int32, shape (tap=16, frequency=8)
+    """
+    return (int(basis[:, 0].sum()) / BASIS_STEPS) ** 2
+
+
 def analyze(signal: NDArray[np.float64], basis: NDArray[np.int32]) -> NDArray[np.float64]:
     """Analysis transform, without rounding.
 

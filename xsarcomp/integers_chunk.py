@@ -1,0 +1,52 @@
+"""One stored chunk of residuals or gains: integers to bytes and back, without a model."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.bitstream import INTEGERS, NO_MODEL, Frame, check_chunk, read_frame, symbol_hash, write_frame
+from xsarcomp.errors import CorruptStreamError, DimensionError
+from xsarcomp.frame_checks import check_hash, check_kind, is_bare
+from xsarcomp.residual_coding import decode_integers, encode_integers
+
+
+def encode_chunk(integers: NDArray[np.int32]) -> bytes:
+    """Code a chunk of residuals or gains without loss; needs no model.
+
+    Parameters
+    ----------
+    integers : ndarray of int32, shape (..., y, x)
+
+    Returns
+    -------
+    bytes
+        One frame.
+    """
+    check_chunk(integers.shape, INTEGERS)
+    if integers.dtype.newbyteorder("=") != np.int32:
+        raise DimensionError(f"integers of type {integers.dtype} were given, expected int32")
+    planes = np.ascontiguousarray(integers, np.int32).reshape(-1, *integers.shape[-2:])
+    frame = Frame(
+        kind=INTEGERS,
+        dtype=np.dtype("<i4"),
+        shape=integers.shape,
+        anchor=0,
+        step_db=0.0,
+        scale="",
+        model_id=NO_MODEL,
+        symbol_hash=symbol_hash(planes),
+        symbols=encode_integers(planes),
+    )
+    return write_frame(frame)
+
+
+def decode_chunk(content: bytes) -> NDArray[np.int32]:
+    """Decode a chunk of residuals or gains; the inverse of :func:`encode_chunk`."""
+    frame = read_frame(content)
+    check_kind(frame, INTEGERS)
+    if frame.model_id != NO_MODEL or frame.anchor or not is_bare(frame) or frame.dtype != np.int32:
+        raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
+    integers = decode_integers(frame.symbols, (math.prod(frame.shape[:-2]), *frame.shape[-2:]))
+    check_hash(integers, frame)
+    return integers.reshape(frame.shape)
