@@ -5,6 +5,7 @@ size. `xsarcomp.evaluation.pooling` says how planes are put together, `xsarcomp.
 means and how far it may go.
 """
 
+from xsarcomp.evaluation.maps import Mapper, MapSums
 from xsarcomp.evaluation.matching import array_pairs, scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 
@@ -88,8 +89,13 @@ def compare(original, restored, *, scale=None):
     Returns
     -------
     dict of str to float, int or str
-        The figures of `compare_arrays`, over all variables together, and ``scale``: the one that was used
-        ("mixed" where it was found to differ between variables).
+        The figures of `compare_arrays`, over all variables together.
+
+        Maps: ``water_fraction`` and ``water_iou`` of planes whose name says their polarization;
+        ``change_fraction``, ``change_false_alarm_rate`` and ``change_miss_rate`` between dates that follow each other
+        along a dimension of time, see `xsarcomp.evaluation.maps`.
+
+        And ``scale``: the one that was used ("mixed" where it was found to differ between variables).
 
     Raises
     ------
@@ -98,11 +104,12 @@ def compare(original, restored, *, scale=None):
     RadiometryError
         If the scale is unknown or cannot be found out, or the values are not real numbers.
     """
-    errors, texture, scales = ErrorSums(), TextureSums(), set()
+    errors, texture, maps, scales = ErrorSums(), TextureSums(), MapSums(), set()
+    mapper = Mapper()
     for piece in scene_pieces(original, restored, scale=scale):
-        errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
+        errors, texture, maps = errors + ErrorSums.of(piece), texture + TextureSums.of(piece), maps + mapper.of(piece)
         scales.add(piece.scale)
-    return errors.figures() | texture.figures() | {"scale": one_scale(scales, asked=scale)}
+    return errors.figures() | texture.figures() | maps.figures() | {"scale": one_scale(scales, asked=scale)}
 
 
 def one_scale(scales, *, asked=None):

@@ -39,6 +39,14 @@ class WaterAgreement:
     """Intersection over union of the original map with the given mask, 0..1; NaN without a mask."""
     restored_to_reference: float
     """The same of the restored map: what matters is how much lower it is."""
+    pixels: int
+    """Valid pixels."""
+    original_pixels: int
+    """Water in the original."""
+    both_pixels: int
+    """Water in both."""
+    either_pixels: int
+    """Water in one or in both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +119,20 @@ def water_agreement(original_power, restored_power, valid, *, threshold_db=None,
             )
         threshold_db = float(threshold_otsu(values))
     before, after = (valid & (plane < threshold_db) for plane in (original, restored))
-    count = int(np.count_nonzero(valid))
+    count, water = int(np.count_nonzero(valid)), int(np.count_nonzero(before))
     known = np.zeros_like(valid) if reference is None else valid & np.isin(reference, (0, 1))
     drawn = known if reference is None else known & (np.asarray(reference) == 1)
     return WaterAgreement(
         threshold_db=float(threshold_db),
         intersection_over_union=intersection_over_union(before, after),
-        original_fraction=int(np.count_nonzero(before)) / count if count else math.nan,
+        original_fraction=water / count if count else math.nan,
         restored_fraction=int(np.count_nonzero(after)) / count if count else math.nan,
         original_to_reference=intersection_over_union(before & known, drawn),
         restored_to_reference=intersection_over_union(after & known, drawn),
+        pixels=count,
+        original_pixels=water,
+        both_pixels=int(np.count_nonzero(before & after)),
+        either_pixels=int(np.count_nonzero(before | after)),
     )
 
 

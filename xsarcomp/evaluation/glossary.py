@@ -50,7 +50,8 @@ class Figure:
         return self.lowest <= value <= self.highest
 
 
-_ERRORS, _SPECKLE, _STRUCTURE, _COUNTS = "Errors", "Speckle and texture", "Structure and targets", "Pixels"
+_ERRORS, _SPECKLE, _STRUCTURE = "Errors", "Speckle and texture", "Structure and targets"
+_MAPS, _COUNTS = "Maps of water and change", "Pixels"
 _RATIO = "original over restored power"
 
 FIGURES = {
@@ -217,6 +218,43 @@ FIGURES = {
         unit="pixels",
         ideal="0",
         source="after Cumming and Wong (2005), section 2.8",
+    ),
+    "water_fraction": Figure(
+        title="Water",
+        group=_MAPS,
+        definition="Share of the original that is water: averaged over 3 x 3 pixels it is below -15 dB in VV and HH, -21.5 dB "
+        "in VH and HV. Undefined where no name says a polarization.",
+        ideal="any",
+    ),
+    "water_iou": Figure(
+        title="Agreement of the water maps",
+        group=_MAPS,
+        definition="Intersection over union of the water of both scenes. Undefined where less than 1 % of the original is "
+        "water.",
+        ideal="1",
+        source="Jaccard (1912)",
+    ),
+    "change_fraction": Figure(
+        title="Change between dates",
+        group=_MAPS,
+        definition="Share of the original that changed by more than 3 dB from one date to the next, averaged over 5 x 5 "
+        "pixels. Undefined without a dimension of time.",
+        ideal="any",
+        source="Rignot and van Zyl (1993)",
+    ),
+    "change_false_alarm_rate": Figure(
+        title="Changes added",
+        group=_MAPS,
+        definition="Share of the unchanged pixels of the original that changed in the restored scene.",
+        ideal="0",
+        source="Rignot and van Zyl (1993)",
+    ),
+    "change_miss_rate": Figure(
+        title="Changes lost",
+        group=_MAPS,
+        definition="Share of the changed pixels of the original that did not change in the restored scene.",
+        ideal="0",
+        source="Rignot and van Zyl (1993)",
     ),
     "valid_pixels": Figure(
         title="Valid pixels", group=_COUNTS, definition="Valid in both scenes; only these are measured.", ideal="any"

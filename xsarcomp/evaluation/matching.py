@@ -97,7 +97,7 @@ def _scene_pairs(original, restored, scale, areas):
         for index, origin, original_plane, restored_plane in _planes(first, second, areas):
             name, label = _names(first, index)
             described = {"name": name, "label": label, "corner": corner}
-            described |= {"origin": origin, "plane_shape": first.shape[-2:]}
+            described |= {"origin": origin, "plane_shape": first.shape[-2:], "series": _series(first, index)}
             yield _pair(original_plane, restored_plane, found, nodata, restored_nodata, **described)
 
 
@@ -156,12 +156,25 @@ def _aligned(original, restored):
             "Rename or squeeze them before comparing."
         )
     spatial = next((pair for pair in _SPATIAL_NAMES if set(pair) <= set(original.dims)), original.dims[-2:])
-    order = (*(name for name in original.dims if name not in spatial), *spatial)
+    lead = [name for name in original.dims if name not in spatial]
+    # dates of one place follow each other, so that a change needs no more than two of them
+    order = (*sorted(lead, key=lambda name: _is_time(original, name)), *spatial)
     original, restored = original.transpose(*order), restored.transpose(*order)
     _check_shapes(original.shape, restored.shape)
     for name in order:
         _check_coordinate(name, original, restored)
     return original, restored
+
+
+def _is_time(variable, dimension):
+    is_date = dimension in variable.coords and variable[dimension].dtype.kind == "M"
+    return str(dimension).lower() == "time" or is_date
+
+
+def _series(variable, index):
+    """Name of the variable and index of all but the last leading dimension, if that one is time."""
+    lead = variable.dims[:-2]
+    return (str(variable.name), *index[:-1]) if lead and _is_time(variable, lead[-1]) else ()
 
 
 def _check_coordinate(name, original, restored):

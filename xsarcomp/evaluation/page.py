@@ -18,6 +18,7 @@ from xsarcomp.evaluation import digest_pictures
 from xsarcomp.evaluation.compare import one_scale
 from xsarcomp.evaluation.digest import Digester
 from xsarcomp.evaluation.glossary import FIGURES
+from xsarcomp.evaluation.maps import Mapper, MapSums
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 from xsarcomp.record import LOSS_ATTRIBUTE
@@ -114,7 +115,8 @@ class _Variable:
     """What is kept of the planes of one variable: sums, and a digest of the plane with the largest error."""
 
     def __init__(self):
-        self.errors, self.texture = ErrorSums(), TextureSums()
+        self.errors, self.texture, self.maps = ErrorSums(), TextureSums(), MapSums()
+        self._mapper = Mapper()
         self.planes, self.worst, self.digest = 0, -math.inf, None
         self._plane_errors, self._digester = ErrorSums(), None
 
@@ -127,6 +129,7 @@ class _Variable:
         errors = ErrorSums.of(piece)
         self._plane_errors += errors
         self.errors, self.texture = self.errors + errors, self.texture + TextureSums.of(piece)
+        self.maps += self._mapper.of(piece)
         if self._digester:
             self._digester.add(piece)
 
@@ -142,10 +145,10 @@ class _Variable:
     @staticmethod
     def figures(variables):
         """Figures of several variables together."""
-        errors, texture = ErrorSums(), TextureSums()
+        errors, texture, maps = ErrorSums(), TextureSums(), MapSums()
         for variable in variables:
-            errors, texture = errors + variable.errors, texture + variable.texture
-        return errors.figures() | texture.figures()
+            errors, texture, maps = errors + variable.errors, texture + variable.texture, maps + variable.maps
+        return errors.figures() | texture.figures() | maps.figures()
 
 
 def _template():

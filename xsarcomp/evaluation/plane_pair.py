@@ -34,6 +34,8 @@ class PlanePair:
     corner: tuple = ()
     """Name and value of the first y and x coordinate of the plane and their spacing, ((name, first, spacing), ...), where
     known."""
+    series: tuple = ()
+    """What planes of the same place at other times have in common, and no other plane; empty without a time."""
     origin: tuple = (0, 0)
     """First row and column in the plane, where this is a piece of one."""
     plane_shape: tuple = ()
@@ -43,6 +45,12 @@ class PlanePair:
     def whole_shape(self):
         """Rows and columns of the plane that this is, or that it is a piece of."""
         return self.plane_shape or self.original_valid.shape
+
+    @property
+    def is_middle(self):
+        """Whether this is a whole plane, or the piece in the middle of one."""
+        areas = list(piece_areas(self.whole_shape))
+        return self.origin == tuple(part.start for part in areas[len(areas) // 2])
 
     @cached_property
     def valid(self):

@@ -21,7 +21,7 @@ _WINDOW_PERCENTILE = 95.0
 _TEXTURE_LAGS = (1, 8)
 
 
-class _Sums:
+class Sums:
     """What both kinds of figures share: sums of two parts of a scene add up field by field."""
 
     __slots__ = ()
@@ -35,7 +35,7 @@ class _Sums:
 
 
 @dataclass(slots=True)
-class ErrorSums(_Sums):
+class ErrorSums(Sums):
     """Errors, bias, looks and edges of the planes seen so far."""
 
     pixels: int = 0
@@ -116,7 +116,7 @@ class ErrorSums(_Sums):
 
 
 @dataclass(slots=True)
-class TextureSums(_Sums):
+class TextureSums(Sums):
     """Structure, texture, distribution and point targets of the planes seen so far."""
 
     planes: tuple = ()
