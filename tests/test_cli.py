@@ -333,6 +333,20 @@ def test_existing_target_is_replaced_on_request(folder):
     assert raw(folder / "replaced.nc").band_data.shape == (2, 200, 216)
 
 
+def test_speckle_is_restored_on_request_and_not_in_transparent_stores(folder):
+    run_here("decode", "nan-latents.zarr", "speckle.nc", "--restore", "speckle", folder=folder)
+    run_here("decode", "nan-latents.zarr", "plain.nc", folder=folder)
+    restored, plain = (raw(folder / name).band_data for name in ("speckle.nc", "plain.nc"))
+    assert "noise was made up" in restored.attrs["sarcomp_lossy"]
+    assert (restored.values != plain.values)[np.isfinite(plain.values)].mean() > 0.99
+    np.testing.assert_array_equal(np.isnan(restored.values), np.isnan(plain.values))
+    _, errors = run_here("decode", "nan-transparent.zarr", "no.nc", "--restore", "speckle", folder=folder, status=1)
+    assert "needs a latents store" in errors
+    _, errors = run_here("decode", "nan-latents.zarr", "no.nc", "--restore", "detail", folder=folder, status=1)
+    assert "expected None or one of" in errors
+    assert not (folder / "no.nc").exists()
+
+
 @pytest.mark.data
 def test_real_scenes_go_through_the_commands(sar_data, tmp_path):
     scene = sar_data / "validation/grd_decibel/awc00.tif"  # a quarter is nodata

@@ -107,6 +107,14 @@ def test_a_record_survives_json_and_gives_equal_records():
     assert dataclasses.replace(found, **without) == dataclasses.replace(RECORD, **without)
 
 
+def test_variances_of_calm_latents_are_optional_and_survive():
+    assert "calm_variances_db2" not in RECORD.to_attribute()
+    measured = dataclasses.replace(RECORD, calm_variances_db2=(0.0, *(float(number) for number in range(1, 64))))
+    found = Record.from_attribute(json.loads(json.dumps(measured.to_attribute(), allow_nan=False)))
+    assert found.calm_variances_db2 == measured.calm_variances_db2
+    assert Record.from_attribute(RECORD.to_attribute()).calm_variances_db2 is None
+
+
 @pytest.mark.parametrize("value", [None, "text", 3, {}, {"name": "vv"}])
 def test_what_is_no_record_is_named_so(value):
     with pytest.raises(NotEncodedError, match="holds no record of xsarcomp"):
@@ -129,6 +137,10 @@ def test_a_record_with_another_format_or_other_fields_asks_for_an_update(change)
         {"nodata": {"numpy": "no type", "shape": [], "values": []}},
         {"nodata": {"float": "no number"}},
         {"dims": 5},
+        {"calm_variances_db2": 5},
+        {"calm_variances_db2": {"tuple": [1.0] * 63}},
+        {"calm_variances_db2": {"tuple": [1.0] * 63 + [-1.0]}},
+        {"calm_variances_db2": {"tuple": [1.0] * 63 + [{"float": "nan"}]}},
     ],
     ids=str,
 )
@@ -140,6 +152,8 @@ def test_a_damaged_record_gives_an_error_of_xsarcomp(change):
 def test_the_loss_names_model_step_and_target():
     text = RECORD.loss()
     assert all(part in text for part in ("some-model", "0000", "2.25 dB", "bits_per_pixel=1"))
+    assert "restored" not in text
+    assert RECORD.loss(speckle_restored=True) == f"{text}; speckle restored: noise was made up and added"
 
 
 def test_python_objects_are_left_out_with_a_warning_that_names_them():

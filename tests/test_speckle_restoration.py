@@ -80,14 +80,27 @@ def test_numbers_of_a_window_are_those_of_the_scene_to_the_last_bit_and_mirror_w
     np.testing.assert_array_equal(numbers((7,), rows, columns), lapped.mirrored(scene, rows, columns))
 
 
+def with_noise(signal, surroundings_db, noise, variance_db2):
+    """A signal with noise, where the lowest channel has one level."""
+    planes, height, width = signal.shape
+    lowest = np.full((planes, height // 8 + 2, width // 8 + 2), 8 * surroundings_db, np.float32)
+    speckle_kernels.add_skewed(lowest, taps(), np.full_like(lowest, variance_db2), noise, signal)
+    return signal
+
+
+def taps():
+    """Weights of the lowest channel and of variances."""
+    basis = lapped.lapped_basis() / lapped.BASIS_STEPS
+    return np.stack([basis[:, 0], (basis**2).sum(axis=1)]).astype(np.float32)
+
+
 @pytest.mark.parametrize("looks", [3.0, 6.0, 20.0])
 def test_skewed_noise_has_power_one_and_the_looks_and_skewness_of_speckle(looks):
     from scipy.special import polygamma
 
     variance_db2 = polygamma(1, looks) * (10 / np.log(10)) ** 2
-    noise = np.random.default_rng(5).normal(0, np.sqrt(variance_db2), (1, 1500, 1500)).astype(np.float32)
-    signal = np.zeros_like(noise)
-    speckle_kernels.add_skewed(np.zeros_like(noise), noise, np.full_like(noise, variance_db2), signal)
+    noise = np.random.default_rng(5).normal(0, np.sqrt(variance_db2), (1, 1504, 1504)).astype(np.float32)
+    signal = with_noise(np.zeros_like(noise), 0.0, noise, variance_db2)
     power = 10 ** (signal.astype(np.float64) / 10)
     assert 10 * np.log10(power.mean()) == pytest.approx(0, abs=0.01)
     assert equivalent_number_of_looks(power) == pytest.approx(looks, rel=0.06)
@@ -96,9 +109,8 @@ def test_skewed_noise_has_power_one_and_the_looks_and_skewness_of_speckle(looks)
 
 @pytest.mark.parametrize("detail_db", [-9.0, 4.0, 20.0])
 def test_the_expected_power_stays_at_dark_and_bright_places_and_peaks_stay_as_they_are(detail_db):
-    noise = np.random.default_rng(6).normal(0, 2.5, (1, 900, 900)).astype(np.float32)
-    signal = np.full_like(noise, 3.0)
-    speckle_kernels.add_skewed(np.full_like(noise, detail_db), noise, np.full_like(noise, 2.5**2), signal)
+    noise = np.random.default_rng(6).normal(0, 2.5, (1, 904, 904)).astype(np.float32)
+    signal = with_noise(np.full_like(noise, 3.0), 3.0 - detail_db, noise, 2.5**2)
     power = 10 ** (signal.astype(np.float64) / 10)
     assert 10 * np.log10(power.mean()) == pytest.approx(3.0, abs=0.02)
     if detail_db == 20.0:
@@ -107,13 +119,38 @@ def test_the_expected_power_stays_at_dark_and_bright_places_and_peaks_stay_as_th
 
 def test_what_is_missing_grows_with_the_step_up_to_the_variance_of_calm_latents():
     steps = np.geomspace(0.5, 60, 30)
-    whole = replace(LAW, steps_db=(1.0,), shares=((1.0,), (1.0,)))
+    whole = replace(LAW, steps_db=(1.0,), shares=(((1.0,), (1.0,)),) * 2)
     for trellised in (np.zeros(64, bool), np.ones(64, bool)):
         missing = [whole.missing_variances(step, trellised, CALM, has_network=True) for step in steps]
         zeros = np.array(missing)[:, 1:, 0]
         assert (np.diff(zeros, axis=0) >= -1e-6).all()
         assert (zeros <= CALM[1:] * (1 + 1e-5)).all()
         np.testing.assert_allclose(zeros[-1][CALM[1:] < 10], CALM[1:][CALM[1:] < 10], rtol=0.02)
+
+
+def test_noise_is_less_where_the_signal_is_brighter_than_its_lowest_channel():
+    generator = np.random.default_rng(8)
+    latents = generator.normal(0, 4, (1, lapped.CHANNELS, 6, 7)).astype(np.float32)
+    basis = lapped.lapped_basis()
+    signal = lapped.synthesize(latents, basis)
+    noise = np.full_like(signal, 0.01)  # so little that only the share shows
+    noisy = np.array(signal, order="C")
+    lowest = np.ascontiguousarray(latents[:, 0])
+    speckle_kernels.add_skewed(lowest, taps(), np.zeros_like(lowest), noise, noisy)
+    without_lowest = latents.copy()
+    without_lowest[:, 0] = 0
+    detail = lapped.synthesize(without_lowest, basis) * np.log(10) / 10
+    np.testing.assert_allclose((noisy - signal) / 0.01, np.clip(1 - detail / 3, 0, 4 / 3), atol=2e-3)
+
+
+def test_noise_in_a_signal_has_the_variance_that_is_taken_off_its_mean():
+    missing = LAW.missing_variances(6.0, np.zeros(64, bool), CALM, has_network=True)
+    noise, points = of_scene(66, 66), np.zeros((1, 64, 66, 66), np.int32)
+    variances = np.empty((1, 66, 66), np.float32)
+    speckle_kernels.scale(points, np.zeros_like(noise), missing, np.float32(0), noise, variances)
+    np.testing.assert_allclose(variances, missing[:, 0].mean(), rtol=1e-5)
+    assert lapped.synthesize(noise, lapped.lapped_basis()).var() == pytest.approx(missing[:, 0].mean(), rel=0.03)
+    np.testing.assert_allclose(noise[0].var(axis=(1, 2)), missing[:, 0], rtol=0.1)
 
 
 @pytest.mark.parametrize("name", ["s1-grd-10m", "s1-grd-10m-lapped"])
@@ -218,7 +255,7 @@ def test_looks_of_real_chips_come_back(sar_data, rate):
         encoded = scene.sarcomp.encode(bits_per_pixel=rate)
         plain, restored = (_figures(scene, encoded.sarcomp.decode(restore=asked)) for asked in (None, "speckle"))
         assert 0.95 <= restored["enl_ratio"] <= 1.05
-        assert restored["ks_distance"] < max(0.006, 0.2 * plain["ks_distance"])
+        assert restored["ks_distance"] < max(0.006, 0.3 * plain["ks_distance"])
         assert abs(restored["bias_db"] - plain["bias_db"]) < 0.02
 
 

@@ -112,7 +112,7 @@ class Record:
         try:
             loaded = {name: from_json(value[name]) for name in names if name in value}
             loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels", "corners")}
-            _check_calm_variances(loaded.get("calm_variances_db2"))
+            loaded["calm_variances_db2"] = _calm_variances(loaded.get("calm_variances_db2"))
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedFormatError(
                 f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
@@ -144,13 +144,13 @@ class Record:
         )
 
 
-def _check_calm_variances(values: Any) -> None:
-    """Refuse what is no list of variances of latents."""
+def _calm_variances(values: Any) -> tuple[float, ...] | None:
+    """Variances of latents; anything else is refused."""
     if values is None:
-        return
-    usable = [isinstance(value, int | float) and 0 <= value < math.inf for value in values]
-    if len(usable) != CHANNELS or not all(usable):
-        raise ValueError(f"calm_variances_db2 holds {sum(usable)} variances, expected {CHANNELS}")
+        return None
+    if len(values) != CHANNELS or not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values):
+        raise ValueError(f"calm_variances_db2 holds {str(values)[:80]}, expected {CHANNELS} variances")
+    return tuple(values)
 
 
 def part_names(name: str | None) -> dict[str, str]:

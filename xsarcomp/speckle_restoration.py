@@ -54,12 +54,15 @@ class SpeckleLaw:
     """Missing variance of points +-1 and of all others in squared steps, without trellis and with it."""
     steps_db: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
     """Steps in dB between which ``shares`` is interpolated on a logarithmic scale."""
-    shares: tuple[tuple[float, ...], tuple[float, ...]] = (
-        (0.4, 0.5, 0.66, 0.77, 0.7),
-        (0.75, 0.71, 0.81, 0.89, 0.88),
+    shares: tuple[tuple[tuple[float, ...], ...], ...] = (
+        ((0.2, 0.2, 0.3, 0.78, 0.78), (0.55, 0.6, 0.9, 0.82, 0.78)),
+        ((0.3, 0.3, 0.35, 0.88, 0.88), (0.9, 0.9, 1.08, 0.9, 0.88)),
     )
-    """Share of the missing variance that is given back, without network and with it: what makes the number of looks right.
-    Without a network the few latents that are not zero stand out more, and less has to be added."""
+    """Share of the missing variance that is given back at these steps, of low and of high frequencies, without network and
+    with it: what makes the number of looks right. Low frequencies have got variance from the texture gain, and without a
+    network the few latents that are not zero stand out more."""
+    middle: float = 4.0
+    """Sum of the two frequencies at which low ones give way to high ones."""
 
     def missing_variances(
         self, step_db: float, trellised: NDArray[np.bool_], calm_db2: NDArray[np.float64], *, has_network: bool
@@ -87,8 +90,10 @@ class SpeckleLaw:
         missing[:, 0] = calm_db2 * coarsest / (calm_db2**self.knee + coarsest**self.knee) ** (1 / self.knee)
         missing[:, 1:] = np.array(self.others)[with_trellis] * step_db**2
         missing[0] = step_db**2 / 12  # levels are far from zero and rounded to the nearest
-        share = np.interp(np.log(step_db), np.log(self.steps_db), self.shares[has_network])
-        return (missing * share).astype(np.float32)
+        low, high = (np.interp(np.log(step_db), np.log(self.steps_db), shares) for shares in self.shares[has_network])
+        frequency = np.add.outer(np.arange(lapped.BLOCK), np.arange(lapped.BLOCK)).ravel()
+        share = low + (high - low) / (1 + np.exp(self.middle - frequency))
+        return (missing * share[:, None]).astype(np.float32)
 
 
 LAW = SpeckleLaw()
@@ -142,7 +147,8 @@ def synthesize(
     latents = coder.latents(points, step_db)
     beyond = coder.latent_reach - 1  # latents that only the network reads
     inside = (slice(beyond, points.shape[2] - beyond), slice(beyond, points.shape[3] - beyond))
-    noise, variances = np.empty(latents.shape, np.float32), np.empty(latents.shape, np.float32)
+    noise = np.empty(latents.shape, np.float32)
+    variances = np.empty((len(latents), *latents.shape[2:]), np.float32)
     places = [part[cut] for axis, cut in zip((rows, columns), inside, strict=True) for part in axis]
     speckle_kernels.draw(np.ascontiguousarray(speckle.keys), *places, noise)
     has_network = coder.card.network is not None
@@ -151,13 +157,9 @@ def synthesize(
     )
     gained = np.float32(1 - coder.texture_gain(step_db) ** -2)
     speckle_kernels.scale(np.ascontiguousarray(points[:, :, *inside]), latents, missing, gained, noise, variances)
-    signal = lapped.synthesize(latents, coder.basis)
-    latents[:, 0] = 0
-    speckle_kernels.add_skewed(
-        np.ascontiguousarray(lapped.synthesize(latents, coder.basis)),
-        np.ascontiguousarray(lapped.synthesize(noise, coder.basis)),
-        # variances of independent latents add up with the squared basis
-        np.ascontiguousarray(lapped.synthesize(variances, coder.basis.astype(np.float64) ** 2 / lapped.BASIS_STEPS)),
-        signal := np.ascontiguousarray(signal),
-    )
+    signal = np.ascontiguousarray(lapped.synthesize(latents, coder.basis))
+    basis = coder.basis / lapped.BASIS_STEPS
+    taps = np.stack([basis[:, 0], (basis**2).sum(axis=1)]).astype(np.float32)
+    lowest, noise = np.ascontiguousarray(latents[:, 0]), np.ascontiguousarray(lapped.synthesize(noise, coder.basis))
+    speckle_kernels.add_skewed(lowest, taps, variances, noise, signal)
     return signal

@@ -73,12 +73,15 @@ def missing_shares(coder: LappedCoder, planes: Sequence[Plane], step_db: float) 
 
 
 def share_for_looks(coder: LappedCoder, planes: Sequence[Plane], step_db: float, target: float = LOOKS_RATIO) -> float:
-    """Share of the missing variance at which the median ENL ratio over planes is the target, by bisection."""
+    """Share of the missing variance at which the median ENL ratio over planes is the target, by bisection.
+
+    One share for all frequencies; the split into low and high ones was chosen around it, by the semivariogram.
+    """
     coded = [(plane, encode_planes(_signal(coder, plane), coder, step_db)) for plane in planes]
     calm = [_calm(coder, plane) for plane in planes]
 
     def looks(share: float) -> float:
-        law = replace(LAW, steps_db=(step_db,), shares=((share,), (share,)))
+        law = replace(LAW, steps_db=(step_db,), shares=(((share,), (share,)),) * 2)
         ratios = []
         for number, ((plane, symbols), variances) in enumerate(zip(coded, calm, strict=True)):
             if variances is None:
