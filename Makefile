@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test soak lint benchmark clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: $(STAMP)
 
 test: $(STAMP) lint
 	$(RUN)/python -m pytest
+
+# The long forms of tests about hostile input
+soak: $(STAMP)
+	$(RUN)/python -m pytest -m soak
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,43 @@ def test_payload_is_the_sum_of_the_chunk_files(folder, source, kind):
     assert report["payload_bytes"] == sum(path.stat().st_size for path in chunks)
     everything = [path for path in store.rglob("*") if path.is_file()]
     assert report["stored_bytes"] == sum(path.stat().st_size for path in everything)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_verify_finds_nothing_in_a_store_that_encode_wrote(folder, kind):
+    report = strict_json(run_here("verify", f"stack-{kind}.zarr", "--json", folder=folder)[0])
+    assert report["ok"]
+    assert report["problems"] == []
+    assert report["manifest"] == "recorded"
+
+
+def test_verify_names_a_bad_chunk_until_the_store_is_recorded_again(folder, tmp_path):
+    shutil.copytree(folder / "stack-transparent.zarr", tmp_path / "a.zarr")
+    (tmp_path / "a.zarr/vv/c/1/0/0").unlink()
+    output, errors = run("verify", "a.zarr", "--quick", folder=tmp_path, status=1)
+    assert output.startswith("vv chunk 1/0/0 (time 1:2, y 0:96, x 0:120): missing: ")
+    assert errors == ""
+    report = strict_json(run_here("verify", "a.zarr", "--json", folder=tmp_path, status=1)[0])
+    assert [one["chunk"] for one in report["problems"]] == [[1, 0, 0]]
+    run_here("verify", "a.zarr", "--record", folder=tmp_path)
+    run_here("verify", "a.zarr", folder=tmp_path)
+
+
+def test_verify_says_what_it_cannot_know_without_a_manifest(folder, tmp_path):
+    shutil.copytree(folder / "nan-latents.zarr", tmp_path / "a.zarr")
+    shutil.rmtree(tmp_path / "a.zarr/sarcomp_manifest")
+    output, _ = run_here("verify", "a.zarr", folder=tmp_path)
+    assert "xsarcomp verify --record" in output
+
+
+def test_decode_of_a_damaged_store_says_how_to_find_the_chunk(folder, tmp_path):
+    shutil.copytree(folder / "nan-latents.zarr", tmp_path / "a.zarr")
+    (chunk,) = (path for path in (tmp_path / "a.zarr/band_data_latents/c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    _, errors = run_here("decode", "a.zarr", "a.tif", folder=tmp_path, status=1)
+    assert "truncated" in errors
+    assert "xsarcomp verify STORE" in errors
+    assert len(errors.splitlines()) == 1
 
 
 def test_info_says_what_encode_said(folder):

@@ -6,6 +6,7 @@
     accessor          .sarcomp.encode, decode, encoding, compare, info
     stores            what a compressed store holds, and its sizes
     files             scenes and stores by the kind of their path
+    verification      is a store sound: store_checks, chunk_checks
     backend           xr.open_dataset(store, engine="sarcomp")
     latents           datasets to datasets of latents
     restoration       ... and back
@@ -15,6 +16,8 @@
     plan              what is encoded, with which step: variables, record, sampling, rate_control
     windows           lazy arrays, one Dask task a block
     codec_zarr, codec_numcodecs, codec_checks      codecs for Zarr format 3 and 2
+    stored_groups, stored_chunks      what lies in a Zarr store, object by object
+    manifest          what belongs into each chunk
     weights           model name or id -> verified coder
     models/           torch networks
     chunk, integers_chunk      one stored chunk <-> bytes: frame_checks

@@ -106,6 +106,23 @@ def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder)
     BitstreamError
         If anything about the bytes is wrong; no pixel leaves in that case.
     """
+    frame, symbols, classes, exact, added = read_backscatter(content, coder)
+    settings = Settings(step_db=frame.step_db, scale=frame.scale, nodata=nodata)
+    signal = decode_planes(symbols, frame.shape[-2:], coder, frame.step_db)
+    values = backscatter_of(signal, classes, exact, frame.dtype, settings, coder, added).reshape(frame.shape)
+    return np.asfortranarray(values) if frame.fortran_order else values
+
+
+def read_backscatter(
+    content: bytes, coder: LappedCoder
+) -> tuple[Frame, NDArray[np.int32], NDArray[np.uint8], NDArray, corrections.Corrections | None]:
+    """Frame, symbols, pixel classes, exact values and corrections of a chunk; all that is checked, before any pixel.
+
+    Raises
+    ------
+    BitstreamError
+        If anything about the bytes is wrong.
+    """
     frame = _frame(content, BACKSCATTER, coder)
     planes = math.prod(frame.shape[:-2])
     symbols = _symbols(frame, (planes, CHANNELS, *map(latent_count, frame.shape[-2:])), coder)
@@ -119,10 +136,7 @@ def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder)
     if exact.size != count:
         raise CorruptStreamError(f"the chunk holds {exact.size} exact values for {count} pixels that need one")
     added = corrections.unpack(frame.corrections, shape) if frame.corrections else None
-    settings = Settings(step_db=frame.step_db, scale=frame.scale, nodata=nodata)
-    signal = decode_planes(symbols, frame.shape[-2:], coder, frame.step_db)
-    values = backscatter_of(signal, classes, exact, frame.dtype, settings, coder, added).reshape(frame.shape)
-    return np.asfortranarray(values) if frame.fortran_order else values
+    return frame, symbols, classes, exact, added
 
 
 def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) -> bytes:

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,39 @@ def info(store: str, as_json: bool) -> None:
     from xsarcomp import stores
 
     _print_store(stores.store_report(store), as_json)
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--quick", is_flag=True, help="Compare checksums and the manifest, and decode no symbols.")
+@click.option("--record", is_flag=True, help="Write the manifest: what is in the store now is what belongs there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
+    """Check each chunk of STORE, and name those that are damaged, missing, or not where they belong.
+
+    The exit status is 0 if all is well, else 1.
+    """
+    from xsarcomp.chunk_checks import Finding
+    from xsarcomp.verification import record_store, verify_store
+
+    with _bar("checking") as progress:
+        if record:
+            report = record_store(store, progress=progress)
+        else:
+            report = verify_store(store, quick=quick, progress=progress)
+    if as_json:
+        _print_json(report)
+    else:
+        problems = report.pop("problems")
+        for problem in problems:
+            click.echo(Finding(**problem))
+        _print_table({**report, "problems": len(problems)})
+        if report["manifest"] == "none" and not record:
+            click.echo(
+                "Without a manifest, swapped chunks and some missing ones go unnoticed: xsarcomp verify --record"
+            )
+    if not report["ok"]:
+        sys.exit(1)
 
 
 @cli.command()
@@ -217,14 +250,25 @@ def _print_json(values: Any) -> None:
 
 @contextlib.contextmanager
 def _progress(what: str) -> Iterator[None]:
-    """Progress bar on a terminal, nothing in a pipe."""
+    """Progress bar for Dask on a terminal, nothing in a pipe."""
+    with _bar(what) as report:
+        if report is None:
+            yield
+            return
+        from xsarcomp.windows import watched
+
+        with watched(report):
+            yield
+
+
+@contextlib.contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Progress bar that is moved by a call with what is done and what there is; None in a pipe."""
     if not sys.stderr.isatty():
-        yield
+        yield None
         return
     from rich.console import Console
     from rich.progress import Progress
-
-    from xsarcomp.windows import watched
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
@@ -235,8 +279,7 @@ def _progress(what: str) -> Iterator[None]:
                 last[0] = time.monotonic()
                 bar.update(task, completed=done, total=total)
 
-        with watched(report):
-            yield
+        yield report
 
 
 def main() -> None:
@@ -249,6 +292,7 @@ def main() -> None:
         error.show()
         sys.exit(1)
     except (SarcompError, OSError, ValueError) as error:
-        text = " ".join(str(error).split()).replace("recompress=True", "--recompress") or type(error).__name__
+        notes = ". ".join([str(error), *getattr(error, "__notes__", ())])
+        text = " ".join(notes.split()).replace("recompress=True", "--recompress") or type(error).__name__
         click.echo(f"xsarcomp: {text}", err=True)
         sys.exit(1)

@@ -1,13 +1,15 @@
-"""What the codecs for Zarr format 2 and 3 demand of their configuration."""
+"""What the codecs for Zarr format 2 and 3 demand of their configuration, and say to damaged chunks."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from xsarcomp.block import Settings
 from xsarcomp.corrections import Promises
-from xsarcomp.errors import ConfigurationError
+from xsarcomp.errors import BitstreamError, ConfigurationError
 from xsarcomp.model_card import MODEL_ID_PATTERN
 from xsarcomp.scale_inference import check_scale
 
@@ -51,3 +53,13 @@ def check_settings(step_db: Any, scale: Any, nodata: Any) -> None:
     ):
         raise ConfigurationError(f"nodata is {nodata!r}, expected a finite number or None (NaN needs no declaration)")
     check_scale(scale)
+
+
+@contextlib.contextmanager
+def with_advice() -> Iterator[None]:
+    """Add to errors about damaged chunks how to find them: Zarr does not tell a codec which chunk of which array it is."""
+    try:
+        yield
+    except BitstreamError as error:
+        error.add_note("xsarcomp verify STORE names each chunk of a store that is wrong")
+        raise

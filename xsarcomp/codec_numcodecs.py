@@ -7,7 +7,14 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
 from xsarcomp import chunk
-from xsarcomp.codec_checks import check_model_id, check_promises, check_settings, configuration_of, settings_of
+from xsarcomp.codec_checks import (
+    check_model_id,
+    check_promises,
+    check_settings,
+    configuration_of,
+    settings_of,
+    with_advice,
+)
 from xsarcomp.errors import DimensionError
 from xsarcomp.weights import load_coder
 
@@ -74,7 +81,8 @@ class BackscatterCodec(Codec):
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk, with the shape, data type and memory order that it was encoded with."""
-        values = chunk.decode_backscatter(bytes(ensure_bytes(buf)), self.nodata, load_coder(self.model))
+        with with_advice():
+            values = chunk.decode_backscatter(bytes(ensure_bytes(buf)), self.nodata, load_coder(self.model))
         if isinstance(out, np.ndarray) and out.shape == values.shape and out.dtype == values.dtype:
             np.copyto(out, values)  # ndarray_copy flattens each in its own memory order and would mix up the pixels
             return out

@@ -14,7 +14,14 @@ from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
 from xsarcomp import chunk, integers_chunk
 from xsarcomp.bitstream import check_stored_dtype
-from xsarcomp.codec_checks import check_model_id, check_promises, check_settings, configuration_of, settings_of
+from xsarcomp.codec_checks import (
+    check_model_id,
+    check_promises,
+    check_settings,
+    configuration_of,
+    settings_of,
+    with_advice,
+)
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.scale_inference import check_dtype
 from xsarcomp.weights import load_coder
@@ -66,6 +73,7 @@ class _ChunkCodec(ArrayBytesCodec):
         content = self._encode(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
         return chunk_spec.prototype.buffer.from_bytes(content)
 
+    @with_advice()
     def _decode_sync(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
         values = self._decode(chunk_data.to_bytes(), chunk_spec)
         if values.shape != tuple(chunk_spec.shape):

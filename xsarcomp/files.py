@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from xsarcomp.backend import open_zarr_store
-from xsarcomp.errors import ConfigurationError, DimensionError, MissingDependencyError
+from xsarcomp.errors import ConfigurationError, DimensionError, MissingDependencyError, NotEncodedError
 from xsarcomp.latents import without_storage
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE
 from xsarcomp.restoration import decode_dataset
@@ -92,7 +92,7 @@ def open_store(path: str) -> xr.Dataset:
 
 
 def write_store(dataset: xr.Dataset, path: str, *, overwrite: bool = False, encoding: dict | None = None) -> None:
-    """Write a Zarr format 3 store; an existing one only if that is wanted.
+    """Write a Zarr format 3 store, a compressed one with its manifest; an existing one only if that is wanted.
 
     Raises
     ------
@@ -108,6 +108,16 @@ def write_store(dataset: xr.Dataset, path: str, *, overwrite: bool = False, enco
         # xarray consolidates as it always did; that the specification does not have it yet is known
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         dataset.to_zarr(partial, mode="w", zarr_format=3, encoding=encoding)
+        if encoding or any(ATTRIBUTE in array.attrs for array in dataset.variables.values()):
+            _record(partial)
+
+
+def _record(path: str) -> None:
+    """Write the manifest of a store in which something is compressed."""
+    from xsarcomp.verification import record_store  # zarr need not be loaded to read a raster
+
+    with contextlib.suppress(NotEncodedError):
+        record_store(path, check=False)
 
 
 def write_transparent(scene: xr.Dataset, path: str, encoding: dict, *, overwrite: bool) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from xsarcomp.bitstream import SCALES
 from xsarcomp.block import Settings
-from xsarcomp.corrections import Promises
+from xsarcomp.corrections import LARGEST_SPACING_DB, Promises
 from xsarcomp.entropy_tables import CHANNELS
+from xsarcomp.error_bound import LARGEST_BOUND_DB
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
+from xsarcomp.model_card import MODEL_ID_PATTERN
 
 ATTRIBUTE = "sarcomp"
 """Attribute of a latents variable that holds its record."""
@@ -22,6 +25,8 @@ PROMISED = ("max_error_db", "keep_means", "residual_spacing_db")
 """Fields of a record that are there where something was promised, all or none."""
 OPTIONAL = ("calm_variances_db2", *PROMISED)
 """Fields that earlier records lack."""
+LARGEST_DIMENSIONS = 64
+"""As many as NumPy has."""
 PARTS = ("latents", "mask", "exact", "residual", "gains")
 """Endings of the variables that stand for one variable in a latents store."""
 KEPT_ENCODING = ("_FillValue", "grid_mapping")
@@ -113,11 +118,13 @@ class Record:
             loaded = {name: from_json(value[name]) for name in names if name in value}
             loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels", "corners")}
             loaded["calm_variances_db2"] = _calm_variances(loaded.get("calm_variances_db2"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UnsupportedFormatError(
                 f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
             ) from error
-        return cls(**loaded)
+        record = cls(**loaded)
+        _check_values(record)
+        return record
 
     @property
     def settings(self) -> Settings:
@@ -151,6 +158,51 @@ def _calm_variances(values: Any) -> tuple[float, ...] | None:
     if len(values) != CHANNELS or not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values):
         raise ValueError(f"calm_variances_db2 holds {str(values)[:80]}, expected {CHANNELS} variances")
     return tuple(values)
+
+
+def _check_values(record: Record) -> None:
+    """Refuse values that no encoder writes: a type of a million numbers a pixel would ask for that much memory."""
+    names = all(isinstance(name, str) for name in (*record.dims, *record.spatial))
+    numbers = (int, float, np.integer, np.floating)
+    right = {
+        "name": record.name is None or isinstance(record.name, str),
+        "dims": names and len(set(record.dims)) == len(record.dims) <= LARGEST_DIMENSIONS,
+        "spatial": names
+        and len(set(record.spatial)) == 2 == len(record.spatial)
+        and {*record.spatial} <= {*record.dims},
+        "pixels": len(record.pixels) == 2 and all(type(size) is int and size >= 0 for size in record.pixels),
+        "corners": len(record.corners) == 4 and all(one is None or type(one) in (int, float) for one in record.corners),
+        "dtype": _is_number_dtype(record.dtype),
+        "scale": isinstance(record.scale, str) and record.scale in SCALES[1:],
+        "nodata": record.nodata is None or isinstance(record.nodata, numbers),
+        "model_id": isinstance(record.model_id, str) and MODEL_ID_PATTERN.fullmatch(record.model_id),
+        "anchor": type(record.anchor) is int and 0 <= record.anchor < 256,
+        "step_db": type(record.step_db) in (int, float) and 0 < record.step_db < 1000,
+        "attributes": isinstance(record.attributes, dict),
+        "encoding": isinstance(record.encoding, dict) and {*record.encoding} <= {*KEPT_ENCODING},
+        "max_error_db": record.max_error_db is None or _is_between(record.max_error_db, LARGEST_BOUND_DB),
+        "keep_means": type(record.keep_means) is bool,
+        "residual_spacing_db": _is_between(record.residual_spacing_db, LARGEST_SPACING_DB)
+        and (record.residual_spacing_db > 0) == (record.max_error_db is not None),
+    }
+    wrong = [name for name, is_right in right.items() if not is_right]
+    if wrong or not isinstance(record.encoding.get("grid_mapping"), str | None):
+        raise UnsupportedFormatError(
+            f"the record holds values that cannot be ({', '.join(wrong) or 'encoding'}): the store is damaged, or update xsarcomp"
+        )
+
+
+def _is_between(value: Any, highest: float) -> bool:
+    return type(value) in (int, float) and 0 <= value <= highest
+
+
+def _is_number_dtype(name: Any) -> bool:
+    """Whether this is the name of a type of single numbers."""
+    try:
+        dtype = np.dtype(name) if isinstance(name, str) else None
+    except (TypeError, ValueError, SyntaxError):
+        return False
+    return dtype is not None and dtype.kind in "fiu" and dtype.str == name
 
 
 def part_names(name: str | None) -> dict[str, str]:

@@ -1,0 +1,79 @@
+"""The checks of a store as a whole: metadata, objects that belong to nothing, parts that do not fit together."""
+
+from xsarcomp.backend import open_zarr_store
+from xsarcomp.chunk_checks import Finding, latents_record
+from xsarcomp.errors import SarcompError
+from xsarcomp.manifest import Manifest
+from xsarcomp.record import ATTRIBUTE, part_names
+from xsarcomp.restoration import encoded_names
+from xsarcomp.stored_chunks import StoredArray
+from xsarcomp.stored_groups import StoredGroup
+
+
+def structure_findings(stored: StoredGroup) -> list[Finding]:
+    """Findings about metadata, objects that belong to nothing, and parts of latents that do not fit together."""
+    findings = [Finding(problem="metadata", message=message, array=path) for path, message in stored.problems]
+    unknown = "it belongs to no array of the store: a leftover, a renamed chunk, or not from xsarcomp"
+    findings += [Finding(problem="stray", message=unknown, key=key) for key in stored.strays]
+    for array in stored.arrays:
+        unknown = f"it is no chunk of the grid {array.grid}: a leftover or a renamed chunk"
+        findings += [Finding(problem="stray", message=unknown, array=array.path, key=key) for key in array.strays]
+    latents = [array.path for array in stored.arrays if ATTRIBUTE in array.array.attrs]
+    for group in sorted({path.rpartition("/")[0] for path in latents}):
+        where = "/".join(filter(None, (stored.group.path, group)))
+        try:
+            with open_zarr_store(stored.group.store, chunks=None, group=where or None) as dataset:
+                encoded_names(dataset)
+        except SarcompError as error:
+            findings.append(Finding(problem="metadata", message=str(error), array=group))
+        except Exception as error:
+            findings.append(Finding(problem="metadata", message=f"xarray cannot open it ({error})", array=group))
+    return findings
+
+
+def recorded_findings(stored: StoredGroup, manifest: Manifest) -> list[Finding]:
+    """Findings about arrays and groups as a whole."""
+    arrays = {array.path: array for array in stored.arrays}
+    findings = []
+    for path, digest in sorted(manifest.groups.items()):
+        if stored.groups.get(path) != digest:
+            message = "the group or its attributes are not what was recorded: if they were changed since, record again"
+            findings.append(Finding(problem="metadata", message=message, array=path))
+    for path, recorded in sorted(manifest.arrays.items()):
+        array = arrays.get(path)
+        if array is None:
+            message = "the array was recorded and is not in the store: restore it from a copy"
+            findings.append(Finding(problem="missing", message=message, array=path))
+        elif array.digest != recorded.metadata:
+            message = (
+                f"shape, codecs or attributes are not what was recorded (the grid of chunks was {recorded.grid} and is "
+                f"{array.grid}): if they were changed since, record again"
+            )
+            findings.append(Finding(problem="metadata", message=message, array=path))
+    for path in sorted(set(arrays) - set(manifest.arrays)):
+        message = "the array was written after the store was recorded: record again if that is right"
+        findings.append(Finding(problem="unrecorded", message=message, array=path))
+    return findings
+
+
+def comparable_paths(stored: StoredGroup, manifest: Manifest) -> list[str]:
+    """Arrays whose chunks are those that were recorded, or more."""
+    arrays = {array.path: array for array in stored.arrays if array.path in manifest.arrays}
+    return [
+        path
+        for path, array in arrays.items()
+        if (manifest.arrays[path].kind, manifest.arrays[path].chunk) == (array.identities, array.chunk)
+    ]
+
+
+def masks_of_latents(stored: StoredGroup) -> dict[str, StoredArray]:
+    """Mask of each array of latents, by the path of the latents."""
+    arrays = {array.path: array for array in stored.arrays}
+    masks = {}
+    for path, array in arrays.items():
+        record = latents_record(array)
+        group = path.rpartition("/")[0]
+        mask = record and arrays.get("/".join(filter(None, (group, part_names(record.name)["mask"]))))
+        if mask is not None:
+            masks[path] = mask
+    return masks

@@ -1,0 +1,170 @@
+"""What lies in a Zarr store: its arrays, the manifest, and what belongs to nothing.
+
+Arrays are found by listing and not through Zarr's metadata alone, because metadata may be what is damaged or stale.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from xsarcomp.errors import ConfigurationError, NotEncodedError
+from xsarcomp.manifest import ARRAY, GROUP, metadata_digest
+from xsarcomp.stored_chunks import METADATA, StoredArray, collected
+
+
+@dataclass(eq=False)
+class StoredGroup:
+    """A group of a Zarr store with all that lies below it."""
+
+    group: zarr.Group
+    arrays: list[StoredArray] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
+    """Digest of the metadata of each group by its path; the root is ``""``."""
+    strays: list[str] = field(default_factory=list)
+    """Keys that belong to no array and no group."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Path of an array or group, and what is wrong with its metadata."""
+
+    @property
+    def _manifest_path(self) -> str:
+        return f"{_prefix(self.group.path)}{GROUP}"
+
+    def manifest(self) -> bytes | None:
+        """Bytes of the manifest, None if there is none; raises whatever Zarr does if its array is damaged."""
+        store = self.group.store
+        if not sync(collected(store.list_dir(self._manifest_path))):
+            return None
+        array = zarr.open_array(store, path=f"{self._manifest_path}/{ARRAY}", mode="r")
+        return np.asarray(array[:], np.uint8).tobytes()
+
+    def write_manifest(self, content: bytes) -> None:
+        """Write the manifest; one that is there is replaced."""
+        form = self.group.metadata.zarr_format
+        named = {"dimension_names": ("byte",)} if form == 3 else {"attributes": {"_ARRAY_DIMENSIONS": ["byte"]}}
+        values = np.frombuffer(content, np.uint8)
+        group = zarr.create_group(self.group.store, path=self._manifest_path, overwrite=True, zarr_format=form)
+        # in one chunk it is there or it is not
+        array = group.create_array(ARRAY, shape=values.shape, chunks=values.shape, dtype="uint8", fill_value=0, **named)
+        array[:] = values
+
+
+def open_stored(store: Any, *, writable: bool = False, storage_options: dict | None = None) -> StoredGroup:
+    """List what lies in a Zarr group.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+    writable : bool
+        Whether a manifest will be written.
+    storage_options : dict, optional
+        Passed to the file system of a URL.
+
+    Raises
+    ------
+    NotEncodedError
+        If there is no Zarr group.
+    ConfigurationError
+        If the store cannot list its objects.
+    """
+    mode = "r+" if writable else "r"
+    try:
+        group = zarr.open_group(store, mode=mode, use_consolidated=False, storage_options=storage_options)
+    except (FileNotFoundError, zarr.errors.BaseZarrError) as error:
+        raise NotEncodedError(f"{store} is no Zarr group: expected a store that xsarcomp encode wrote") from error
+    if not group.store.supports_listing:
+        raise ConfigurationError(f"{store} cannot list its objects, so nothing tells what is missing: copy it first")
+    result = StoredGroup(group)
+    documents = sync(_Walk(result).documents())
+    for path, document in documents.items():
+        try:
+            prefix = f"{_prefix(group.path)}{path}/"
+            result.arrays.append(StoredArray(path, group[path], group.store, prefix, metadata_digest(document)))
+        except Exception as error:  # metadata may hold anything, and Zarr raises anything
+            result.problems.append((path, f"the array cannot be opened: {error}"))
+    result.problems += sync(_consolidated_problems(group, documents))
+    return result
+
+
+class _Walk:
+    """Visits all groups and arrays below a group."""
+
+    def __init__(self, result: StoredGroup):
+        self.result, self.found = result, {}
+        self.store, self.format = result.group.store, result.group.metadata.zarr_format
+
+    async def documents(self) -> dict[str, list[dict]]:
+        """Metadata of each array by its path; groups, strays and problems go into the result."""
+        await self._visit("")
+        return self.found
+
+    async def _visit(self, path: str) -> None:
+        where = f"{_prefix(self.result.group.path)}{path}".rstrip("/")
+        names = sorted(await collected(self.store.list_dir(where)))
+        try:
+            document = await _document(self.store, where, names, self.format)
+        except ValueError as error:
+            self.result.problems.append((path, f"the metadata are no JSON: {error}"))
+            return
+        if document is None:
+            self.result.strays += await collected(self.store.list_prefix(f"{where}/")) or [where]
+        elif ".zarray" in names or document[0].get("node_type") == "array":
+            self.found[path] = document
+        else:
+            own = [{key: value for key, value in part.items() if key != "consolidated_metadata"} for part in document]
+            self.result.groups[path] = metadata_digest(own)
+            for name in names:
+                if name not in METADATA[self.format] and name != GROUP:
+                    await self._visit(f"{path}/{name}" if path else name)
+
+
+async def _document(store: Store, where: str, names: list[str], zarr_format: int) -> list[dict] | None:
+    """The JSON documents that are the metadata of an array or group; None if there is none."""
+    wanted = ["zarr.json"] if zarr_format == 3 else [".zarray" if ".zarray" in names else ".zgroup", ".zattrs"]
+    if wanted[0] not in names:
+        return None
+    return [await _json(store, f"{_prefix(where)}{name}") for name in wanted if name in names]
+
+
+async def _json(store: Store, key: str) -> dict:
+    content = await store.get(key, default_buffer_prototype())
+    value = json.loads(content.to_bytes()) if content is not None else None
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} holds no JSON object")
+    return value
+
+
+async def _consolidated_problems(group: zarr.Group, documents: dict[str, list[dict]]) -> list[tuple[str, str]]:
+    """Arrays whose own metadata and consolidated metadata disagree: readers see the one or the other."""
+    prefix, form = _prefix(group.path), group.metadata.zarr_format
+    if form == 2:
+        if not await group.store.exists(f"{prefix}.zmetadata"):
+            return []
+        entries = (await _json(group.store, f"{prefix}.zmetadata")).get("metadata", {})
+        paths = {key.removesuffix("/.zarray") for key in entries if key.endswith("/.zarray")}
+        seen = {path: [entries[k] for k in (f"{path}/.zarray", f"{path}/.zattrs") if k in entries] for path in paths}
+    else:
+        entries = ((await _json(group.store, f"{prefix}zarr.json")).get("consolidated_metadata") or {}).get("metadata")
+        if entries is None:
+            return []
+        seen = {path: [entry] for path, entry in entries.items() if entry.get("node_type") == "array"}
+    problems = [
+        (path, "it stands in the consolidated metadata and not in the store") for path in seen.keys() - documents
+    ]
+    problems += [(path, "the consolidated metadata do not know it") for path in documents.keys() - seen.keys()]
+    problems += [
+        (path, "its own metadata and the consolidated metadata differ: readers see the one or the other")
+        for path in documents.keys() & seen.keys()
+        if metadata_digest(documents[path]) != metadata_digest(seen[path])
+    ]
+    return sorted(problem for problem in problems if GROUP not in problem[0].split("/"))
+
+
+def _prefix(path: str) -> str:
+    """Beginning of the keys below a path."""
+    return f"{path}/" if path else ""
