@@ -360,6 +360,18 @@ def test_version_and_help_end_well(folder):
         assert command in text
 
 
+def test_input_unlike_the_training_data_is_one_line_on_stderr(tmp_path):
+    scene = simulated_dataset((200, 216), 3, "decibel")[["vv"]].fillna(-11.0)
+    (scene.drop_attrs() / 2).to_netcdf(tmp_path / "halved.nc")  # decibels of amplitude, taken for those of power
+    output, errors = run("encode", "halved.nc", "halved.zarr", folder=tmp_path)
+    assert "bits_per_pixel" in output
+    assert errors.count("\n") == 1
+    assert errors.startswith(
+        "xsarcomp: warning: this does not look like the data that model 's1-grd-10m' was trained on"
+    )
+    assert "equivalent number of looks" in errors
+
+
 def test_recompress_accepts_data_that_lost_something(folder):
     run_here("encode", "nan-latents.zarr", "twice.zarr", "--recompress", folder=folder)
     assert (folder / "twice.zarr/zarr.json").is_file()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.sampling import WINDOW_PIXELS, sample_windows
+from xsarcomp.sampling import WINDOW_PIXELS, sample_windows, sampled_planes
 
 
 def load(arrays):
@@ -90,3 +90,13 @@ def test_an_empty_variable_has_no_sample(sizes):
 def test_many_small_planes_are_handed_on_in_few_stacks():
     pieces = sample_windows(numbered(500, 8, 8), ("y", "x"), load)
     assert len(pieces) <= 4
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"), [((3, 40, 30), 10_000), ((7, 600, 700), 6 * WINDOW_PIXELS**2), ((0, 4, 4), 9)]
+)
+def test_each_window_is_told_its_plane(sizes, limit):
+    array = numbered(*sizes)
+    windows = [window for stack in sample_windows(array, ("y", "x"), load, limit) for window in stack]
+    planes = sampled_planes(array, ("y", "x"), limit)
+    assert [int(window[0, 0]) // (sizes[1] * sizes[2]) for window in windows] == planes

@@ -81,6 +81,7 @@ def two_anchors():
             target = module if isinstance(module, dict) else vars(module)
             patch.setitem(target, "ANCHOR_STEPS_DB", (2.0, 6.0))
         patch.setattr(training.fit_tables, "__defaults__", ((2.0, 6.0),))
+        patch.setattr("xsarcomp.training.domain.FEWEST_BLOCKS", 1)  # two small scenes make one block a polarization
         yield
 
 
@@ -120,6 +121,25 @@ def test_trained_models_compress_a_scene(installed):
         metrics = decoded.sarcomp.compare(scene)
         assert metrics["rmse_db"] < 1.5
         assert abs(metrics["bias_db"]) < 0.2
+
+
+def test_json_files_say_what_is_usual_in_the_training_data(trained, installed):
+    for name in ("tiny-test", "tiny-test-lapped"):
+        found = weights.load_domain(installed[name]["id"])
+        assert set(found.levels_db) == {"vv", "vh"}
+        low, high = found.levels_db["vv"]
+        assert high - low == pytest.approx(2.0, abs=1e-3)  # the gain of the augmentation, both ways
+        assert 4 < found.ranges["looks"][0] < 8
+
+
+def test_a_model_without_an_entry_or_that_is_not_installed_has_no_domain(trained, monkeypatch, tmp_path):
+    path = trained[0] / "run/tiny-test-lapped.json"
+    record = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name != "domain"}
+    (tmp_path / path.name).write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / path.with_suffix(".safetensors").name).write_bytes(path.with_suffix(".safetensors").read_bytes())
+    monkeypatch.setenv("XSARCOMP_MODEL_PATH", str(tmp_path))
+    assert weights.load_domain(record["id"]) is None
+    assert weights.load_domain("0" * 64) is None
 
 
 def test_json_files_hold_no_path_of_the_training_machine(trained):

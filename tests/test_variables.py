@@ -5,7 +5,13 @@ import pytest
 import xarray as xr
 
 from xsarcomp.errors import DimensionError
-from xsarcomp.variables import backscatter_names, declared_nodata, has_spatial_dimensions, spatial_dimensions
+from xsarcomp.variables import (
+    backscatter_names,
+    declared_nodata,
+    has_spatial_dimensions,
+    plane_polarizations,
+    spatial_dimensions,
+)
 
 
 def array(*dims, dtype=np.float32, **attributes):
@@ -102,3 +108,26 @@ def test_a_fill_value_in_the_encoding_no_longer_stands_among_the_values():
     opened = array("y", "x")
     opened.encoding["_FillValue"] = -9999.0
     assert declared_nodata(opened) is None
+
+
+@pytest.mark.parametrize(
+    ("planes", "expected"),
+    [
+        (array("y", "x").rename("VH"), ["vh"]),
+        (array("y", "x").rename("backscatter"), [None]),
+        (array("y", "x"), [None]),
+        (array("y", "x", polarization="HH"), ["hh"]),
+        (array("time", "y", "x").rename("gamma0_vv"), ["vv", "vv"]),
+        (array("band", "y", "x", long_name=("VV", "vh")), ["vv", "vh"]),
+        (array("band", "y", "x", long_name=("vv_ascending", "angle")), ["vv", None]),
+        (array("band", "y", "x", long_name="sigma nought"), [None, None]),
+        (array("band", "y", "x", long_name=("vv", "vh", "more")), [None, None]),
+        (array("y", "x", "pol").assign_coords(pol=["VV", "VH"]), ["vv", "vh"]),
+        (array("pol", "time", "y", "x").assign_coords(pol=["VV", "VH"]), ["vv", "vv", "vh", "vh"]),
+        (array("time", "y", "pol", "x").assign_coords(pol=["VV", "VH"], time=[1, 2]), ["vv", "vh", "vv", "vh"]),
+        (array("time", "y", "x").isel(time=slice(0, 0)).rename("vv"), []),
+    ],
+    ids=str,
+)
+def test_the_polarization_of_each_plane_is_told_by_names_where_they_tell_it(planes, expected):
+    assert plane_polarizations(planes) == expected

@@ -2,7 +2,7 @@
 
 ``import xsarcomp`` registers ``.sarcomp`` on DataArray and Dataset. The way of one array, and the file of each step::
 
-    cli, demo         the commands
+    cli, demo         the commands: cli_output
     accessor          .sarcomp.encode, decode, encoding, compare, info
     stores            what a compressed store holds, and its sizes
     files             scenes and stores by the kind of their path
@@ -34,6 +34,7 @@
     kernels, sign_kernels, trellis_kernels, range_kernels, residual_kernels, decoder_kernels, speckle_kernels
                       compiled inner loops: compiled
     bitstream         frame, checksums, limits
+    input_check       does the input look like the training data: domain_check
     model_card, tiling, errors
     pretrained/       models that ship with the package
     training/         patches, tables, one loop for every model
@@ -46,13 +47,13 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from xsarcomp import accessor as _accessor  # registers .sarcomp
-from xsarcomp.errors import SarcompError
+from xsarcomp.errors import DomainWarning, SarcompError
 
 try:
     __version__ = _version("xsarcomp")
 except _PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["SarcompError", "__version__"]
+__all__ = ["DomainWarning", "SarcompError", "__version__"]
 
 del _accessor

@@ -51,8 +51,8 @@ class _Accessor:
             Size in float32 over coded size.
         rmse_db : float, optional
             Root mean square error over valid pixels, dB.
-        preset : {"archive", "analysis", "browse"}, optional
-            2, 1 or 0.25 bits per pixel.
+        preset : {"archive", "analysis", "browse", "8x", "16x", "32x"}, optional
+            2, 1 or 0.25 bits per pixel, or 4, 2 or 1: that many times less than float32.
         max_error_db : float, optional
             No valid pixel is off by more than this, dB, 0.02 or more. Alone it takes the lowest rate that keeps it; with a rate
             that is too low for it, an error says which one would do.

@@ -1,23 +1,23 @@
 """The command ``xsarcomp``: each command is a few calls into the floors below."""
 
-import contextlib
-import json
-import math
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from xsarcomp.cli_output import bar, print_json, print_store, print_table, progress, warnings_in_one_line
 from xsarcomp.errors import SarcompError
 
 _TARGETS = (
     click.option("--bits-per-pixel", type=float, help="Coded bits over pixels times polarizations."),
     click.option("--ratio", type=float, help="Size in float32 over coded size."),
     click.option("--rmse-db", type=float, help="Root mean square error in dB."),
-    click.option("--preset", type=str, help="archive (2 bits per pixel), analysis (1, the default) or browse (0.25)."),
+    click.option(
+        "--preset",
+        type=str,
+        help="archive (2 bits per pixel), analysis (1, the default), browse (0.25), 8x (4), 16x (2) or 32x (1).",
+    ),
     click.option("--max-error-db", type=float, help="No valid pixel is off by more than this."),
     click.option(
         "--keep-means", is_flag=True, help="Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB."
@@ -53,12 +53,12 @@ def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json:
 
     files.refuse_same(source, store)
     scene = files.open_scene(source)
-    with _progress("encoding"):
+    with progress("encoding"):
         if transparent:
             files.write_transparent(scene, store, scene.sarcomp.encoding(**request), overwrite=overwrite)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite)
-    _print_store(stores.store_report(store), as_json)
+    print_store(stores.store_report(store), as_json)
 
 
 @cli.command()
@@ -77,7 +77,7 @@ def decode(store: str, target: str, overview: int | None, overwrite: bool, resto
         scene = files.open_scene(store, restore=restore)
     else:
         scene = files.open_store(store).sarcomp.decode(overview=overview, restore=restore)
-    with _progress("decoding"):
+    with progress("decoding"):
         files.write_scene(scene, target, overwrite=overwrite, measure_transform=overview is None)
 
 
@@ -88,7 +88,7 @@ def info(store: str, as_json: bool) -> None:
     """Show what STORE holds: rate, sizes, model, scale, step."""
     from xsarcomp import stores
 
-    _print_store(stores.store_report(store), as_json)
+    print_store(stores.store_report(store), as_json)
 
 
 @cli.command()
@@ -104,18 +104,18 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
     from xsarcomp.chunk_checks import Finding
     from xsarcomp.verification import record_store, verify_store
 
-    with _bar("checking") as progress:
+    with bar("checking") as moved:
         if record:
-            report = record_store(store, progress=progress)
+            report = record_store(store, progress=moved)
         else:
-            report = verify_store(store, quick=quick, progress=progress)
+            report = verify_store(store, quick=quick, progress=moved)
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         problems = report.pop("problems")
         for problem in problems:
             click.echo(Finding(**problem))
-        _print_table({**report, "problems": len(problems)})
+        print_table({**report, "problems": len(problems)})
         if report["manifest"] == "none" and not record:
             click.echo(
                 "Without a manifest, swapped chunks and some missing ones go unnoticed: xsarcomp verify --record"
@@ -135,14 +135,14 @@ def compare(original: str, restored: str, scale: str | None, as_json: bool, html
     from xsarcomp import files
 
     scenes = files.open_scene(original), files.open_scene(restored)
-    with _progress("comparing"):
+    with progress("comparing"):
         if html is None:
             metrics = scenes[1].sarcomp.compare(scenes[0], scale=scale)
         else:
             from xsarcomp.evaluation.page import write_report
 
             metrics = write_report(html, *scenes, scale=scale, names=(original, restored))
-    _print_json(metrics) if as_json else _print_table(metrics)
+    print_json(metrics) if as_json else print_table(metrics)
 
 
 @cli.command()
@@ -179,6 +179,8 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 @click.option("--codecs", help="Classical codecs by name, with commas: AV1,JPEG XL. Default: all that are installed.")
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
 @click.option("--promises", is_flag=True, help="Measure what error bounds and kept means cost, instead of the table.")
+@click.option("--presets", is_flag=True, help="Measure the presets on SCENES instead: stored bytes, errors, goals.")
+@click.option("--metrics", is_flag=True, help="List every figure of compare by rate on SCENES instead.")
 @click.option("--speed", is_flag=True, help="Time a large simulated scene through Zarr stores; needs no SCENES.")
 def benchmark(
     scenes: tuple[str, ...],
@@ -187,6 +189,8 @@ def benchmark(
     codecs: str | None,
     no_slow: bool,
     promises: bool,
+    presets: bool,
+    metrics: bool,
     speed: bool,
 ) -> None:
     """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES.
@@ -196,14 +200,24 @@ def benchmark(
     from xsarcomp.evaluation.benchmark import run_benchmark
     from xsarcomp.evaluation.speed import run_speed
 
-    if not scenes and not speed:
+    if not scenes and (presets or metrics or not speed):
         raise click.UsageError("found no SCENES, expected files of backscatter to measure on, or --speed.")
-    if scenes and promises:
+    if promises:
         from xsarcomp.evaluation.promises import run_promises
 
         for line in run_promises(scenes, models, output):
             click.echo(line)
-    elif scenes:
+    if presets:
+        from xsarcomp.evaluation.presets import run_presets
+
+        for line in run_presets(scenes, next(iter(models), None), output):
+            click.echo(line)
+    if metrics:
+        from xsarcomp.evaluation.metrics_table import run_metrics
+
+        for line in run_metrics(scenes, next(iter(models), None), output):
+            click.echo(line)
+    if scenes and not (promises or presets or metrics):
         for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
             click.echo(line)
     if speed:
@@ -211,81 +225,11 @@ def benchmark(
             click.echo(line)
 
 
-def _print_store(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(report)
-        return
-    summary = {name: value for name, value in report.items() if name != "variables"}
-    _print_table(summary)
-    for name, described in report["variables"].items():
-        details = ", ".join(
-            f"{key} {_text(value)}"
-            for key, value in described.items()
-            if key in ("store", "scale", "scale_reason", "step_db", "target")
-        )
-        click.echo(f"{name}: {details}")
-
-
-def _print_table(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        click.echo(f"{name:<24}{_text(value)}")
-
-
-def _text(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _print_json(values: Any) -> None:
-    """Strict JSON: what is not a finite number becomes null."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): strict(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    click.echo(json.dumps(strict(values), indent=2, allow_nan=False))
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """Progress bar for Dask on a terminal, nothing in a pipe."""
-    with _bar(what) as report:
-        if report is None:
-            yield
-            return
-        from xsarcomp.windows import watched
-
-        with watched(report):
-            yield
-
-
-@contextlib.contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Progress bar that is moved by a call with what is done and what there is; None in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        last = [0.0]
-
-        def report(done: int, total: int) -> None:
-            if time.monotonic() - last[0] > 0.1:
-                last[0] = time.monotonic()
-                bar.update(task, completed=done, total=total)
-
-        yield report
-
-
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit status 1."""
     try:
-        cli(standalone_mode=False)
+        with warnings_in_one_line():
+            cli(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(1)
     except click.ClickException as error:

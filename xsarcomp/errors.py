@@ -19,6 +19,8 @@
     ├── ConfigurationError (ValueError)       a training or codec configuration is wrong
     └── MissingDependencyError (ImportError)  an optional library is needed
 
+    DomainWarning (UserWarning)               the input does not look like the model's training data
+
 Each message says what was found, what was expected, and what to do.
 """
 
@@ -85,3 +87,7 @@ class ConfigurationError(SarcompError, ValueError):
 
 class MissingDependencyError(SarcompError, ImportError):
     """An optional library is needed for what was asked."""
+
+
+class DomainWarning(UserWarning):
+    """The input does not look like the data that the model was trained on; it is encoded all the same."""

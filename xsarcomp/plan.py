@@ -16,19 +16,18 @@ from xsarcomp.calm_speckle import measured_calm_variances
 from xsarcomp.coder import LappedCoder
 from xsarcomp.corrections import Promises
 from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError
+from xsarcomp.input_check import compare_with_training, report_unlike
 from xsarcomp.lapped import BLOCK
 from xsarcomp.rate_control import Estimate, Sample, Target, find_step
 from xsarcomp.record import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, corner_coordinates, kept_attributes
-from xsarcomp.sampling import SAMPLE_PIXELS, sample_windows
-from xsarcomp.variables import declared_nodata, spatial_dimensions
-from xsarcomp.weights import load_coder
+from xsarcomp.sampling import SAMPLE_PIXELS, sample_windows, sampled_planes
+from xsarcomp.variables import declared_nodata, plane_polarizations, spatial_dimensions
+from xsarcomp.weights import load_coder, load_domain
 
 CHUNK_OVERHEAD_BYTES = 96
 """Header and rounding of one coded chunk, about."""
 REPORTED_MISS = 0.1
 """Share by which a target may be missed on the worse side without a warning."""
-REPORTED_SHARE = 0.001
-"""Share of values outside the training range from which a warning is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,17 @@ def make_plan(
         _inflation(dataset, looks, edges),
     )
     _report_missed(target, estimate)
-    records = {name: _record(dataset[name], look, target, estimate, coder) for name, look in looks.items()}
+    domain = load_domain(coder.model_id)
+    compared = {
+        name: compare_with_training(str(name), look.samples, look.planes, look.polarizations, coder.card, domain)
+        for name, look in looks.items()
+    }
+    scales = " and ".join(sorted({look.scale for look in looks.values()}))
+    report_unlike(compared.values(), coder.card, scale=scales, stacklevel=3)
+    records = {
+        name: _record(dataset[name], look, target, estimate, coder, compared[name].outside_share)
+        for name, look in looks.items()
+    }
     return Plan(records=records, estimate=estimate)
 
 
@@ -108,6 +117,10 @@ class _Look:
     nodata: float | None
     windows: list[NDArray]
     promises: Promises
+    polarizations: list[str | None]
+    """Of the planes that the windows are from."""
+    planes: list[int]
+    """Number of the plane of each window."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -122,11 +135,18 @@ def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int, target:
     if not recompress:
         refuse_lossy(array)
     radiometry.check_dtype(array.dtype)
-    windows = sample_windows(array, spatial_dimensions(array), _load, limit)
-    nodata = declared_nodata(array)
+    spatial, nodata = spatial_dimensions(array), declared_nodata(array)
+    windows = sample_windows(array, spatial, _load, limit)
     found, reason = _scale(array, windows, scale, nodata)
-    promises = target.promises(array.dtype, nodata)
-    return _Look(scale=found, reason=reason, nodata=nodata, windows=windows, promises=promises)
+    return _Look(
+        scale=found,
+        reason=reason,
+        nodata=nodata,
+        windows=windows,
+        promises=target.promises(array.dtype, nodata),
+        polarizations=plane_polarizations(array),
+        planes=sampled_planes(array, spatial, limit),
+    )
 
 
 def _inflation(dataset: xr.Dataset, looks: Mapping[Hashable, _Look], edges: Mapping | None) -> float:
@@ -222,7 +242,9 @@ def array_scale(array: xr.DataArray, nodata: float | None) -> str:
     return _scale(array, sample_windows(array, spatial_dimensions(array), _load), "auto", nodata)[0]
 
 
-def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate, coder: LappedCoder) -> Record:
+def _record(
+    array: xr.DataArray, look: _Look, target: Target, estimate: Estimate, coder: LappedCoder, outside: float
+) -> Record:
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
         raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
@@ -244,7 +266,7 @@ def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate
         target=target.asked,
         estimated_bits_per_pixel=estimate.bits_per_pixel,
         estimated_rmse_db=estimate.rmse_db,
-        outside_training_range=_outside(array, look, coder),
+        outside_training_range=outside,
         **asdict(look.promises),
         attributes=kept_attributes(array.attrs, array.name),
         encoding=kept_attributes(
@@ -252,22 +274,3 @@ def _record(array: xr.DataArray, look: _Look, target: Target, estimate: Estimate
         ),
         calm_variances_db2=measured_calm_variances(look.windows, settings, coder),
     )
-
-
-def _outside(array: xr.DataArray, look: _Look, coder: LappedCoder) -> float:
-    """Share of the sample's valid values outside the range of the training data; said aloud where it is large."""
-    outside = valid = 0
-    for values in look.windows:
-        classes = radiometry.classify(values, look.scale, look.nodata)
-        decibel = radiometry.decibel_from_backscatter(values, look.scale, classes=classes)
-        is_valid = classes == radiometry.VALID
-        report = radiometry.out_of_range(decibel, coder.card.lowest_db, coder.card.highest_db, is_valid)
-        outside, valid = outside + report.outside_count, valid + int(is_valid.sum())
-    share = outside / valid if valid else 0.0
-    if share > REPORTED_SHARE:
-        warnings.warn(
-            f"{share:.1%} of the values of {array.name!r} lie outside the {coder.card.lowest_db:.0f} to {coder.card.highest_db:.0f} dB "
-            f"that model {coder.card.name!r} was trained on (scale {look.scale}). They are coded, not clipped; check scale and calibration",
-            stacklevel=5,
-        )
-    return share

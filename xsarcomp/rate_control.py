@@ -19,8 +19,8 @@ from xsarcomp.pixel_classes import VALID
 from xsarcomp.residual_coding import encode_integers
 from xsarcomp.tile_means import TILE
 
-PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25}
-"""Bits per pixel of each preset."""
+PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25, "8x": 4.0, "16x": 2.0, "32x": 1.0}
+"""Bits per pixel of each preset: named after a use, or after the ratio to float32."""
 FLOAT32_BITS = 32
 TOLERANCE = 0.01
 COARSE_SHARE = 4  # the search begins on every fourth sample

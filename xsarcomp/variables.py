@@ -1,5 +1,6 @@
 """Which variables of a dataset hold backscatter, and along which dimensions; from names and attributes alone."""
 
+import math
 import re
 from collections.abc import Hashable
 from typing import Any
@@ -91,6 +92,34 @@ def backscatter_names(dataset: xr.Dataset) -> list[Hashable]:
             "dimensions y and x, or call .sarcomp on the DataArray itself"
         )
     return chosen
+
+
+def plane_polarizations(array: xr.DataArray) -> list[str | None]:
+    """Polarization of each plane of an array, in lower case; None where names and attributes do not tell.
+
+    Planes are counted in the order of the dimensions that are not spatial. Bands are told by a ``long_name`` for each of
+    them, as rioxarray gives it, or by the values of their coordinate.
+    """
+    spatial = spatial_dimensions(array)
+    texts = (array.name, array.attrs.get("polarization"), array.attrs.get("polarisation"))
+    whole = next((found for found in map(_polarization, texts) if found), None)
+    sizes = {name: size for name, size in array.sizes.items() if name not in spatial}
+    found: list[str | None] = [whole] * math.prod(sizes.values())
+    for name, size in sizes.items():
+        labels = array.attrs.get("long_name")
+        if not isinstance(labels, tuple | list) or len(labels) != size:
+            is_text = name in array.coords and array[name].ndim == 1 and array[name].dtype.kind in "UOT"
+            labels = array[name].values.tolist() if is_text else []
+        named = [_polarization(label) for label in labels]
+        if any(named):
+            indices = np.indices(tuple(sizes.values()))[list(sizes).index(name)].ravel()
+            return [named[index] or whole for index in indices]
+    return found
+
+
+def _polarization(text: Any) -> str | None:
+    match = _POLARIZATION.search(text) if isinstance(text, str) else None
+    return match[1].lower() if match else None
 
 
 def declared_nodata(array: xr.DataArray) -> float | None:

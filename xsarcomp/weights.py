@@ -22,6 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from xsarcomp.coder import LappedCoder
+from xsarcomp.domain_check import Domain
 from xsarcomp.entropy_tables import QUANTIZERS, EntropyTables
 from xsarcomp.errors import MissingDependencyError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.lapped import BASIS_STEPS
@@ -118,6 +119,19 @@ def _find(model_id: str) -> tuple[str, Path]:
         if record["id"] == model_id:
             return name, path
     raise _not_found(model_id, installed_models())
+
+
+def load_domain(model_id: str) -> Domain | None:
+    """What is usual in the training data of an installed model, from its JSON file; None where it does not say.
+
+    Raises
+    ------
+    ModelIntegrityError
+        If the entry ``domain`` breaks a rule.
+    """
+    records = (record for _, record, _ in _model_files() if record["id"] == model_id)
+    record = next(records, {}).get("domain")
+    return None if record is None else Domain.from_record(record)
 
 
 def load_coder(model: str | None = None) -> LappedCoder:

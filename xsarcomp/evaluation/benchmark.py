@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import files
@@ -120,6 +121,25 @@ def read_scenes(paths: Sequence[str]) -> list[Scene]:
         if planes := _read_planes(path):
             scenes.append(Scene(name=name if names.count(name) == 1 else path, planes=planes))
     return scenes
+
+
+def planes_dataset(planes: Sequence[NDArray[np.float32]]) -> xr.Dataset:
+    """Planes of one scene as a lazy dataset.
+
+    Parameters
+    ----------
+    planes : sequence of ndarray of float32, shape (y, x)
+        Backscatter in dB, NaN where invalid.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables ``plane_0``, ``plane_1``, ... with coordinates of a grid of 10 m.
+    """
+    attributes = {"units": "dB", "long_name": "sigma nought"}
+    arrays = {f"plane_{number}": (("y", "x"), plane, attributes) for number, plane in enumerate(planes)}
+    grid = {name: 10.0 * np.arange(size) for name, size in zip(("y", "x"), planes[0].shape, strict=True)}
+    return xr.Dataset(arrays, coords=grid).chunk()
 
 
 def _read_planes(path: str) -> list[NDArray[np.float32]]:

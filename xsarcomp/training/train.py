@@ -31,6 +31,7 @@ from xsarcomp.models.integer_arithmetic import input_levels
 from xsarcomp.models.integer_network import integer_arrays
 from xsarcomp.training.augmentation import AugmentationConfig
 from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from xsarcomp.training.domain import domain_entry
 from xsarcomp.training.gate import gate, mean_corrections, texture_gains
 from xsarcomp.training.loop import latent_statistics, log_to_tensorboard, seed_everything, training_loop
 from xsarcomp.training.patches import PatchConfig, PatchSampler, fixed_batches
@@ -155,8 +156,9 @@ def train(config: TrainConfig, *, resume: bool = False, report: Callable[[str], 
     }
     for name in ("output", "data"):
         training["configuration"].pop(name)  # a path of the training machine says nothing to a reader
+    record = {"training": training, **domain_entry(train_planes, config.patches.augmentation.gain_db)}
     for finished, arrays in ((linear, None), (coder, network)):
-        _write_model(config, finished, arrays, {"training": training, "validation": results.record(finished.card.name)})
+        _write_model(config, finished, arrays, {**record, "validation": results.record(finished.card.name)})
     return config.output / f"{config.name}.safetensors"
 
 
@@ -295,5 +297,4 @@ def _write_model(config: TrainConfig, coder: LappedCoder, network, record: dict[
     name = coder.card.name
     write_atomically(config.output / f"{name}.safetensors", content)
     record = {"id": hashlib.sha256(content).hexdigest(), "name": name, **config.description, **record}
-    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    write_atomically(config.output / f"{name}.json", text.encode())
+    write_atomically(config.output / f"{name}.json", f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode())
