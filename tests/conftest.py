@@ -125,3 +125,39 @@ def scene():
     for name in ("vv", "vh"):
         dataset[name].values.setflags(write=False)
     return dataset
+
+
+@pytest.fixture(scope="session")
+def classic_content():
+    """Bytes of the model file of a small classic autoencoder, trained for some steps on a simulated scene."""
+    from dataclasses import asdict
+
+    import torch
+
+    from xsarcomp.classic_weights import ClassicCard, classic_model_bytes
+    from xsarcomp.evaluation.simulation import simulate_scene
+    from xsarcomp.models.classic import ClassicAutoencoder, ClassicConfig
+    from xsarcomp.training.loop import LoopConfig, training_loop
+    from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
+
+    decibel = 10 * np.log10(simulate_scene((256, 256), seed=11, nodata_border=False)[0])
+    sampler = PatchSampler([Plane("a", "vv", decibel, np.ones(decibel.shape, bool))], PatchConfig(patch=64, batch=4))
+    config = ClassicConfig(latents=6, width=4, variant="attention")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = ClassicAutoencoder(config, -40.0, 10.0)
+    loop = LoopConfig(steps=120, learning_rate=5e-3, warmup_steps=10, threads=1, ema_decay=0.5)
+    for _ in training_loop(model, sampler, loop):
+        pass
+    card = ClassicCard(
+        name="simulated-classic", network=asdict(config), offset_db=OFFSET_DB, lowest_db=-40.0, highest_db=10.0
+    )
+    return classic_model_bytes(card, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
+
+
+@pytest.fixture(scope="session")
+def classic_codec(classic_content):
+    """A ready :class:`~xsarcomp.models.classic_codec.ClassicCodec` of ``classic_content``."""
+    from xsarcomp.classic_weights import classic_codec_from_bytes
+
+    return classic_codec_from_bytes(classic_content)

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -225,3 +226,18 @@ def test_unknown_model_is_refused(folder):
 def test_missing_scene_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         list(run_benchmark([str(tmp_path / "absent.tif")], [], None))
+
+
+def test_a_classic_autoencoder_is_measured_beside_the_models(
+    classic_codec, classic_content, folder, tmp_path, monkeypatch
+):
+    (tmp_path / "classic.safetensors").write_bytes(classic_content)
+    (tmp_path / "classic.json").write_text(json.dumps({"id": classic_codec.model_id}))
+    monkeypatch.setenv("XSARCOMP_MODEL_PATH", str(tmp_path))
+    (codec,) = benchmark._own("classic")
+    (scene,) = scenes_of(folder, "decibel.tif")
+    points = curve(replace(codec, settings=(0.1, 0.5)), scene.planes)
+    assert [point.setting for point in points] == [0.5, 0.1]
+    filled = [np.nan_to_num(plane, nan=float(np.nanmedian(plane))) for plane in scene.planes]
+    sizes = [len(classic_codec.compress(plane[None], 0.5)) for plane in filled]
+    assert points[0].bits_per_pixel == pytest.approx(8 * sum(sizes) / sum(plane.size for plane in filled))

@@ -106,6 +106,24 @@ def test_blending_the_identity_returns_the_image(rows, columns, tile, scale, dat
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (40, 12), (72, 100)])
+def test_blending_a_reduction_returns_one_value_for_each_block(rows, columns):
+    image = np.random.default_rng(3).normal(size=(2, rows, columns))
+
+    def block_means(part):
+        return part.reshape(len(part), 8, 4, 8, 4).mean((2, 4))
+
+    reduced = blended(block_means, image, tile=32, overlap=8, stride=4)
+    np.testing.assert_allclose(reduced, image.reshape(2, rows // 4, 4, columns // 4, 4).mean((2, 4)), atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(34, 8, 4), (32, 6, 4), (32, 8, 0), (32, 8, 16)])
+def test_a_stride_that_divides_not_all_sizes_is_refused(sizes):
+    tile, overlap, stride = sizes
+    with pytest.raises(DimensionError, match=f"stride {stride}"):
+        blended(lambda part: part, np.zeros((1, 40, 40)), tile=tile, overlap=overlap, stride=stride)
+
+
 def test_blending_keeps_the_float_type_of_the_function_and_its_planes():
     image = np.ones((3, 20, 9), dtype=np.float32)
     result = blended(lambda part: part[:2], image, tile=8, overlap=2)

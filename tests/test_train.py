@@ -228,7 +228,7 @@ def test_resuming_a_finished_training_changes_nothing(trained):
 
 def test_planes_of_an_earlier_run_stand_for_the_scenes(trained, copy):
     config = copy(data=(str(trained[0] / "scenes"), str(trained[0] / "run/planes")))
-    train_planes, validation_planes = training._planes(config, report=print)
+    train_planes, validation_planes = training.load_splits(config, report=print)
     assert [len(train_planes), len(validation_planes)] == [4, 2]
     assert {plane.name for plane in train_planes} == {"a", "b"}
 

@@ -18,7 +18,7 @@
     codec_zarr, codec_numcodecs, codec_checks      codecs for Zarr format 3 and 2
     stored_groups, stored_chunks      what lies in a Zarr store, object by object
     manifest          what belongs into each chunk
-    weights           model name or id -> verified coder
+    weights           model name or id -> verified coder; classic_weights: the autoencoder for comparison
     models/           torch networks
     chunk, integers_chunk      one stored chunk <-> bytes: frame_checks
     block             one window of a scene <-> symbols
@@ -35,7 +35,7 @@
                       compiled inner loops: compiled
     bitstream         frame, checksums, limits
     input_check       does the input look like the training data: domain_check
-    model_card, tiling, errors
+    model_card, model_arrays, tiling, errors
     pretrained/       models that ship with the package
     training/         patches, tables, one loop for every model
     evaluation/       metrics, baselines, simulation

@@ -5,11 +5,12 @@ import math
 import re
 from dataclasses import asdict, dataclass, fields
 
-from xsarcomp.errors import ModelIntegrityError
+from xsarcomp.errors import ModelError, ModelIntegrityError
 
 CARD_FORMAT = 1
 LARGEST_OFFSET_DB = 100.0  # keeps signals of +-500 dB within the range of the exact analysis
 ARCHITECTURES = ("lapped", "lapped-residual")
+CLASSIC = "classic"  # has model files of its own kind, which no store uses: classic_weights
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 MODEL_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
 
@@ -86,14 +87,23 @@ class ModelCard:
         ------
         ModelIntegrityError
             If the text is not the JSON of a card of this format.
+        ModelError
+            If it is the card of a classic autoencoder.
         """
         try:
             record = json.loads(text)
             version = record.pop("format")
+            architecture = record.get("architecture")
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ModelIntegrityError(
                 f"the model card is not readable JSON ({error}). Install the model again."
             ) from error
+        if architecture == CLASSIC:
+            raise ModelError(
+                f"model {record.get('name')!r} is a classic autoencoder, expected one of the architectures {ARCHITECTURES}: its "
+                "network computes in floating point, so no store can promise exact symbols with it. Choose another model, or "
+                "use xsarcomp.classic_weights.load_classic(...).compress without a store"
+            )
         if version != CARD_FORMAT:
             raise ModelIntegrityError(
                 f"the model card has format {version!r}, this version of xsarcomp reads {CARD_FORMAT}: update xsarcomp"

@@ -115,7 +115,13 @@ def raised_cosine_weights(length: int, overlap: int) -> NDArray[np.float64]:
 
 
 def blended(
-    function: Callable[[NDArray], NDArray], image: NDArray, *, tile: int, overlap: int, scale: int = 1
+    function: Callable[[NDArray], NDArray],
+    image: NDArray,
+    *,
+    tile: int,
+    overlap: int,
+    scale: int = 1,
+    stride: int = 1,
 ) -> NDArray:
     """Apply a function that is not local tile by tile and blend its results, so that no seam shows.
 
@@ -126,8 +132,8 @@ def blended(
     Parameters
     ----------
     function : callable
-        Takes an array of shape (plane, tile, tile) and returns (plane, tile * scale, tile * scale); the
-        number of planes may change.
+        Takes an array of shape (plane, tile, tile) and returns (plane, tile * scale / stride, tile * scale / stride);
+        the number of planes may change.
     image : ndarray, shape (plane, y, x)
         Of any size, also smaller than a tile.
     tile : int
@@ -136,23 +142,32 @@ def blended(
         Pixels that two neighbouring tiles share, 0 to half a tile.
     scale : int
         Output pixels per input pixel and axis: 1, or the stride when latents are decoded.
+    stride : int
+        Input pixels per output pixel and axis: 1, or the stride when latents are made; divides the tile, the overlap, and
+        both sizes of the image.
 
     Returns
     -------
-    ndarray, shape (plane, y * scale, x * scale)
+    ndarray, shape (plane, y * scale / stride, x * scale / stride)
         In the dtype of the function's results if that is a float, else float64. Blended in float64.
 
     Raises
     ------
     DimensionError
-        If the image is not 3-d or has no pixels, or the function returns another shape than promised.
+        If the image is not 3-d or has no pixels, the stride divides it not, or the function returns another shape than
+        promised.
     """
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape[1:]:
         raise DimensionError(f"image of shape {image.shape}: expected (plane, y, x) with at least one pixel.")
     if scale < 1:
         raise DimensionError(f"scale {scale}: expected 1 or more output pixels per input pixel.")
-    weights = raised_cosine_weights(tile * scale, overlap * scale)
+    if stride < 1 or any(size % stride for size in (tile, overlap, *image.shape[1:])):
+        raise DimensionError(
+            f"stride {stride} for tiles of {tile}, overlap {overlap} and an image of {image.shape[1:]}: expected 1 or more, "
+            "and a divisor of them all. Pad the image."
+        )
+    weights = raised_cosine_weights(tile * scale // stride, overlap * scale // stride)
     weights = weights[:, None] * weights[None, :]
     rows, columns = image.shape[1:]
     total, dtype = None, np.dtype(np.float64)
@@ -163,13 +178,14 @@ def blended(
             result = np.asarray(function(image[:, row_indices[:, None], column_indices[None, :]]))
             if total is None:
                 dtype = result.dtype if result.dtype.kind == "f" else dtype
-                total = np.zeros((*result.shape[:1], rows * scale, columns * scale))
-            if result.shape != (total.shape[0], tile * scale, tile * scale):
+                total = np.zeros((*result.shape[:1], rows * scale // stride, columns * scale // stride))
+            if result.shape != (total.shape[0], *weights.shape):
                 raise DimensionError(
                     f"the function returned shape {result.shape} for a tile of {tile} pixels; expected "
-                    f"(plane, {tile * scale}, {tile * scale}) with scale {scale}. Check scale and function."
+                    f"(plane, {len(weights)}, {len(weights)}) with scale {scale} and stride {stride}. Check both, and the "
+                    "function."
                 )
-            _add_inside(total, result * weights, top * scale, left * scale)
+            _add_inside(total, result * weights, top * scale // stride, left * scale // stride)
     return total.astype(dtype)
 
 

@@ -25,14 +25,12 @@ from xsarcomp.coder import LappedCoder
 from xsarcomp.domain_check import Domain
 from xsarcomp.entropy_tables import QUANTIZERS, EntropyTables
 from xsarcomp.errors import MissingDependencyError, ModelIntegrityError, ModelNotFoundError
-from xsarcomp.lapped import BASIS_STEPS
+from xsarcomp.model_arrays import ODD_FREQUENCIES, check_arrays, joined_frequencies
 from xsarcomp.model_card import MODEL_ID_PATTERN, NAME_PATTERN, ModelCard
-from xsarcomp.quantization import SHIFT_CLASSES
 
 DEFAULT_MODEL = "s1-grd-10m"
 LARGEST_MODEL_BYTES = 256 * 2**20
 _NETWORK_PREFIX = "network."
-_ODD = "odd_frequencies"  # of channels with trellis alone, in the order of anchor and channel: most have none
 _LOCK = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock()))
 
@@ -161,6 +159,11 @@ def load_coder(model: str | None = None) -> LappedCoder:
 
 @functools.lru_cache(maxsize=8)
 def _load(model_id: str) -> LappedCoder:
+    return coder_from_bytes(model_content(model_id))
+
+
+def model_content(model_id: str) -> bytes:
+    """Verified bytes of the file of an installed model, of any architecture; errors are those of :func:`load_coder`."""
     path = _find(model_id)[1]
     content = _read_regular_file(path)
     actual = hashlib.sha256(content).hexdigest()
@@ -169,7 +172,7 @@ def _load(model_id: str) -> LappedCoder:
             f"model file {path.name} has SHA-256 {actual[:16]}..., expected {model_id[:16]}...: it was changed or damaged. "
             "Install it again."
         )
-    return coder_from_bytes(content)
+    return content
 
 
 def _read_regular_file(path: Path) -> bytes:
@@ -180,6 +183,16 @@ def _read_regular_file(path: Path) -> bytes:
                 f"model file {path.name} is no regular file of at most {LARGEST_MODEL_BYTES >> 20} MiB: install it again"
             )
         return file.read()
+
+
+def arrays_and_card(content: bytes) -> tuple[dict[str, NDArray], str]:
+    """Arrays of a model file, and the JSON text of its card, of any architecture."""
+    try:
+        arrays = safetensors.numpy.load(content)
+        header_size = int.from_bytes(content[:8], "little")
+        return arrays, str(json.loads(content[8 : 8 + header_size])["__metadata__"]["card"])
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelIntegrityError(f"the bytes are no model file of xsarcomp ({error}): install it again") from error
 
 
 def coder_from_bytes(content: bytes) -> LappedCoder:
@@ -198,29 +211,24 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
     ------
     ModelIntegrityError
         If the bytes are no such file or a value breaks a rule.
+    ModelError
+        If they are a classic autoencoder.
     """
-    try:
-        arrays = safetensors.numpy.load(content)
-        header_size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
-        card = ModelCard.from_json(metadata["card"])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelIntegrityError(
-            f"the bytes are no model file of xsarcomp ({error}). Install the model again."
-        ) from error
+    arrays, card_text = arrays_and_card(content)
+    card = ModelCard.from_json(card_text)
     network = {
         name.removeprefix(_NETWORK_PREFIX): arrays.pop(name)
         for name in list(arrays)
         if name.startswith(_NETWORK_PREFIX)
     }
-    expected = {"lapped_basis", "shifts", _ODD, *EntropyTables.names()}
+    expected = {"lapped_basis", "shifts", ODD_FREQUENCIES, *EntropyTables.names()}
     if set(arrays) != expected:
         raise ModelIntegrityError(f"the model file holds arrays {sorted(arrays)}, expected {sorted(expected)}")
     anchors = len(card.anchor_steps_db)
-    _check_arrays(arrays, anchors)
+    check_arrays(arrays, anchors)
     if card.network is None and network:
         raise ModelIntegrityError(f"the model file holds weights {sorted(network)}, but its card names no network")
-    arrays["frequencies"] = _joined_frequencies(arrays)
+    arrays["frequencies"] = joined_frequencies(arrays)
     tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
     if len(tables.frequencies) != anchors:
         raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
@@ -242,46 +250,6 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
     return ResidualCoder(weights=network, **parts)
 
 
-_DTYPES = {
-    "lapped_basis": "int32", "shifts": "float32", "trellised": "bool", "term_channels": "int16", "term_kinds": "uint8",
-    "term_weights": "int16", "thresholds": "int32", "frequencies": "uint16", "odd_frequencies": "uint16", "lowest_thresholds": "int32",
-    "lowest_frequencies": "uint16", "sign_term_channels": "int16", "sign_term_kinds": "uint8", "sign_term_weights": "int16",
-    "sign_thresholds": "int32", "sign_frequencies": "uint16",
-}  # fmt: skip
-
-
-def _check_arrays(arrays: Mapping[str, NDArray], anchors: int) -> None:
-    """Data types, shapes and the bound on the basis that keeps the analysis exact in float64."""
-    for name, dtype in _DTYPES.items():
-        if arrays[name].dtype != np.dtype(dtype):
-            raise ModelIntegrityError(f"{name} of the model has type {arrays[name].dtype}, expected {dtype}")
-    if arrays["trellised"].view(np.uint8).max(initial=0) > 1:
-        raise ModelIntegrityError("trellised of the model holds bytes other than 0 and 1")
-    shapes = {"lapped_basis": (16, 8), "shifts": (anchors, 64, SHIFT_CLASSES)}
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-            raise ModelIntegrityError(f"{name} of the model has shape {arrays[name].shape}, expected finite {shape}")
-    if (np.abs(arrays["lapped_basis"].astype(np.int64)).sum(0) > 4 * BASIS_STEPS).any():
-        raise ModelIntegrityError("the lapped basis is too large for an analysis without rounding")
-
-
-def _joined_frequencies(arrays: Mapping[str, NDArray]) -> NDArray[np.uint16]:
-    """Tables of both quantisers, those of the odd one filled up where a channel has no trellis."""
-    even, odd, trellised = arrays["frequencies"], arrays[_ODD], arrays["trellised"]
-    if (
-        even.ndim != 4
-        or trellised.shape != even.shape[:2]
-        or odd.shape != (np.count_nonzero(trellised), *even.shape[2:])
-    ):
-        raise ModelIntegrityError(
-            f"the model has frequencies of shape {even.shape} and {odd.shape} for {np.count_nonzero(trellised)} channels with "
-            "trellis, which do not go together"
-        )
-    joined = np.concatenate([even, even], axis=2)
-    joined[:, :, even.shape[2] :][trellised] = odd
-    return joined
-
-
 def model_bytes(
     card: ModelCard,
     basis: NDArray[np.int32],
@@ -293,7 +261,7 @@ def model_bytes(
     arrays = {name: getattr(tables, name) for name in EntropyTables.names()}
     bins = tables.frequencies.shape[2] // QUANTIZERS
     arrays["frequencies"], odd = tables.frequencies[:, :, :bins], tables.frequencies[:, :, bins:]
-    arrays |= {_ODD: odd[tables.trellised], "lapped_basis": basis, "shifts": shifts}
+    arrays |= {ODD_FREQUENCIES: odd[tables.trellised], "lapped_basis": basis, "shifts": shifts}
     arrays |= {_NETWORK_PREFIX + name: array for name, array in (network or {}).items()}
     # safetensors writes the memory of an array as it lies, whatever its strides
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -13,6 +14,7 @@ from xsarcomp import files
 from xsarcomp.bitstream import read_frame
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
+from xsarcomp.classic_weights import is_classic, load_classic
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ConfigurationError, RateError
 from xsarcomp.evaluation import gaussian_bound, report
@@ -24,8 +26,14 @@ from xsarcomp.plan import array_scale
 from xsarcomp.variables import backscatter_names, declared_nodata, spatial_dimensions
 from xsarcomp.weights import installed_models, load_coder
 
+if TYPE_CHECKING:
+    from xsarcomp.models.classic_codec import ClassicCodec
+
 STEPS_DB = tuple(np.geomspace(0.15, 40.0, 19).tolist())
 """Wide enough for any product; `xsarcomp.evaluation.measurement.sweep` leaves out what the rates do not need."""
+
+CLASSIC_STEPS = tuple(np.geomspace(1 / 64, 2.0, 8).tolist())
+"""The same for classic autoencoders, whose latents have variance 1."""
 
 KEEPS_DECIBEL = "mean of dB"
 
@@ -51,6 +59,24 @@ class ModelCodec:
         if self.keeps_power:
             return plane_db
         return plane_db - np.float32(self.coder.mean_correction_db(read_frame(data).step_db))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassicModelCodec:
+    """A classic autoencoder as a codec of the benchmark: one stream a plane, with its header."""
+
+    name: str
+    codec: "ClassicCodec"
+    settings: tuple[float, ...] = CLASSIC_STEPS
+    """Quantisation steps of the latents."""
+
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Code a plane in dB with a step."""
+        return self.codec.compress(plane_db[None], setting)
+
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Plane in dB."""
+        return self.codec.decompress(data)[0]
 
 
 @dataclass(slots=True)
@@ -92,8 +118,10 @@ _POWER_NOTE = (
 )
 
 
-def _own(name: str) -> tuple[ModelCodec, ModelCodec]:
-    """A model as users get it, and with the mean in dB as the other codecs have it."""
+def _own(name: str) -> tuple[Codec, ...]:
+    """A model as users get it, and with the mean in dB as the other codecs and the classic autoencoders have it."""
+    if is_classic(name):
+        return (ClassicModelCodec(name=name, codec=load_classic(name)),)
     coder = load_coder(name)
     return (
         ModelCodec(name=name, coder=coder),

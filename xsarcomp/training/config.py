@@ -1,0 +1,114 @@
+"""What ``xsarcomp train`` reads: one TOML file a model."""
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xsarcomp import lapped
+from xsarcomp.coder import QUANTIZER_REACH
+from xsarcomp.errors import ConfigurationError
+from xsarcomp.model_card import CLASSIC, NAME_PATTERN
+from xsarcomp.models.autoencoder import AutoencoderConfig, LatentRefiner
+from xsarcomp.models.classic import STRIDE, ClassicConfig
+from xsarcomp.training.augmentation import AugmentationConfig
+from xsarcomp.training.patches import PatchConfig
+from xsarcomp.training.scenes import SceneSource
+from xsarcomp.training.schedule import LoopConfig
+
+NETWORKS: dict[str, type] = {"lapped-residual": AutoencoderConfig, CLASSIC: ClassicConfig}
+"""Architectures that can be trained, and what their table ``[network]`` holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """What ``xsarcomp train`` reads from a TOML file."""
+
+    name: str
+    """Name of the model with the network; the profile without it is called ``<name>-lapped``."""
+    output: Path
+    """Folder for checkpoints, tables, the log and the finished model files."""
+    data: Path
+    """Root of the scenes, or the folder ``planes`` that an earlier run wrote."""
+    train: tuple[SceneSource, ...]
+    """Scenes to train on."""
+    validation: tuple[SceneSource, ...]
+    """Scenes that choose the best weights and gate the model; no scene of the training split."""
+    architecture: str = "lapped-residual"
+    """The default codec, or "classic": the convolutional autoencoder, which no store uses."""
+    lagrangian: float = 0.12
+    """Squared steps that one bit is worth to the encoder; the classic autoencoder has no such choice."""
+    network: AutoencoderConfig | ClassicConfig = field(default_factory=AutoencoderConfig)
+    patches: PatchConfig = field(default_factory=PatchConfig)
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1000))
+    description: Mapping[str, Any] = field(default_factory=dict)
+    """Copied into the model's JSON file: data, licence, limits."""
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(f"{self.name}-lapped"):
+            raise ConfigurationError(f"name is {self.name!r}, expected at most 57 of a-z, 0-9, dot and dash")
+        if isinstance(self.network, ClassicConfig):
+            self._require_whole_latents()
+            return
+        smallest = lapped.BLOCK * (2 * (LatentRefiner(self.network).reach + QUANTIZER_REACH) + 3)
+        if self.patches.patch < smallest:
+            raise ConfigurationError(
+                f"patch is {self.patches.patch} pixels, expected at least {smallest} for {self.network.blocks} blocks"
+            )
+
+    def _require_whole_latents(self) -> None:
+        """Refuse patches that the classic autoencoder cannot cut into whole latents, two on each axis at least."""
+        if self.patches.patch % STRIDE or self.patches.patch < 2 * STRIDE:
+            raise ConfigurationError(
+                f"patch is {self.patches.patch} pixels, expected a multiple of {STRIDE} of at least {2 * STRIDE}"
+            )
+
+
+def read_config(path: Path, data: Path | None = None) -> TrainConfig:
+    """Read a training configuration.
+
+    Parameters
+    ----------
+    path : Path
+        TOML file; relative folders in it start from the file's own folder.
+    data : Path, optional
+        Root of the scenes, instead of the one in the file.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is no TOML, or a field is unknown, missing or wrong.
+    """
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the training configuration {path.name}: {error}") from error
+    parsers: dict[str, Callable] = {
+        "output": lambda value: (path.parent / value).resolve(),
+        "data": lambda value: (path.parent / value).resolve(),
+        "train": lambda value: tuple(SceneSource(**source) for source in value),
+        "validation": lambda value: tuple(SceneSource(**source) for source in value),
+        "network": lambda value: _network_type(record)(**value),
+        "patches": lambda value: PatchConfig(
+            **{**value, "augmentation": AugmentationConfig(**value.get("augmentation", {}))}
+        ),
+        "loop": lambda value: LoopConfig(**value),
+    }
+    if data is not None:
+        record["data"] = str(data.resolve())
+    record.setdefault("network", {})
+    try:
+        return TrainConfig(**{name: parsers.get(name, lambda value: value)(value) for name, value in record.items()})
+    except TypeError as error:
+        known = ", ".join(config_field.name for config_field in dataclasses.fields(TrainConfig))
+        raise ConfigurationError(f"{path.name}: {error}. The fields are: {known}") from error
+
+
+def _network_type(record: Mapping[str, Any]) -> type:
+    """Class of the table ``[network]`` for the architecture that a file names."""
+    architecture = record.get("architecture", "lapped-residual")
+    if architecture not in NETWORKS:
+        raise ConfigurationError(f"architecture is {architecture!r}, expected one of {', '.join(NETWORKS)}")
+    return NETWORKS[architecture]
