@@ -29,9 +29,9 @@ def test_dates_are_labels_and_polarizations_are_names(dataset):
     times = pd.date_range("2024-01-01T05:30", periods=2, freq="12D", name="time")
     stack = xr.concat([dataset.to_dataarray("polarization", name="sigma0")] * 2, dim=times)
     assert names(stack) == [
-        (f"sigma0 polarization {name}", f"time 2024-01-{day}T05:30") for day in ("01", "13") for name in ("vv", "vh")
+        (f"sigma0 polarization {name}", f"time 2024-01-{day}T05:30") for name in ("vv", "vh") for day in ("01", "13")
     ]
-    assert names(stack.drop_vars("time"))[2] == ("sigma0 polarization vv", "time 1")
+    assert names(stack.drop_vars("time"))[1] == ("sigma0 polarization vv", "time 1")
 
 
 def test_bands_of_a_raster_are_called_what_the_file_calls_them(dataset):
@@ -67,3 +67,12 @@ def test_planes_of_arrays_come_in_order_with_power_decibel_and_validity():
     assert first.valid.tolist() == [[True, False], [True, True]]
     # -9998 dB is not the nodata number, but its power is no positive number
     assert second.original_valid.tolist() == second.restored_valid.tolist() == [[True, True], [True, False]]
+
+
+def test_dates_of_one_place_follow_each_other_and_share_a_series(dataset):
+    times = pd.date_range("2024-01-01", periods=2, name="time")
+    stack = xr.concat([dataset.to_dataarray("polarization", name="sigma0")] * 2, dim=times)
+    assert [pair.series for pair in scene_pairs(stack, stack)] == [("sigma0", 0)] * 2 + [("sigma0", 1)] * 2
+    pairs = scene_pairs(dataset.expand_dims(time=times), dataset.expand_dims(time=times))
+    assert [pair.series for pair in pairs] == [("vv",)] * 2 + [("vh",)] * 2
+    assert [pair.series for pair in scene_pairs(dataset, dataset)] == [(), ()]
