@@ -242,6 +242,12 @@ def test_classes_of_all_pixels_of_a_large_chunk_come_back():
     np.testing.assert_array_equal(unpack_classes(section, classes.shape), classes)
 
 
+def test_class_that_says_valid_is_refused_in_a_section_of_invalid_pixels():
+    section = pack_classes(np.eye(8, dtype=np.uint8))
+    with pytest.raises(CorruptStreamError, match="class 0"):
+        unpack_classes(b"\0" + section[1:], (8, 8))
+
+
 @given(section=st.binary(max_size=60))
 @settings(deadline=None, max_examples=100)
 def test_damaged_section_of_classes_is_refused(section):

@@ -21,7 +21,7 @@ import zarr
 
 from xsarcomp import weights
 from xsarcomp.bitstream import BACKSCATTER, DTYPES, LARGEST_CHUNK, LATENTS, SCALES, read_frame
-from xsarcomp.chunk import decode_backscatter, decode_latents
+from xsarcomp.chunk import decode_backscatter, decode_latents, read_backscatter
 from xsarcomp.codec_numcodecs import BackscatterCodec as Format2Codec
 from xsarcomp.codec_zarr import BackscatterCodec, LatentsCodec
 from xsarcomp.errors import BitstreamError, SarcompError
@@ -138,10 +138,11 @@ FRAMES = golden_frames()
 
 
 def decoded(content):
-    """Values of a golden frame with the model it names, or the error of its decoder."""
-    frame = read_frame(content)
+    """Symbols of a golden frame in a row, or the error of its decoder."""
     coder = golden_coder()
-    return decode_latents(content, coder) if frame.kind == LATENTS else decode_backscatter(content, None, coder)
+    is_latents = read_frame(content).kind == LATENTS
+    symbols = decode_latents(content, coder) if is_latents else read_backscatter(content, coder)[1]
+    return symbols.reshape(-1)
 
 
 def golden_coder():
@@ -177,25 +178,25 @@ def test_each_flipped_bit_and_each_truncation_of_a_golden_frame_is_an_error_of_t
 
 
 def assert_symbols_are_safe(content, damaged, expected):
-    """Damage with right checksums is an error, or says nothing: never other pixels."""
+    """Damage with right checksums is an error, or says nothing: never other symbols."""
     try:
         values = decoded(with_checksums(damaged))
     except BitstreamError:
         return
-    # a range coder ends with any number of its last interval; the step moves pixels, and is no symbol
-    if damaged[:30] == content[:30]:
-        np.testing.assert_array_equal(values, expected)
+    # a range coder ends with any number of its last interval, so that some bits say nothing
+    assert damaged[42:50] == content[42:50]
+    np.testing.assert_array_equal(values, expected)
 
 
 def smallest(kind):
-    """The smallest golden frame of a kind that a model without a network wrote, if there is one."""
-    return min((content for content in FRAMES.values() if read_frame(content).kind == kind), key=len)
+    """The smallest golden frame of a kind in the stores of Zarr format 3."""
+    return min((one for name, one in FRAMES.items() if "zarr2" not in name and read_frame(one).kind == kind), key=len)
 
 
 def test_flipped_bits_behind_right_checksums_never_give_other_symbols():
     content = smallest(LATENTS)
     start, expected = 58 + 4 * content[11], decoded(content)
-    for bit in random.Random(3).sample(range(8 * start, 8 * len(content)), 150):
+    for bit in random.Random(3).sample(range(8 * start, 8 * len(content)), 100):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         assert_symbols_are_safe(content, bytes(damaged), expected)
@@ -256,7 +257,7 @@ def test_much_damage_behind_right_checksums_never_gives_other_symbols():
     rng = random.Random(6)
     for content in (smallest(LATENTS), smallest(BACKSCATTER)):
         expected = decoded(content)
-        for _ in range(5000):
+        for _ in range(1000):
             damaged = mutated(content, rng)
             if len(damaged) > 90 and 2 <= damaged[11] <= 8:
                 assert_symbols_are_safe(content, damaged, expected)

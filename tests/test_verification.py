@@ -161,6 +161,12 @@ def test_a_truncated_shard_names_all_its_chunks(store):
     assert found(path) == {(*one[:2], "missing") for one in inside}
 
 
+def test_a_damaged_index_of_a_shard_names_all_its_chunks(store):
+    path = store("sharded", recorded=False)
+    flip(chunk_file(path, "sharded", 0, 0), -1)  # in the checksum: the index itself is whole
+    assert found(path) == {("vv", index, "damaged") for index in np.ndindex(2, 2)}
+
+
 def test_a_shard_that_points_beyond_its_end_is_found_before_anything_is_read(store):
     """An index with a right checksum and a wrong length: what a hostile store would hold."""
     path = store("sharded", recorded=False)

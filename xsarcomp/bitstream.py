@@ -267,6 +267,8 @@ def unpack_classes(section: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if not section:
         return np.zeros(shape, np.uint8)
     count = math.prod(shape)
+    if section[0] == 0:
+        raise CorruptStreamError("the class section names class 0 as invalid, which no encoder writes")
     if section[0] == 0xFF:
         return np.frombuffer(inflate(section[1:], count), np.uint8).reshape(shape)
     bits = np.unpackbits(np.frombuffer(inflate(section[1:], -(-count // 8)), np.uint8), count=count)
