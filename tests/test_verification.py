@@ -279,6 +279,12 @@ def test_a_damaged_mask_is_found(store, quick):
     assert found(path, quick=quick) == {("vv_mask", index, "damaged")}
 
 
+def test_a_mask_with_a_class_that_does_not_exist_is_found(store):
+    path = store("latents", recorded=False)
+    zarr.open_group(path, mode="r+", use_consolidated=False)["vv_mask"][70, 70] = 9
+    assert found(path, quick=True) == {("vv_mask", (1, 1), "damaged")}
+
+
 @without_shards
 def test_an_older_version_of_a_chunk_is_found(store, small, tmp_path, kind):
     path = store(kind)
