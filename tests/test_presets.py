@@ -16,16 +16,15 @@ from xsarcomp.evaluation.simulation import simulated_dataset
 from xsarcomp.rate_control import FLOAT32_BITS, PRESETS
 
 MODEL = "s1-grd-10m-lapped"
-NAMES = {2.0: ("archive", "16x"), 0.25: ("browse",)}
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Lines of a small run of two rates, and what it wrote."""
+    """Lines of a small run of three presets, and what it wrote."""
     folder = tmp_path_factory.mktemp("presets")
     simulated_dataset((96, 104), 1, "decibel").to_netcdf(folder / "a.nc")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(presets, "PRESETS", {"archive": 2.0, "browse": 0.25, "16x": 2.0})
+        patch.setattr(presets, "PRESETS", {"browse": 0.25, "archive": 2.0, "16x": 2.0})
         patch.setattr(presets, "MOSAIC_PIXELS", 150)
         lines = list(presets.run_presets([str(folder / "a.nc")], MODEL, folder / "report"))
     return lines, (folder / "report/presets.md").read_text(encoding="utf-8")
@@ -36,10 +35,16 @@ def rows(lines):
     return [dict(zip(table[0], row, strict=True)) for row in table[2:]]
 
 
-def result(names=("16x",), psnr_db=40.0, enl_ratio=1.0, edge_preservation=0.95):
+def result(name="16x", psnr_db=40.0, enl_ratio=1.0, edge_preservation=0.95, mosaic_ratio=32.0):
     figures = {"enl_ratio": enl_ratio, "edge_preservation": edge_preservation, "rmse_db": 0.3, "bias_db": 0.0}
     return presets.PresetResult(
-        names=names, store="latents", chip_ratio=1, mosaic_ratio=1, bits_per_pixel=2, psnr_db=psnr_db, figures=figures
+        name=name,
+        store="latents",
+        chip_ratio=1,
+        mosaic_ratio=mosaic_ratio,
+        bits_per_pixel=2,
+        psnr_db=psnr_db,
+        figures=figures,
     )
 
 
@@ -47,18 +52,27 @@ def test_the_classic_ratios_are_presets_with_the_bits_that_they_mean():
     assert {name: FLOAT32_BITS / PRESETS[name] for name in ("8x", "16x", "32x")} == {"8x": 8, "16x": 16, "32x": 32}
 
 
-def test_each_rate_goes_through_both_stores_and_comes_back_at_that_rate(report):
+def test_each_preset_goes_through_both_stores_and_comes_back_at_its_rate(report):
     found = rows(report[0])
-    assert [(row["preset"], row["store"]) for row in found] == [
-        ("archive, 16x", "latents"), ("archive, 16x", "transparent"), ("browse", "latents"), ("browse", "transparent"),
-    ]  # fmt: skip
-    for row, bits in zip(found, (2, 2, 0.25, 0.25), strict=True):
-        assert float(row["bits per pixel"]) == pytest.approx(bits, rel=0.1)
+    names = [name for name in ("archive", "16x", "browse") for _ in range(2)]
+    assert [(row["preset"], row["store"]) for row in found] == list(
+        zip(names, ("latents", "transparent") * 3, strict=True)
+    )
+    for row, bits in zip(found, (2, 2, 1, 1, 0.25, 0.25), strict=True):
+        # half of the small mosaic's 16x is metadata, and no more than half is taken from the pixels for it
+        assert float(row["bits per pixel"]) == pytest.approx(bits, rel=0.12)
         # the mosaic is larger than a scene, so its metadata weighs less; chunks alone would reach 32 / bits
         assert float(row["ratio, scenes"]) < float(row["ratio, mosaic"]) < FLOAT32_BITS / float(row["bits per pixel"])
         assert 20 * math.log10(78.5 / float(row["RMSE dB"])) == pytest.approx(float(row["PSNR dB"]), abs=0.1)
-    assert [row["goals"] == "-" for row in found] == [False, False, True, True]
-    assert float(found[2]["RMSE dB"]) > float(found[0]["RMSE dB"])
+    assert [row["goals"] == "-" for row in found] == [True, True, False, False, True, True]
+    assert float(found[4]["RMSE dB"]) > float(found[2]["RMSE dB"]) > float(found[0]["RMSE dB"])
+
+
+@pytest.mark.parametrize(("store", "ratio"), [("latents", 16), ("transparent", 32)])
+def test_a_preset_of_a_ratio_counts_every_byte_of_a_store_that_is_not_tiny(tmp_path, store, ratio):
+    scene = simulated_dataset((500, 600), 4)
+    report = presets._written(scene, str(tmp_path / "store.zarr"), store, f"{ratio}x", MODEL)
+    assert ratio * 0.97 < FLOAT32_BITS / report["stored_bits_per_pixel"] < ratio * 1.15
 
 
 def test_the_file_holds_the_table_and_says_what_was_measured(report):
@@ -72,7 +86,7 @@ def test_the_file_holds_the_table_and_says_what_was_measured(report):
 def test_stored_ratios_count_every_file(tmp_path):
     planes = [np.float32(10) * np.log10(simulated_dataset((64, 72), 2)[name].values) for name in ("vv", "vh")]
     chip = planes_dataset(planes)
-    measured = presets.measure_preset(("8x",), "latents", [chip], chip, MODEL, 78.0)
+    measured = presets.measure_preset("8x", "latents", [chip], chip, MODEL, 78.0)
     report = presets._written(chip, str(tmp_path / "one.zarr"), "latents", "8x", MODEL)
     stored = sum(path.stat().st_size for path in Path(tmp_path).rglob("*") if path.is_file())
     assert report["stored_bytes"] == stored
@@ -101,9 +115,11 @@ def test_the_mosaic_repeats_the_scenes_in_turn_cut_to_the_smallest(monkeypatch):
         ({"enl_ratio": 1.2}, ["ENL ratio beyond 0.9 to 1.1"]),
         ({"enl_ratio": math.nan}, ["ENL ratio beyond 0.9 to 1.1"]),
         ({"edge_preservation": 0.8}, ["edges below 0.9"]),
-        ({"edge_preservation": 0.8, "names": ("analysis", "32x")}, []),
-        ({"psnr_db": 0.0, "edge_preservation": 0.1, "enl_ratio": 9.0, "names": ("browse",)}, []),
-        ({"names": ("archive", "16x"), "psnr_db": 1.0}, ["PSNR below 30 dB"]),
+        ({"edge_preservation": 0.8, "name": "32x"}, []),
+        ({"psnr_db": 0.0, "edge_preservation": 0.1, "enl_ratio": 9.0, "name": "browse"}, []),
+        ({"name": "16x", "psnr_db": 1.0}, ["PSNR below 30 dB"]),
+        ({"mosaic_ratio": 15.9}, ["stored ratio below 16"]),
+        ({"name": "archive", "mosaic_ratio": 15.9, "psnr_db": 1.0}, []),
     ],
     ids=str,
 )

@@ -52,7 +52,7 @@ class _Accessor:
         rmse_db : float, optional
             Root mean square error over valid pixels, dB.
         preset : {"archive", "analysis", "browse", "8x", "16x", "32x"}, optional
-            2, 1 or 0.25 bits per pixel, or 4, 2 or 1: that many times less than float32.
+            2, 1 or 0.25 bits per pixel, or a store of so many times fewer bytes than float32, metadata and all.
         max_error_db : float, optional
             No valid pixel is off by more than this, dB, 0.02 or more. Alone it takes the lowest rate that keeps it; with a rate
             that is too low for it, an error says which one would do.
@@ -92,7 +92,7 @@ class _Accessor:
         >>> sorted(encoded.data_vars)
         ['vh_latents', 'vh_mask', 'vv_latents', 'vv_mask']
         """
-        from xsarcomp.latents import CHUNK_PIXELS, encode_dataset
+        from xsarcomp.latents import CHUNK_PIXELS, METADATA_BYTES, encode_dataset
         from xsarcomp.plan import make_plan
 
         target = Target.from_arguments(
@@ -105,7 +105,14 @@ class _Accessor:
         )
         dataset = self._dataset()
         plan = make_plan(
-            dataset, self._names(), target, model=model, scale=scale, recompress=recompress, chunk_pixels=CHUNK_PIXELS
+            dataset,
+            self._names(),
+            target,
+            model=model,
+            scale=scale,
+            recompress=recompress,
+            chunk_pixels=CHUNK_PIXELS,
+            metadata_bytes=METADATA_BYTES,
         )
         return encode_dataset(dataset, plan)
 

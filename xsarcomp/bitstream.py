@@ -29,8 +29,7 @@ BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
 """Kinds of frames: pixels of a chunk that stands alone, a chunk of a grid of latents, or one of residuals or gains."""
 MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED = 1, 2, 4, 8
 _KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED
-NO_MODEL = "0" * 16
-"""What frames of integers name as their model: they need none."""
+NO_MODEL = "0" * 16  # what frames of integers name, which need none
 
 DTYPES = (
     "<f4",
@@ -56,8 +55,7 @@ SCALES = ("", "power", "amplitude", "decibel")
 
 LARGEST_DIMENSIONS = 8
 LARGEST_CHUNK = 2**26  # values
-LARGEST_EXPANSION = 10**5
-"""Decoded over coded bytes of the mask and the exact values."""
+LARGEST_EXPANSION = 10**5  # decoded over coded bytes of the mask and the exact values
 
 _FIXED = struct.Struct("<4sBBBBHBBBBd8sIII8sI")
 _CRC = struct.Struct("<I")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from xsarcomp.cli_output import bar, print_json, print_store, print_table, progress, warnings_in_one_line
+from xsarcomp.cli_output import bar, print_bands, print_json, print_store, print_table, progress, warnings_in_one_line
 from xsarcomp.errors import SarcompError
 
 _TARGETS = (
@@ -84,11 +84,19 @@ def decode(store: str, target: str, overview: int | None, overwrite: bool, resto
 @cli.command()
 @click.argument("store")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def info(store: str, as_json: bool) -> None:
+@click.option("--latents", is_flag=True, help="Statistics of the latents by band of frequency instead.")
+def info(store: str, as_json: bool, latents: bool) -> None:
     """Show what STORE holds: rate, sizes, model, scale, step."""
     from xsarcomp import stores
 
-    print_store(stores.store_report(store), as_json)
+    if not latents:
+        print_store(stores.store_report(store), as_json)
+        return
+    from xsarcomp.evaluation.latent_statistics import latent_statistics
+
+    with progress("reading"):
+        found = latent_statistics(stores.open_compressed(store)[0])
+    print_json(found) if as_json else print_bands(found)
 
 
 @cli.command()

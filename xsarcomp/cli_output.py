@@ -28,6 +28,17 @@ def print_store(report: dict[str, Any], as_json: bool) -> None:
         click.echo(f"{name}: {details}")
 
 
+def print_bands(statistics: dict[str, dict[str, Any]]) -> None:
+    """Statistics of latents: a line for each number, and a row for each band of frequency."""
+    for name, figures in statistics.items():
+        click.echo(name)
+        print_table({key: value for key, value in figures.items() if not isinstance(value, list)})
+        bands = {key: value for key, value in figures.items() if isinstance(value, list)}
+        click.echo("".join(f"{column:<24}" for column in ("band", *bands)))
+        for band, row in enumerate(zip(*bands.values(), strict=True)):
+            click.echo("".join(f"{_text(value):<24}" for value in (band, *row)))
+
+
 def print_table(values: dict[str, Any]) -> None:
     """A line for each value."""
     for name, value in values.items():

@@ -36,6 +36,8 @@ from xsarcomp.weights import load_coder
 
 CHUNK_LATENTS = 64
 """Latents of a Zarr chunk along an axis: 512 pixels."""
+METADATA_BYTES = 34_000
+"""Metadata, coordinates and manifest of a store, about, whatever its size."""
 CHUNK_PIXELS = (CHUNK_LATENTS * BLOCK) ** 2
 """Pixels of a Zarr chunk."""
 LARGEST_BLOCK_PIXELS = 2048

@@ -49,6 +49,7 @@ def make_plan(
     scale: str,
     recompress: bool,
     chunk_pixels: int,
+    metadata_bytes: int = 0,
     edges: Mapping[Hashable, tuple[int, int]] | None = None,
 ) -> Plan:
     """Plan the encoding of variables with one common step.
@@ -67,6 +68,8 @@ def make_plan(
         Whether data that was compressed with loss before is accepted.
     chunk_pixels : int
         Pixels that share one header.
+    metadata_bytes : int
+        Metadata, coordinates and manifest of a store, about: counted where the target is a ratio of whole stores.
     edges : mapping, optional
         Variable name to the rows and columns that are coded together; all of the variable if not given.
 
@@ -86,11 +89,12 @@ def make_plan(
     looks = {name: _look(dataset[name], scale, recompress, limit, target) for name in names}
     chunks = sum(math.ceil(dataset[name].size / chunk_pixels) for name in names)
     pixels = sum(dataset[name].size for name in names)
+    overhead_bytes = CHUNK_OVERHEAD_BYTES * chunks + (metadata_bytes if target.counts_store else 0)
     estimate = find_step(
         [sample for look in looks.values() for sample in look.samples],
         target,
         coder,
-        8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels),
+        8 * overhead_bytes / max(1, pixels),
         _inflation(dataset, looks, edges),
     )
     _report_missed(target, estimate)

@@ -20,7 +20,7 @@ from xsarcomp.residual_coding import encode_integers
 from xsarcomp.tile_means import TILE
 
 PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25, "8x": 4.0, "16x": 2.0, "32x": 1.0}
-"""Bits per pixel of each preset: named after a use, or after the ratio to float32."""
+"""Bits per pixel of each preset: named after a use, or after the ratio of float32 to all bytes of a store."""
 FLOAT32_BITS = 32
 TOLERANCE = 0.01
 COARSE_SHARE = 4  # the search begins on every fourth sample
@@ -43,6 +43,8 @@ class Target:
     """Bound on the error of each pixel; None without one."""
     keep_means: bool = False
     """Whether the mean power of each tile is kept."""
+    counts_store: bool = False
+    """Whether metadata and coordinates of a store count too."""
 
     def promises(self, dtype: np.dtype, nodata: float | None) -> Promises:
         """What is promised for a variable of a data type."""
@@ -84,7 +86,9 @@ class Target:
         if name == "preset":
             if value not in PRESETS:
                 raise RateError(f"preset {value!r} is unknown, expected one of {', '.join(PRESETS)}")
-            return cls(quantity="bits_per_pixel", value=PRESETS[value], asked=asked, **kept)
+            is_ratio = value.endswith("x")
+            rate = PRESETS[value] * (1 - TOLERANCE / 2 if is_ratio else 1)  # the search may miss by that
+            return cls(quantity="bits_per_pixel", value=rate, asked=asked, counts_store=is_ratio, **kept)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float | np.number)

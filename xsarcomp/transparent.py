@@ -20,6 +20,8 @@ CHUNK_EDGE = 512
 """Pixels of a chunk along an axis, where the array has no chunks of its own."""
 SMALLEST_EDGE = 64
 """Smaller chunks are warned about."""
+METADATA_BYTES = 20_000
+"""Metadata, coordinates and manifest of a store, about, whatever its size."""
 LARGEST_EDGE = 1024
 """Chunks of a Dask array are divided down to this."""
 
@@ -51,6 +53,7 @@ def plan_encoding(
         scale=scale,
         recompress=recompress,
         chunk_pixels=max(1, chunk_pixels),
+        metadata_bytes=METADATA_BYTES,
         edges={name: _edges(dataset[name], chunks[name]) for name in names},
     )
     codec = _codec_format_3 if zarr_format == 3 else _codec_format_2

@@ -35,10 +35,9 @@ LOOKS_GOAL = (0.9, 1.1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresetResult:
-    """One rate through one kind of store."""
+    """One preset through one kind of store."""
 
-    names: tuple[str, ...]
-    """Presets of this rate."""
+    name: str
     store: str
     """One of `STORES`."""
     chip_ratio: float
@@ -54,13 +53,15 @@ class PresetResult:
 
     def missed(self) -> list[str]:
         """Goals that are not reached, in words."""
-        goal = max((PSNR_GOALS_DB[name] for name in self.names if name in PSNR_GOALS_DB), default=None)
-        found = []
+        goal, found = PSNR_GOALS_DB.get(self.name), []
+        ratio = int(self.name.removesuffix("x")) if goal is not None else 0
+        if self.mosaic_ratio < ratio:
+            found.append(f"stored ratio below {ratio}")
         if goal is not None and not self.psnr_db >= goal:
             found.append(f"PSNR below {goal:g} dB")
         if goal is not None and not LOOKS_GOAL[0] <= self.figures["enl_ratio"] <= LOOKS_GOAL[1]:
             found.append(f"ENL ratio beyond {LOOKS_GOAL[0]:g} to {LOOKS_GOAL[1]:g}")
-        least = max((EDGE_GOALS[name] for name in self.names if name in EDGE_GOALS), default=-math.inf)
+        least = EDGE_GOALS.get(self.name, -math.inf)
         if not self.figures["edge_preservation"] >= least:
             found.append(f"edges below {least:g}")
         return found
@@ -94,14 +95,11 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
     range_db = card.highest_db - card.lowest_db
     chips = [planes_dataset(scene.planes) for scene in scenes]
     whole = mosaic(scenes)
-    names: dict[float, tuple[str, ...]] = {}
-    for name, bits_per_pixel in PRESETS.items():
-        names[bits_per_pixel] = (*names.get(bits_per_pixel, ()), name)
     results = []
-    for bits_per_pixel in sorted(names, reverse=True):
+    for name in sorted(PRESETS, key=PRESETS.get, reverse=True):
         for store in STORES:
-            results.append(measure_preset(names[bits_per_pixel], store, chips, whole, model, range_db))
-            yield f"{', '.join(names[bits_per_pixel])} in a {store} store: done"
+            results.append(measure_preset(name, store, chips, whole, model, range_db))
+            yield f"{name} in a {store} store: done"
     size = " x ".join(map(str, next(iter(whole.data_vars.values())).shape))
     lines = [
         f"Model {card.name}; {len(scenes)} scenes ({', '.join(scene.name for scene in scenes)}); mosaic of {len(whole)} planes of "
@@ -121,7 +119,7 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
 
 
 def measure_preset(
-    names: tuple[str, ...],
+    name: str,
     store: str,
     chips: Sequence[xr.Dataset],
     whole: xr.Dataset,
@@ -132,8 +130,8 @@ def measure_preset(
 
     Parameters
     ----------
-    names : tuple of str
-        Presets of one rate; the first is asked for.
+    name : str
+        Preset that is asked for.
     store : {"latents", "transparent"}
     chips : sequence of xarray.Dataset
         Backscatter in dB, one variable a plane.
@@ -152,13 +150,13 @@ def measure_preset(
     with tempfile.TemporaryDirectory() as folder:
         for number, chip in enumerate(chips):
             path = str(Path(folder) / f"{number}.zarr")
-            report = _written(chip, path, store, names[0], model)
+            report = _written(chip, path, store, name, model)
             stored, pixels = stored + report["stored_bytes"], pixels + report["pixels"]
             sums = sum(map(ErrorSums.of, scene_pieces(chip, files.open_scene(path), scale="decibel")), sums)
-        report = _written(whole, str(Path(folder) / "mosaic.zarr"), store, names[0], model)
+        report = _written(whole, str(Path(folder) / "mosaic.zarr"), store, name, model)
     figures = sums.figures()
     return PresetResult(
-        names=names,
+        name=name,
         store=store,
         chip_ratio=FLOAT32_BITS / 8 * pixels / stored,
         mosaic_ratio=FLOAT32_BITS / report["stored_bits_per_pixel"],
@@ -209,9 +207,9 @@ def _table(results: Sequence[PresetResult]) -> Iterator[str]:
     yield "|---" * len(heads) + "|"
     for one in results:
         figures = one.figures
-        has_goal = set(one.names) & set(PSNR_GOALS_DB)
+        has_goal = one.name in PSNR_GOALS_DB
         cells = (
-            ", ".join(one.names), one.store, f"{one.chip_ratio:.2f}", f"{one.mosaic_ratio:.2f}", f"{one.bits_per_pixel:.3f}",
+            one.name, one.store, f"{one.chip_ratio:.2f}", f"{one.mosaic_ratio:.2f}", f"{one.bits_per_pixel:.3f}",
             f"{figures['rmse_db']:.3f}", f"{one.psnr_db:.1f}", f"{figures['enl_ratio']:.3f}",
             f"{figures['edge_preservation']:.3f}", f"{figures['bias_db']:+.3f}",
             ("; ".join(one.missed()) or "met") if has_goal else "-",
