@@ -10,7 +10,9 @@ from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.corrections import NO_PROMISES, Corrections, Promises, pack, unpack
 from xsarcomp.errors import BoundError, CorruptStreamError, RateError
+from xsarcomp.evaluation.simulation import simulate_scene
 from xsarcomp.radiometry import decibel_from_backscatter
+from xsarcomp.weights import load_coder
 
 F4 = np.dtype(np.float32)
 
@@ -133,3 +135,28 @@ def test_promises_that_make_no_sense_are_refused():
         Promises.made(-1.0, False, F4)
     assert not Promises.made(None, False, F4)
     assert Promises.made(None, True, F4)
+
+
+def bounded_errors_db(seed, bound, step_db, dtype, coder):
+    """Errors of the valid pixels of a simulated chunk under a bound, as another decoder than the encoder's may see them."""
+    scene_of_seed = simulate_scene((512, 512), seed=seed).astype(dtype)
+    if seed % 3 == 0:  # targets far above the rest
+        rows, columns = np.random.default_rng(seed).integers(0, 512, (2, 40))
+        scene_of_seed[:, rows, columns] *= dtype(10.0) ** np.random.default_rng(seed).uniform(1, 6, 40).astype(dtype)
+    given_settings = Settings(
+        step_db=step_db, scale="power", promises=Promises.made(bound, seed % 2 == 1, scene_of_seed.dtype)
+    )
+    restored = decode_backscatter(encode_backscatter(scene_of_seed, given_settings, coder), None, coder)
+    valid = pixel_classes.classify(scene_of_seed, "power") == pixel_classes.VALID
+    return 10 * np.log10(restored[valid].astype(np.float64) / scene_of_seed[valid].astype(np.float64))
+
+
+@pytest.mark.soak
+def test_a_hundred_million_pixels_keep_their_bounds():
+    coders = [load_coder(name) for name in ("s1-grd-10m", "s1-grd-10m-lapped")]
+    generator, pixels, seed = np.random.default_rng(1), 0, 0
+    while pixels < 100_000_000:
+        bound, step_db = np.exp(generator.uniform(np.log([0.05, 0.3]), np.log([12.0, 30.0])))
+        errors = bounded_errors_db(seed, bound, step_db, (np.float32, np.float64)[seed % 5 == 0], coders[seed % 2])
+        assert np.abs(errors).max() <= bound, (seed, bound, step_db)
+        pixels, seed = pixels + errors.size, seed + 1

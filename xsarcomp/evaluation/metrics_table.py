@@ -158,7 +158,8 @@ def pooled_figures(
     Returns
     -------
     dict of str to float or int
-        What `xsarcomp.evaluation.compare.compare` gives for one scene, without ``scale``.
+        What `xsarcomp.evaluation.compare.compare` gives for one scene, without ``scale`` and maps: the planes of a benchmark
+        have neither names nor dates.
     """
     errors, texture = ErrorSums(), TextureSums()
     for scene in scenes:
