@@ -170,6 +170,20 @@ def planes_dataset(planes: Sequence[NDArray[np.float32]]) -> xr.Dataset:
     return xr.Dataset(arrays, coords=grid).chunk()
 
 
+def measurable_scenes(paths: Sequence[str]) -> list[Scene]:
+    """Scenes of :func:`read_scenes`, at least one.
+
+    Raises
+    ------
+    RateError
+        If no scene has a valid pixel.
+    """
+    scenes = read_scenes(paths)
+    if not scenes:
+        raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
+    return scenes
+
+
 def _read_planes(path: str) -> list[NDArray[np.float32]]:
     planes, scene = [], files.open_scene(path)
     for name in backscatter_names(scene):
@@ -264,12 +278,9 @@ def run_benchmark(
         If no scene has a valid pixel.
     """
     classical, left_out = chosen_codecs(codecs, slow=slow)
-    scenes = read_scenes(paths)
-    if not scenes:
-        raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
+    scenes = measurable_scenes(paths)
     planes = [plane for scene in scenes for plane in scene.planes]
-    samples = sum(plane.size for plane in planes) / 1e6
-    yield f"{len(scenes)} scenes, {len(planes)} planes, {samples:.2f} million samples"
+    yield f"{len(scenes)} scenes, {len(planes)} planes, {sum(plane.size for plane in planes) / 1e6:.2f} million samples"
     yield from left_out
     own = [codec for name in (models or sorted(installed_models())) for codec in _own(name)]
     sweeps: dict[str, Sweep] = {}

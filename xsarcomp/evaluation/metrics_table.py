@@ -12,11 +12,11 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp.errors import RateError
 from xsarcomp.evaluation import glossary
-from xsarcomp.evaluation.benchmark import planes_dataset, read_scenes
+from xsarcomp.evaluation.benchmark import measurable_scenes, planes_dataset
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
+from xsarcomp.evaluation.report import write_page
 from xsarcomp.weights import load_coder
 
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -118,9 +118,7 @@ def run_metrics(
     RateError
         If no scene has a valid pixel.
     """
-    scenes = read_scenes(paths)
-    if not scenes:
-        raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
+    scenes = measurable_scenes(paths)
     datasets = [planes_dataset(scene.planes) for scene in scenes]
     chosen = standard_variants(model) if variants is None else variants
     lines = [
@@ -136,9 +134,7 @@ def run_metrics(
         lines += ["", f"## {name[0].upper()}{name[1:]}", "", *_table(columns, rates)]
     yield from lines
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "metrics.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        yield f"wrote {output / 'metrics.md'}"
+        yield write_page(output / "metrics.md", lines)
 
 
 def pooled_figures(

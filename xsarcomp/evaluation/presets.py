@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp import files, stores
-from xsarcomp.errors import RateError
-from xsarcomp.evaluation.benchmark import planes_dataset, read_scenes
+from xsarcomp.evaluation.benchmark import measurable_scenes, planes_dataset
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.measurement import Scene
 from xsarcomp.evaluation.pooling import ErrorSums
+from xsarcomp.evaluation.report import write_page
 from xsarcomp.rate_control import FLOAT32_BITS, PRESETS
 from xsarcomp.weights import load_coder
 
@@ -88,9 +88,7 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
     RateError
         If no scene has a valid pixel.
     """
-    scenes = read_scenes(paths)
-    if not scenes:
-        raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
+    scenes = measurable_scenes(paths)
     card = load_coder(model).card
     range_db = card.highest_db - card.lowest_db
     chips = [planes_dataset(scene.planes) for scene in scenes]
@@ -113,9 +111,7 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
     ]
     yield from lines
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "presets.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        yield f"wrote {output / 'presets.md'}"
+        yield write_page(output / "presets.md", lines)
 
 
 def measure_preset(

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.coder import LappedCoder
-from xsarcomp.errors import RateError
-from xsarcomp.evaluation.benchmark import read_scenes
+from xsarcomp.evaluation.benchmark import measurable_scenes
 from xsarcomp.evaluation.classical import Lerc, Sz3, checked_plane, fitted_plane, imagecodecs_module
 from xsarcomp.evaluation.measurement import filled_with_median
+from xsarcomp.evaluation.report import write_page
 from xsarcomp.rate_control import Sample, Target, find_step
 from xsarcomp.tile_means import TILE
 from xsarcomp.weights import load_coder
@@ -136,10 +136,8 @@ def run_promises(paths: Sequence[str], models: Sequence[str], output: Path | Non
     RateError
         If no scene has a valid pixel.
     """
-    scenes = read_scenes(paths)
+    scenes = measurable_scenes(paths)
     planes = [plane for scene in scenes for plane in scene.planes]
-    if not planes:
-        raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
     lines = ["# What promises cost", "", f"Scenes: {', '.join(scene.name for scene in scenes)}. {len(planes)} planes."]
     yield from lines
     for model in models or (None,):
@@ -148,9 +146,7 @@ def run_promises(paths: Sequence[str], models: Sequence[str], output: Path | Non
             lines.append(line)
             yield line
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "promises.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        yield f"wrote {output / 'promises.md'}"
+        yield write_page(output / "promises.md", lines)
 
 
 def _bound_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> Iterator[str]:

@@ -94,12 +94,17 @@ def write(result: Result, lines: Iterable[str], folder: Path) -> Iterator[str]:
     str
         What was written, or why not.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rate_distortion.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    yield f"wrote {folder / 'rate_distortion.md'}"
+    yield write_page(folder / "rate_distortion.md", lines)
     _write_csv(folder / "rate_distortion.csv", result)
     yield f"wrote {folder / 'rate_distortion.csv'}"
     yield _draw(folder / "rate_distortion.png", result)
+
+
+def write_page(path: Path, lines: Iterable[str]) -> str:
+    """Write lines of Markdown to a file, whose folder is made if it does not exist; returns what to say about it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"wrote {path}"
 
 
 def _summary(result: Result) -> Iterator[str]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from xsarcomp import files
 from xsarcomp.evaluation.classical import Codec, Jpeg2000, decibel_from_integers, integers_from_decibel
+from xsarcomp.evaluation.report import write_page
 from xsarcomp.evaluation.simulation import POLARIZATIONS, simulate_scene
 from xsarcomp.evaluation.video import Av1, why_missing
 from xsarcomp.weights import installed_models
@@ -125,9 +126,7 @@ def run_speed(
         lines += ["", _av1_line(scene, chunk_edge, samples, contenders[0])]
     yield from lines
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "speed.md").write_text("\n".join([headline, "", *lines]) + "\n", encoding="utf-8")
-        yield f"wrote {output / 'speed.md'}"
+        yield write_page(output / "speed.md", [headline, "", *lines])
 
 
 def assembled_scene(chunks_a_side: int, chunk_edge: int) -> xr.Dataset:
