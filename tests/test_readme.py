@@ -109,8 +109,10 @@ def test_files_that_the_readme_points_to_exist():
 def test_presets_are_those_of_the_package():
     from xsarcomp.rate_control import PRESETS
 
+    rows = dict(re.findall(r'^\| "(\w+)"(?:, ([\d.]+)[^|]*)? \|', README, re.MULTILINE))
+    assert set(rows) == set(PRESETS)
     for name, bits in PRESETS.items():
-        assert re.search(rf'"{name}" {bits:g}\b', README), name
+        assert (32 / int(name[:-1]) if name.endswith("x") else float(rows[name])) == bits, name
 
 
 def test_heavy_libraries_wait_until_they_are_needed():

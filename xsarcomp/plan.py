@@ -26,6 +26,8 @@ from xsarcomp.weights import load_coder, load_domain
 
 CHUNK_OVERHEAD_BYTES = 96
 """Header and rounding of one coded chunk, about."""
+LARGEST_METADATA_SHARE = 0.05
+"""Share of a rate that goes to metadata at most: the pixels of a small scene do not pay for all of its coordinates."""
 REPORTED_MISS = 0.1
 """Share by which a target may be missed on the worse side without a warning."""
 
@@ -89,12 +91,14 @@ def make_plan(
     looks = {name: _look(dataset[name], scale, recompress, limit, target) for name in names}
     chunks = sum(math.ceil(dataset[name].size / chunk_pixels) for name in names)
     pixels = sum(dataset[name].size for name in names)
-    overhead_bytes = CHUNK_OVERHEAD_BYTES * chunks + (metadata_bytes if target.counts_store else 0)
+    overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / max(1, pixels)
+    if target.counts_store:
+        overhead += min(8 * metadata_bytes / max(1, pixels), LARGEST_METADATA_SHARE * target.value)
     estimate = find_step(
         [sample for look in looks.values() for sample in look.samples],
         target,
         coder,
-        8 * overhead_bytes / max(1, pixels),
+        overhead,
         _inflation(dataset, looks, edges),
     )
     _report_missed(target, estimate)

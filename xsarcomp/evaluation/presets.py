@@ -22,7 +22,7 @@ from xsarcomp.evaluation.report import write_page
 from xsarcomp.rate_control import FLOAT32_BITS, PRESETS
 from xsarcomp.weights import load_coder
 
-MOSAIC_PIXELS = 1024
+MOSAIC_PIXELS = 2048
 """Both edges of the mosaic have at least so many pixels."""
 STORES = ("latents", "transparent")
 PSNR_GOALS_DB = {"8x": 35.0, "16x": 30.0, "32x": 27.0}
