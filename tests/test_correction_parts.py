@@ -149,3 +149,25 @@ def test_without_promises_a_store_has_no_corrections(scene):
     encoded = scene.sarcomp.encode(bits_per_pixel=1)
     assert not [name for name in encoded.variables if str(name).endswith(("_residual", "_gains"))]
     assert "max_error_db" not in encoded.vv_latents.attrs["sarcomp"]
+
+
+@pytest.mark.parametrize("part", ["residual", "gains"])
+def test_a_missing_chunk_of_what_keeps_a_promise_is_an_error_and_no_broken_promise(part, scene, tmp_path):
+    import shutil
+
+    from xsarcomp.errors import CorruptStreamError
+    from xsarcomp.verification import verify_store
+
+    scene.sarcomp.encode(bits_per_pixel=2.0, max_error_db=6.0, keep_means=True).to_zarr(
+        tmp_path / "store", consolidated=False
+    )
+    folder = tmp_path / "store" / f"vh_{part}" / "c"
+    assert any(path.is_file() for path in folder.rglob("*"))
+    shutil.rmtree(folder)
+    stored = xr.open_zarr(tmp_path / "store", consolidated=False)
+    decoded = stored.sarcomp.decode()
+    decoded.vv.load()
+    with pytest.raises(CorruptStreamError, match=f"a chunk of the {part.rstrip('s')}s of 'vh' is missing"):
+        decoded.vh.load()
+    (problem,) = verify_store(tmp_path / "store")["problems"]
+    assert (problem["array"], problem["problem"]) == (f"vh_{part}", "missing")

@@ -152,7 +152,7 @@ def absence_problem(array: StoredArray, place: Place, mask: StoredArray | None) 
         except Exception:  # the mask is damaged; its own chunks say so
             valid = 1
         return f"it reads as {fill}, but the mask says that {valid} pixels are valid: {advice}" if valid else ""
-    if array.frame_kind == INTEGERS:
+    if array.frame_kind == INTEGERS and fill != integers_chunk.ABSENT:
         return None
     if array.frame_kind:
         return f"it reads as fill value {fill}: {advice}"

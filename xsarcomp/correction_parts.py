@@ -12,6 +12,7 @@ from xsarcomp import corrections, pixel_classes
 from xsarcomp.block import backscatter_of, classes_of, corrections_for, decode_window, latent_count, latent_span
 from xsarcomp.corrections import Corrections
 from xsarcomp.entropy_tables import CHANNELS
+from xsarcomp.integers_chunk import ABSENT, check_present
 from xsarcomp.lapped import BLOCK
 from xsarcomp.record import Record
 from xsarcomp.speckle_restoration import Speckle
@@ -113,9 +114,17 @@ def corrections_in_store(
     gains : ndarray of int32, shape (..., gain=2, y_tile, x_tile), or None
         See :func:`gains_window`.
     record : Record
+
+    Raises
+    ------
+    CorruptStreamError
+        If a chunk of them is missing.
     """
     if residual is None and gains is None:
         return None
+    for what, integers in (("residuals", residual), ("gains", gains)):
+        if integers is not None:
+            check_present(integers, f"{what} of {record.name!r}")
     return Corrections(
         spacing_db=record.residual_spacing_db,
         residuals=None if residual is None else residual.reshape(-1, *residual.shape[-2:]),
@@ -131,4 +140,5 @@ def storage_of(part: str, name: str | None, chunks: tuple[int, ...]) -> tuple[di
         "gains": f"gains of the tiles of {name}, and their levels",
     }[part]
     codec = {"name": "xsarcomp.integers", "configuration": {}}
-    return {"long_name": long_name, "units": "1"}, {"serializer": codec, "compressors": None, "chunks": chunks}
+    encoding = {"serializer": codec, "compressors": None, "chunks": chunks, "_FillValue": None, "fill_value": ABSENT}
+    return {"long_name": long_name, "units": "1"}, encoding

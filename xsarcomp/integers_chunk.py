@@ -10,6 +10,10 @@ from xsarcomp.errors import CorruptStreamError, DimensionError
 from xsarcomp.frame_checks import check_hash, check_kind, is_bare
 from xsarcomp.residual_coding import decode_integers, encode_integers
 
+ABSENT = -(2**31)
+"""Fill value of arrays of residuals and gains. No chunk holds it, so what reads as it was never written, or is lost: a
+promise must not break because a chunk is missing."""
+
 
 def encode_chunk(integers: NDArray[np.int32]) -> bytes:
     """Code a chunk of residuals or gains without loss; needs no model.
@@ -50,3 +54,17 @@ def decode_chunk(content: bytes) -> NDArray[np.int32]:
     integers = decode_integers(frame.symbols, (math.prod(frame.shape[:-2]), *frame.shape[-2:]))
     check_hash(integers, frame)
     return integers.reshape(frame.shape)
+
+
+def check_present(integers: NDArray[np.int32], what: str) -> None:
+    """Refuse integers of which a chunk is missing.
+
+    Raises
+    ------
+    CorruptStreamError
+        If some read as the fill value.
+    """
+    if integers.size and int(integers.min()) == ABSENT:
+        raise CorruptStreamError(
+            f"a chunk of the {what} is missing, without which a promise would be broken: restore it from a copy"
+        )
