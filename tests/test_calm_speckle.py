@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xsarcomp import block, calm_speckle
 from xsarcomp.block import Settings
 from xsarcomp.calm_speckle import calm_variances, energies, latents_inside, measured_calm_variances
 from xsarcomp.evaluation.simulation import simulate_speckle, simulated_dataset
@@ -21,6 +22,17 @@ def test_white_noise_has_its_variance_in_every_channel(coder):
     calm = np.array(measured_calm_variances([noise], SETTINGS, coder))
     assert calm[0] == 0
     np.testing.assert_allclose(calm[1:], 4.0, rtol=0.1)  # the calmer half of white noise is a little calmer
+
+
+def test_of_a_large_plane_some_parts_are_looked_at(coder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        calm_speckle, "signal_of", lambda values, *rest: (seen.append(values.size), block.signal_of(values, *rest))[1]
+    )
+    noise = np.random.default_rng(6).normal(-12, 2.0, (1, 1300, 1500)).astype(np.float32)
+    calm = np.array(measured_calm_variances([noise], SETTINGS, coder))
+    np.testing.assert_allclose(calm[1:], 4.0, rtol=0.1)
+    assert calm_speckle.LARGEST_PIXELS / 2 < sum(seen) <= 1.1 * calm_speckle.LARGEST_PIXELS
 
 
 def test_busy_areas_do_not_count(coder):

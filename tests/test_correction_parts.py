@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.errors import NotEncodedError, RateError
+from xsarcomp.errors import DimensionError, NotEncodedError, RateError
 from xsarcomp.evaluation.simulation import simulated_dataset
 from xsarcomp.tile_means import PROMISED_DB, TILE
 
@@ -171,3 +171,56 @@ def test_a_missing_chunk_of_what_keeps_a_promise_is_an_error_and_no_broken_promi
         decoded.vh.load()
     (problem,) = verify_store(tmp_path / "store")["problems"]
     assert (problem["array"], problem["problem"]) == (f"vh_{part}", "missing")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda encoded: encoded.isel(y_tile=slice(1, None)),
+        lambda encoded: encoded.isel(gain=0),
+        lambda encoded: encoded.assign(vv_residual=(("y", "other"), encoded.vv_residual.values)),
+        lambda encoded: xr.concat([encoded, encoded], "time"),
+    ],
+    ids=["tiles", "gain", "residual", "dates"],
+)
+def test_residuals_and_gains_that_do_not_fit_the_latents_are_refused(scene, change, lazy):
+    source = scene.chunk(y=128, x=128) if lazy else scene
+    encoded = change(source.sarcomp.encode(bits_per_pixel=1.5, max_error_db=3.0, keep_means=True))
+    with pytest.raises(DimensionError, match="Decode first"):
+        encoded.sarcomp.decode()
+
+
+@pytest.mark.parametrize("overview", [None, 8])
+@pytest.mark.parametrize("name", ["vv_residual", "vv_gains"])
+def test_without_promises_a_variable_called_like_corrections_is_the_users_own(scene, name, overview):
+    own = xr.Variable(("band",), [1.0, 2.0])
+    encoded = scene.assign({name: own}).sarcomp.encode(bits_per_pixel=1)
+    decoded = encoded.sarcomp.decode(overview=overview)
+    assert decoded[name].variable.identical(own)
+    with pytest.raises(DimensionError, match=f"{name}.*rename"):
+        scene.assign({name: own}).sarcomp.encode(max_error_db=3.0, keep_means=True)
+
+
+@pytest.mark.parametrize("dim", ["gain", "x_tile", "latent"])
+def test_a_dimension_called_like_one_of_the_parts_is_refused_by_name(scene, dim):
+    for crowded in (scene.expand_dims({dim: 2}), scene.assign(table=((dim,), np.arange(5.0)))):
+        with pytest.raises(DimensionError, match=f"dimensions {dim}, .*rename"):
+            crowded.sarcomp.encode(bits_per_pixel=1, keep_means=True)
+
+
+def test_bright_fill_values_that_nobody_declared_keep_every_promise(scene):
+    values = scene.vv.values.copy()
+    values[20:30, 20:30] = 3.4e38
+    filled = scene[["vv"]].assign(vv=scene.vv.copy(data=values))
+    decoded = filled.sarcomp.encode(max_error_db=1.0, keep_means=True, scale="power").sarcomp.decode()
+    assert np.abs(errors_db(decoded.astype(np.float64), filled, "vv")).max() <= 1.0
+
+
+def test_means_that_restored_speckle_breaks_are_not_claimed(scene):
+    encoded = scene.sarcomp.encode(bits_per_pixel=0.25, keep_means=True)
+    kept = "the mean power of tiles of 64 x 64 pixels is kept"
+    assert kept in encoded.sarcomp.decode().vv.attrs["sarcomp_lossy"]
+    restored = encoded.sarcomp.decode(restore="speckle")
+    assert np.abs(tile_errors_db(restored, scene, "vv")).max() > PROMISED_DB
+    assert kept not in restored.vv.attrs["sarcomp_lossy"]

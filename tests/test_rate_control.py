@@ -1,5 +1,8 @@
 """Rate control: what was asked for is what the stored chunks hold, and what cannot be is said."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -142,3 +145,25 @@ def test_a_scene_that_is_all_header_is_coded_all_the_same(coder):
 def test_an_error_below_the_finest_step_is_refused_with_what_is_possible(coder, planes):
     with pytest.raises(RateError, match=r"rmse_db=1e-06 cannot be met: the finest step .* Ask for at least"):
         find_step(sample(planes), target(rmse_db=1e-6), coder, 0.0)
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 60])
+@pytest.mark.parametrize("request_", [{"bits_per_pixel": 1e-4}, {"preset": "browse", "max_error_db": 0.3}], ids=str)
+def test_a_rate_that_an_error_names_would_do(coder, size, request_):
+    values = simulate_scene((size, size), seed=1, nodata_border=False)
+    headers = HEADER_BITS / size**2
+    try:
+        find_step(promising(values, request_), target(**request_), coder, headers)
+    except RateError as error:
+        named = float(re.search(r"gives bits_per_pixel ([0-9.e+-]+)", str(error))[1])
+        again = {name: value for name, value in request_.items() if name == "max_error_db"} | {"bits_per_pixel": named}
+        found = find_step(promising(values, again), target(**again), coder, headers)
+        assert found.bits_per_pixel == pytest.approx(named, rel=0.02)
+    else:
+        assert size == 1  # symbols of one pixel may be all zeros
+
+
+def promising(values, request_):
+    """A sample of decibels with what a request promises."""
+    [plain] = sample(values)
+    return [replace(plain, promises=target(**request_).promises(values.dtype, None))]

@@ -4,6 +4,7 @@ Speckle has the same spectrum in dB wherever it is in a scene. But each product 
 averaging shape it. At coarse steps it is lost with the speckle, and no decoder can guess it.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,9 +14,12 @@ from xsarcomp.block import Settings, signal_of
 from xsarcomp.coder import LappedCoder
 from xsarcomp.lapped import BLOCK, CHANNELS, OVERLAP
 from xsarcomp.pixel_classes import VALID
+from xsarcomp.tiling import equal_spans
 
 LARGEST_PIXELS, LARGEST_WINDOWS = 2**20, 16
 """So much of a variable is looked at, but at least one plane of one window."""
+PART_PIXELS = 256
+"""Edge of the parts of a large plane."""
 EDGE = 4
 """Latents of a block along an axis, of which some are calm: 32 pixels."""
 LEAST_BLOCKS = 8
@@ -40,7 +44,8 @@ def measured_calm_variances(
         See :func:`calm_variances`.
     """
     found, seen = [np.empty((0, CHANNELS))], 0
-    for values in windows[:: max(1, len(windows) // LARGEST_WINDOWS)]:
+    parts = [part for values in windows for part in _parts(values)]
+    for values in parts[:: max(1, len(parts) // LARGEST_WINDOWS)]:
         if seen >= LARGEST_PIXELS or min(values.shape) == 0:
             continue
         planes = values[:: max(1, values.size // LARGEST_PIXELS)]
@@ -48,6 +53,14 @@ def measured_calm_variances(
         signal, classes = signal_of(planes, settings, coder)
         found.append(energies(*latents_inside(signal, classes == VALID, coder)))
     return calm_variances(np.concatenate(found))
+
+
+def _parts(values: NDArray) -> list[NDArray]:
+    """A window in parts that are small enough to look at some of them, where it is a large plane."""
+    if values.size <= LARGEST_PIXELS or len(values) > 1:
+        return [values]
+    rows, columns = (equal_spans(size, PART_PIXELS) for size in values.shape[1:])
+    return [values[:, slice(*row), slice(*column)] for row, column in itertools.product(rows, columns)]
 
 
 def latents_inside(

@@ -7,7 +7,7 @@ power, for example). Coordinates and all other variables stay. What decoding nee
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import Plan
-from xsarcomp.record import ATTRIBUTE, Record, part_names
+from xsarcomp.record import ATTRIBUTE, Record
 from xsarcomp.tile_means import TILE, tile_count
 from xsarcomp.tiling import aligned_spans, plane_groups
 from xsarcomp.variables import is_lazy
@@ -67,14 +67,28 @@ def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """Latents of the planned variables of a dataset; see ``.sarcomp.encode``."""
     encoded = without_storage(dataset.drop_vars(list(plan.records)))
     for name, record in plan.records.items():
-        taken = sorted(set(part_names(record.name).values()) & set(map(str, encoded.variables)))
+        taken = sorted(set(record.part_names.values()) & set(map(str, encoded.variables)))
         if taken:
             raise DimensionError(
                 f"the dataset has variables {', '.join(taken)}, names that encode() gives to the parts of {name!r}: rename "
                 "them first, dataset.rename(...)"
             )
+        _refuse_taken_dimensions(dataset, name, record)
         encoded = encoded.assign(encode_variable(dataset[name], record))
     return encoded
+
+
+def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: Record) -> None:
+    """Refuse dimensions of the user's own that are called as those of the parts."""
+    y, x = record.spatial
+    made = {"latent", f"{y}_latent", f"{x}_latent"}
+    if record.keep_means:
+        made |= {GAIN, f"{y}_tile", f"{x}_tile"}
+    if taken := sorted(made & {*map(str, dataset.dims)}):
+        raise DimensionError(
+            f"the dataset has dimensions {', '.join(taken)}, names that encode() gives to the parts of {name!r}: rename them "
+            "first, dataset.rename(...)"
+        )
 
 
 def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variable]:
@@ -85,7 +99,7 @@ def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variabl
     latents_shape = (*values.shape[:-2], CHANNELS, *(latent_count(size) for size in record.pixels))
     group = _plane_group(latents_shape)
     parts = _encode_lazy(values, record, group) if is_lazy(values) else _encode_now(values, record)
-    names = part_names(record.name)
+    names = record.part_names
     codec = {"name": "xsarcomp.latents", "configuration": {"model": record.model_id, "anchor": record.anchor}}
     latents_chunks = (*group, CHANNELS, *(max(1, min(CHUNK_LATENTS, size)) for size in latents_shape[-2:]))
     pixel_chunks = (*group, *(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in record.pixels))

@@ -31,7 +31,7 @@ from xsarcomp.coarse_grid import (
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.quantization import dequantize
-from xsarcomp.record import LOSS_ATTRIBUTE, Record, part_names
+from xsarcomp.record import LOSS_ATTRIBUTE, Record
 from xsarcomp.restoration import aligned_parts, decoded_variable, encoded_names, with_decoded
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
@@ -258,7 +258,7 @@ def _coarse_rest(
 ) -> xr.Dataset:
     """The dataset with coordinates and reference systems of blocks, without what has no mean over pixels."""
     spatial = {dim for record in records.values() for dim in record.spatial}
-    parts = {part for record in records.values() for part in part_names(record.name).values()}
+    parts = {part for record in records.values() for part in record.part_names.values()}
     on_grid = {name for name, variable in dataset.variables.items() if spatial & set(variable.dims)} - parts
     averaged = {name for name in on_grid & set(dataset.coords) if dataset[name].dtype.kind in "fiuMm"}
     if left := sorted(map(str, on_grid - averaged)):

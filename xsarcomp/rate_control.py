@@ -192,8 +192,9 @@ def find_step(
     if not pieces:  # nothing to code: any step serves
         return Estimate(step_db=FIRST_STEP_DB, bits_per_pixel=overhead_bits_per_pixel, rmse_db=0.0)
     pixels = sum(sample.backscatter.size for sample in samples)
+    headers = overhead_bits_per_pixel
     if target.quantity == "bits_per_pixel":
-        overhead_bits_per_pixel = min(overhead_bits_per_pixel, target.value / 2)
+        overhead_bits_per_pixel = min(headers, target.value / 2)
     with_error = target.quantity != "bits_per_pixel"
 
     def estimate(step_db: float, chosen: Sequence[_Piece]) -> Estimate:
@@ -215,8 +216,8 @@ def find_step(
         largest = cheapest
     step_db = min(FIRST_STEP_DB, largest)
     if len(coarse) < len(pieces):
-        step_db = _search(lambda step_db: estimate(step_db, coarse), target, step_db, largest, final=False).step_db
-    return _search(lambda step_db: estimate(step_db, pieces), target, step_db, largest, final=True)
+        step_db = _search(lambda step: estimate(step, coarse), target, step_db, largest, headers, final=False).step_db
+    return _search(lambda step: estimate(step, pieces), target, step_db, largest, headers, final=True)
 
 
 def _cheapest(measure: Callable[[float], Estimate], max_error_db: float) -> float:
@@ -241,7 +242,12 @@ def _cheapest(measure: Callable[[float], Estimate], max_error_db: float) -> floa
 
 
 def _search(
-    measure: Callable[[float], Estimate], target: Target, first_step_db: float, largest_step_db: float, final: bool
+    measure: Callable[[float], Estimate],
+    target: Target,
+    first_step_db: float,
+    largest_step_db: float,
+    headers: float,
+    final: bool,
 ) -> Estimate:
     """Secant steps on logarithmic scales, kept between the steps known to be too fine and too coarse."""
     sign = 1.0 if target.quantity == "rmse_db" else -1.0  # of the slope over the step
@@ -262,7 +268,7 @@ def _search(
         if at_limit and not final:
             return found
         if at_limit:  # where other tables begin, rate and error jump: the side that is no worse than asked is taken
-            return _at_limit(found, target, gap) if best is None else best[1]
+            return _at_limit(found, target, gap, headers) if best is None else best[1]
         low, high = (low, position) if too_coarse else (position, high)
         if previous is not None and abs(position - previous[0]) > 1e-9:
             measured_slope = (gap - previous[1]) / (position - previous[0])
@@ -281,11 +287,14 @@ def _search(
     return found
 
 
-def _at_limit(found: Estimate, target: Target, gap: float) -> Estimate:
+def _at_limit(found: Estimate, target: Target, gap: float, headers: float) -> Estimate:
     """At the end of the range of steps: better than asked is fine, worse is an error."""
     if gap < 0:
         return found
     value = getattr(found, target.quantity)
+    if target.quantity == "bits_per_pixel":  # of a higher rate more goes to headers: what is named must do
+        coded = value - min(headers, target.value / 2)
+        value = coded + min(headers, coded)
     which = "finest" if target.quantity == "rmse_db" else "coarsest"
     if target.max_error_db is not None:
         which = f"cheapest that keeps max_error_db={target.max_error_db}, a"

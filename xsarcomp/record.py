@@ -139,14 +139,20 @@ class Record:
         bounded = ("residual",) if promises.residual_spacing_db else ()
         return ("latents", "mask", *bounded, *(("gains",) if promises.keep_means else ()))
 
+    @property
+    def part_names(self) -> dict[str, str]:
+        """Names of its variables, by part; without promises a ``vv_gains`` is the user's own."""
+        return {part: name for part, name in part_names(self.name).items() if part in (*self.needed_parts, "exact")}
+
     def loss(self, *, speckle_restored: bool = False) -> str:
         """What was lost, and made up again, in one line for the attributes of decoded data."""
         earlier = self.attributes.get(LOSS_ATTRIBUTE)
+        keeps_means = self.keep_means and not speckle_restored  # noise has a mean of 1, but not in each tile
         return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB, "
             f"asked for {self.target}"
             + ("" if self.max_error_db is None else f"; no valid pixel is off by more than {self.max_error_db:g} dB")
-            + ("; the mean power of tiles of 64 x 64 pixels is kept" if self.keep_means else "")
+            + ("; the mean power of tiles of 64 x 64 pixels is kept" if keeps_means else "")
             + ("; speckle restored: noise was made up and added" if speckle_restored else "")
         )
 

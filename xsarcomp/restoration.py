@@ -11,13 +11,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import pixel_classes
-from xsarcomp.block import backscatter_of, latent_count
+from xsarcomp.block import backscatter_of
 from xsarcomp.correction_parts import GAIN, corrections_in_store, decode_signal, gains_window, latents_window
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.lapped import BLOCK
-from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, Record, corner_coordinates, part_names
+from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, PARTS, Record, corner_coordinates
 from xsarcomp.speckle_keys import SpeckleKeys, speckle_keys
+from xsarcomp.tile_means import TILE
 from xsarcomp.tiling import aligned_spans, plane_groups
 from xsarcomp.variables import is_lazy
 from xsarcomp.weights import load_coder
@@ -51,19 +52,21 @@ def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
 
 def _check_complete(dataset: xr.Dataset, name: Hashable, record: Record) -> None:
     """Refuse latents that were cut, flipped or separated from what belongs to them."""
-    names = part_names(record.name)
-    mask = names["mask"]
+    names = record.part_names
     for part in record.needed_parts:
         if names[part] not in dataset.variables:
             raise NotEncodedError(f"the {part} {names[part]!r} of the latents {name!r} is missing: keep both")
-    expected = (CHANNELS, *(latent_count(size) for size in record.pixels))
-    grid = tuple(dataset[name].sizes.get(dim) for dim in _grid_dimensions(record))
-    sizes = tuple(dataset[mask].sizes.get(dim) for dim in record.spatial)
-    if grid != expected or sizes != record.pixels:
-        raise DimensionError(
-            f"the latents {name!r} have shape {grid} and their mask {sizes}, the record says {expected} and "
-            f"{record.pixels}: a part was cut out. Decode first and cut then; it stays lazy"
-        )
+    lead = [dim for dim in dataset[names["mask"]].dims if dim in record.dims and dim not in record.spatial]
+    for part, grid in _grids(record).items():
+        if part not in names or names[part] not in dataset.variables:
+            continue
+        variable = dataset.variables[names[part]]
+        found = {dim: size for dim, size in variable.sizes.items() if dim not in lead}
+        if found != grid or not {*lead} <= {*variable.dims}:
+            raise DimensionError(
+                f"{names[part]!r} has the sizes {dict(variable.sizes)}, the record of {name!r} says {grid} beside {lead}: a part "
+                "was cut out, or something put beside it. Decode first and cut then; it stays lazy"
+            )
     corners = corner_coordinates(dataset, record.spatial)
     for axis, dim in enumerate(record.spatial):
         then, now = record.corners[2 * axis : 2 * axis + 2], corners[2 * axis : 2 * axis + 2]
@@ -79,8 +82,17 @@ def _check_complete(dataset: xr.Dataset, name: Hashable, record: Record) -> None
             )
 
 
-def _grid_dimensions(record: Record) -> tuple[str, str, str]:
-    return "latent", *(f"{dim}_latent" for dim in record.spatial)
+def _grids(record: Record) -> dict[str, dict[str, int]]:
+    """Last dimensions of each part and their sizes, in the order of decoding."""
+    grids = {}
+    for part in PARTS:
+        ending, unit, first = {
+            "latents": ("_latent", BLOCK, {"latent": CHANNELS}),
+            "gains": ("_tile", TILE, {GAIN: 2}),
+        }.get(part, ("", 1, {}))
+        spatial = zip(record.spatial, record.pixels, strict=True)
+        grids[part] = first | {f"{dim}{ending}": -(-size // unit) for dim, size in spatial}
+    return grids
 
 
 def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[dict[str, xr.Variable], Record]:
@@ -88,13 +100,10 @@ def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[dict[str, xr.Var
 
     Dimensions may have been transposed, and a single time selected, since encoding. Lazy variables stay lazy.
     """
-    names = part_names(record.name)
+    names = record.part_names
     there = replace(record, dims=tuple(dim for dim in record.dims if dim in dataset[names["mask"]].dims))
     lead = [dim for dim in there.dims if dim not in record.spatial]
-    last = {part: record.spatial for part in names} | {
-        "latents": _grid_dimensions(record),
-        "gains": (GAIN, *(f"{dim}_tile" for dim in record.spatial)),
-    }
+    last = _grids(record)
     stored = {part: dataset.variables[name] for part, name in names.items() if name in dataset.variables}
     return {part: variable.transpose(*lead, *last[part]) for part, variable in stored.items()}, there
 
@@ -111,7 +120,7 @@ def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Datase
 
 def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: dict[Hashable, Record]) -> xr.Dataset:
     """Dataset with decoded variables in the place of the parts they were made of; coordinates restored."""
-    spent = [part for record in records.values() for part in part_names(record.name).values()]
+    spent = [part for record in records.values() for part in record.part_names.values()]
     result = dataset.drop_vars(spent, errors="ignore").assign(decoded)
     grid_mappings = {record.encoding.get("grid_mapping") for record in records.values()} | {"spatial_ref"}
     return result.set_coords([name for name in grid_mappings if name in result.data_vars])

@@ -76,11 +76,12 @@ def gains_of(
     power = np.where(valid, 10 ** (restored / 10), 0.0)
     wanted = _tile_sums(np.where(valid, 10 ** (decibel / 10), 0.0))
     found, count = _tile_sums(power), _tile_sums(valid.astype(np.float64))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         levels = np.rint((10 * np.log10(wanted / count) - offset_db) / LEVEL_STEP_DB)
         levels = np.where((count > 0) & (not uniform), levels, UNIFORM_LEVEL)
-        relative = power / _over_tiles(_level_power(levels, offset_db), power.shape)
-        shares = _tile_sums(power * relative**2 / (relative**2 + 1))
+        # as the decoder has it: no square of a power far above the level
+        below = _over_tiles(_level_power(levels, offset_db), power.shape) / power
+        shares = _tile_sums(power / (1 + below**2))
         factors = 1 + (wanted - found) / shares
         # too much power, and the bright pixels have less than that: all give
         is_uniform = factors <= 0
