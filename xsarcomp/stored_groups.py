@@ -4,6 +4,7 @@ Arrays are found by listing and not through Zarr's metadata alone, because metad
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ from zarr.core.sync import sync
 from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.manifest import ARRAY, GROUP, metadata_digest
 from xsarcomp.stored_chunks import METADATA, StoredArray, collected
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial$")
+"""End of the names that Zarr writes to before it renames: a writer that was killed leaves them."""
 
 
 @dataclass(eq=False)
@@ -42,6 +46,13 @@ class StoredGroup:
             return None
         array = zarr.open_array(store, path=f"{self._manifest_path}/{ARRAY}", mode="r")
         return np.asarray(array[:], np.uint8).tobytes()
+
+    def remove_temporary(self) -> None:
+        """Remove what killed writers left half written; only where nobody writes."""
+        for holder in (self, *self.arrays):
+            for key in filter(_TEMPORARY.search, holder.strays):
+                sync(self.group.store.delete(key))
+            holder.strays[:] = [key for key in holder.strays if not _TEMPORARY.search(key)]
 
     def write_manifest(self, content: bytes) -> None:
         """Write the manifest; one that is there is replaced."""

@@ -137,6 +137,8 @@ def record_store(
 ) -> dict[str, Any]:
     """Record what a store holds now as what belongs there: write its manifest, or write it again after a change.
 
+    Temporary files that Zarr left where a writer was killed are removed, so nobody else may write meanwhile.
+
     Parameters
     ----------
     store : str, path or Zarr store
@@ -157,6 +159,7 @@ def record_store(
         As of :func:`verify_store`.
     """
     stored, _ = _opened(store, storage_options, writable=True)
+    stored.remove_temporary()
     findings = structure_findings(stored) if check else []
     count: Counter[str] = Counter()
     identities = {array.path: np.full(array.grid, ABSENT, np.uint64) for array in stored.arrays}
