@@ -436,3 +436,11 @@ def test_overviews_that_there_are_none_of_are_refused_in_one_line(folder):
         assert reason in errors
         assert errors.count("\n") == 1
         assert not (folder / "none.tif").exists()
+
+
+@pytest.mark.parametrize("store", [[], ["--transparent"]], ids=["latents", "transparent"])
+def test_info_names_what_was_promised_in_both_stores(store, tmp_path):
+    simulated_dataset((64, 70), seed=2).to_netcdf(tmp_path / "scene.nc")
+    run_here("encode", "scene.nc", "kept.zarr", "--max-error-db", 2, "--keep-means", *store, folder=tmp_path)
+    told, _ = run_here("info", "kept.zarr", folder=tmp_path)
+    assert told.count("max_error_db 2") == told.count("keep_means True") == 2

@@ -24,6 +24,7 @@ def print_store(report: dict[str, Any], as_json: bool) -> None:
             f"{key} {_text(value)}"
             for key, value in described.items()
             if key in ("store", "scale", "scale_reason", "step_db", "target")
+            or (key in ("max_error_db", "keep_means") and value)
         )
         click.echo(f"{name}: {details}")
 

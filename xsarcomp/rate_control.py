@@ -242,17 +242,12 @@ def _cheapest(measure: Callable[[float], Estimate], max_error_db: float) -> floa
 
 
 def _search(
-    measure: Callable[[float], Estimate],
-    target: Target,
-    first_step_db: float,
-    largest_step_db: float,
-    headers: float,
-    final: bool,
+    measure: Callable[[float], Estimate], target: Target, first_db: float, last_db: float, headers: float, final: bool
 ) -> Estimate:
     """Secant steps on logarithmic scales, kept between the steps known to be too fine and too coarse."""
     sign = 1.0 if target.quantity == "rmse_db" else -1.0  # of the slope over the step
-    low, high = math.log(SMALLEST_STEP_DB), math.log(largest_step_db)
-    position, slope = math.log(first_step_db), 0.7 * sign
+    low, high = math.log(SMALLEST_STEP_DB), math.log(last_db)
+    position, slope = math.log(first_db), 0.7 * sign
     previous: tuple[float, float] | None = None
     best: tuple[float, Estimate] | None = None
     for _ in range(24):
@@ -278,7 +273,7 @@ def _search(
         margin = 0.02 * (high - low)
         inside = min(max(wanted, low + margin), high - margin)
         # a wish beyond the limits of the step is tried at the limit itself
-        limits = (math.log(SMALLEST_STEP_DB), math.log(largest_step_db))
+        limits = (math.log(SMALLEST_STEP_DB), math.log(last_db))
         position = wanted if low < wanted < high and abs(wanted - inside) < 1e-12 else inside
         if wanted <= limits[0] and low == limits[0]:
             position = limits[0]
