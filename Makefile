@@ -21,7 +21,7 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	$(RUN)/python -m pytest
 
-# The long forms of tests about hostile input
+# The long forms of tests about hostile input, damage, kills and threads: hours
 soak: $(STAMP)
 	$(RUN)/python -m pytest -m soak
 

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 )
 from store_model import (
     EDGE,
+    FORMAT,
     MASK,
     PLANES,
     SHAPE,
@@ -364,3 +365,14 @@ def test_in_any_order_of_operations_a_store_is_right_or_refused_or_found_wrong()
 @pytest.mark.soak
 def test_in_very_long_orders_of_operations_a_store_is_right_or_refused_or_found_wrong():
     run(**LONG)
+
+
+def test_appended_latents_of_another_step_are_named_until_they_are_recorded(tmp_path):
+    """A store has one record, so reading cannot know: docs/reliability.md says so, and this fails once it can."""
+    first, later = (stack([n]).sarcomp.encode(rmse_db=r, scale="power") for n, r in ((0, 0.7), (3, 2.5)))
+    first.to_zarr(tmp_path / "a", **FORMAT)
+    record_store(tmp_path / "a")
+    later.to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
+    assert not verify_store(tmp_path / "a")["ok"]
+    decoded = xr.open_zarr(tmp_path / "a", consolidated=False).sarcomp.decode().vv
+    assert not np.allclose(decoded[1], later.sarcomp.decode().vv[0], rtol=0.05, equal_nan=True)

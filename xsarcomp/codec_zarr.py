@@ -6,6 +6,7 @@ store without loss, ``xsarcomp.integers`` its residuals and gains. Metadata hold
 """
 
 import asyncio
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
 from xsarcomp import chunk, integers_chunk
-from xsarcomp.bitstream import check_stored_dtype
+from xsarcomp.bitstream import check_stored_dtype, read_frame
 from xsarcomp.codec_checks import (
     check_model_id,
     check_promises,
@@ -75,7 +76,13 @@ class _ChunkCodec(ArrayBytesCodec):
 
     @with_advice()
     def _decode_sync(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
-        values = self._decode(chunk_data.to_bytes(), chunk_spec)
+        content = chunk_data.to_bytes()
+        claimed = read_frame(content).shape
+        if math.prod(claimed) > math.prod(chunk_spec.shape):  # a few bytes may claim 2^26 values: seconds of work
+            raise CorruptStreamError(
+                f"the chunk claims shape {claimed}, the array's metadata says {tuple(chunk_spec.shape)}"
+            )
+        values = self._decode(content, chunk_spec)
         if values.shape != tuple(chunk_spec.shape):
             raise CorruptStreamError(
                 f"the chunk decodes to shape {values.shape}, the array's metadata says {tuple(chunk_spec.shape)}"
