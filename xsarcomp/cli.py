@@ -190,6 +190,12 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 @click.option("--presets", is_flag=True, help="Measure the presets on SCENES instead: stored bytes, errors, goals.")
 @click.option("--metrics", is_flag=True, help="List every figure of compare by rate on SCENES instead.")
 @click.option("--speed", is_flag=True, help="Time a large simulated scene through Zarr stores; needs no SCENES.")
+@click.option(
+    "--scene", "sizes", multiple=True, help="Measure time and memory on a made scene, as 25000x16000; several."
+)
+@click.option(
+    "--way", "ways", multiple=True, help="With --scene: threads, cluster-1, cluster-2, transparent. Default: all."
+)
 def benchmark(
     scenes: tuple[str, ...],
     models: tuple[str, ...],
@@ -200,6 +206,8 @@ def benchmark(
     presets: bool,
     metrics: bool,
     speed: bool,
+    sizes: tuple[str, ...],
+    ways: tuple[str, ...],
 ) -> None:
     """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES.
 
@@ -208,7 +216,7 @@ def benchmark(
     from xsarcomp.evaluation.benchmark import run_benchmark
     from xsarcomp.evaluation.speed import run_speed
 
-    if not scenes and (presets or metrics or not speed):
+    if not scenes and (presets or metrics or not (speed or sizes)):
         raise click.UsageError("found no SCENES, expected files of backscatter to measure on, or --speed.")
     if promises:
         from xsarcomp.evaluation.promises import run_promises
@@ -230,6 +238,12 @@ def benchmark(
             click.echo(line)
     if speed:
         for line in run_speed(models, slow=not no_slow, output=output):
+            click.echo(line)
+    if sizes:
+        from xsarcomp.evaluation.large_scene import chip_files
+        from xsarcomp.evaluation.scaling_study import run_scaling
+
+        for line in run_scaling(sizes, ways, chips=chip_files(), model=next(iter(models), None), output=output):
             click.echo(line)
 
 

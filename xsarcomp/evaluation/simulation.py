@@ -178,22 +178,25 @@ def simulate_speckle(shape, *, rng, looks=4.4):
     return np.maximum(total, np.finfo(np.float32).tiny)
 
 
-def slanted_border(shape):
+def slanted_border(shape, window=None):
     """Tell which pixels lie outside a scene that is turned against the map grid.
 
     Parameters
     ----------
     shape : tuple of int
-        Rows and columns.
+        Rows and columns of the scene.
+    window : two of (start, stop), optional
+        Rows and columns that are asked for; all if not given.
 
     Returns
     -------
-    ndarray of bool, shape (y, x)
+    ndarray of bool, shape (y, x) of the window
         True in the wedge along the left edge and in the flatter one along the top: a tenth of the scene.
     """
     rows, columns = shape
-    y = (np.arange(rows)[:, None] + 0.5) / rows
-    x = (np.arange(columns)[None, :] + 0.5) / columns
+    in_y, in_x = window or ((0, rows), (0, columns))
+    y = (np.arange(*in_y)[:, None] + 0.5) / rows
+    x = (np.arange(*in_x)[None, :] + 0.5) / columns
     return (x < 0.15 - 0.14 * (1 - y)) | (y < 0.05 * x)
 
 
