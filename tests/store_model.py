@@ -100,7 +100,7 @@ class Latents:
             "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), 0),
             "vv_mask": (MASK, (1, EDGE, EDGE), 0),
             "vv_exact": (MASK, (1, EDGE, EDGE), 0),
-            **({} if max_error_db is None else {"vv_residual": (INTEGERS, (1, EDGE, EDGE), 0)}),
+            **({} if max_error_db is None else {"vv_residual": (INTEGERS, (1, EDGE, EDGE), integers_chunk.ABSENT)}),
         }
         self._encoded, self._expected = {}, {}
 
@@ -141,7 +141,9 @@ class Latents:
     def frame(self, name, block):
         if name == "vv_latents":
             return chunk.encode_latents(np.ascontiguousarray(block), self.record.anchor, coder())
-        return integers_chunk.encode_chunk(np.ascontiguousarray(block)) if name == "vv_residual" else None
+        if name == "vv_residual":  # beyond the edge of the array it holds 0
+            return integers_chunk.encode_chunk(np.where(block == integers_chunk.ABSENT, np.int32(0), block))
+        return None
 
     def content(self, name, frame):
         if name == "vv_latents":
@@ -183,7 +185,7 @@ def chunk_bytes(path, name, index):
 
 
 def is_fill(block, fill):
-    return np.isnan(block).all() if np.isnan(fill) else not block.any()
+    return np.isnan(block).all() if np.isnan(fill) else bool((block == fill).all())
 
 
 def all_files(path):

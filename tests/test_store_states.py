@@ -40,8 +40,8 @@ from store_model import (
     stack,
 )
 
-from xsarcomp.bitstream import BACKSCATTER, LATENTS
-from xsarcomp.errors import BitstreamError
+from xsarcomp.bitstream import BACKSCATTER, INTEGERS, LATENTS
+from xsarcomp.errors import BitstreamError, CorruptStreamError
 from xsarcomp.verification import record_store, verify_store
 
 QUICK, LONG = {"max_examples": 15, "stateful_step_count": 15}, {"max_examples": 100, "stateful_step_count": 500}
@@ -326,7 +326,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Whether an absent chunk is a finding where no manifest knows it."""
         kind = self.layout.arrays[name][0]
         if kind != LATENTS:
-            return kind == BACKSCATTER
+            return kind in (BACKSCATTER, INTEGERS)
         mask = "vv_mask", (index[0], *index[2:])
         if self._is_damaged(mask) or self.stored[mask] is None:
             return True
@@ -342,6 +342,9 @@ class StoreMachine(RuleBasedStateMachine):
                     decoded[time].compute()
                 if all(self.layout.arrays[key[0]][0] != MASK for key in keys if self._is_damaged(key)):
                     assert isinstance(caught.value, BitstreamError)
+            elif any(self.stored[key] is None for key in keys if self.layout.arrays[key[0]][0] == INTEGERS):
+                with pytest.raises(CorruptStreamError, match="missing"):
+                    decoded[time].compute()
             elif number is not None and all(self.stored[key] == self.intended[key] for key in keys):
                 found, original = decoded[time].values, plane(number)
                 np.testing.assert_array_equal(found, self.layout.expected(number))
