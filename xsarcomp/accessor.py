@@ -57,8 +57,8 @@ class _Accessor:
             No valid pixel is off by more than this, dB, 0.02 or more. Alone it takes the lowest rate that keeps it; with a rate
             that is too low for it, an error says which one would do.
         keep_means : bool
-            Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB. Like a bound, it costs a second pass: what
-            was coded is decoded, and compared with the original.
+            Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB in float32 and float64 (rounding to integers of
+            a few units moves it further). Like a bound, it costs a second pass: what was coded is decoded, and compared.
         model : str, optional
             Name or id of an installed model.
         scale : {"auto", "power", "amplitude", "decibel"}
