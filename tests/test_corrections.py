@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp import corrections, pixel_classes
+from xsarcomp import block, pixel_classes
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.corrections import NO_PROMISES, Corrections, Promises, pack, unpack
@@ -54,7 +54,7 @@ KINDS = st.sampled_from(
 def test_no_valid_pixel_of_any_data_type_is_off_by_more_than_the_bound(coder, kind, seed, bound, step_db, means):
     values, scale = scene(kind, seed), kind[0]
     nodata = 17.0 if seed % 2 else None
-    promises = Promises.made(bound, means, values.dtype, nodata)
+    promises = Promises.made(bound, means, values.dtype, nodata, scale)
     given_settings = Settings(step_db=step_db, scale=scale, nodata=nodata, promises=promises)
     restored = decode_backscatter(encode_backscatter(values, given_settings, coder), nodata, coder)
     classes = pixel_classes.classify(values, scale, nodata)
@@ -124,10 +124,20 @@ def test_corrections_do_not_change_the_signal_that_they_are_given():
     assert not signal.any()
 
 
-def test_a_decoder_that_breaks_the_bound_is_found_before_anything_is_written():
-    values = np.ones((1, 4, 4), np.float32)
+def test_a_decoder_that_breaks_the_bound_is_found_before_anything_is_written(coder, monkeypatch):
+    restored = block.backscatter_of
+    monkeypatch.setattr(block, "backscatter_of", lambda *arguments: 2 * restored(*arguments))
+    given_settings = Settings(step_db=3.0, scale="power", promises=Promises.made(1.0, False, F4))
     with pytest.raises(BoundError, match="nothing was written"):
-        corrections.check(values, 2 * values, np.zeros(values.shape, np.uint8), "power", Promises.made(1.0, False, F4))
+        encode_backscatter(scene(("power", "f4"), 2), given_settings, coder)
+
+
+def test_nodata_that_no_valid_pixel_can_meet_costs_no_bits():
+    for scale, nodata in (("power", 0.0), ("amplitude", 0.0), ("power", -9999.0)):
+        same = Promises.made(0.12, False, np.dtype("u2"), nodata, scale)
+        assert same == Promises.made(0.12, False, np.dtype("u2"), None, scale)
+    met = Promises.made(0.12, False, np.dtype("u2"), 255.0, "amplitude")
+    assert met.residual_spacing_db < Promises.made(0.12, False, np.dtype("u2")).residual_spacing_db
 
 
 def test_promises_that_make_no_sense_are_refused():

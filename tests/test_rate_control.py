@@ -166,4 +166,4 @@ def test_a_rate_that_an_error_names_would_do(coder, size, request_):
 def promising(values, request_):
     """A sample of decibels with what a request promises."""
     [plain] = sample(values)
-    return [replace(plain, promises=target(**request_).promises(values.dtype, None))]
+    return [replace(plain, promises=target(**request_).promises(values.dtype, None, "power"))]

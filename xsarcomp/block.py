@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xsarcomp import lapped, radiometry, speckle_restoration
 from xsarcomp.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.corrections import NO_PROMISES, Corrections, Promises, corrections_of
-from xsarcomp.error_bound import keep_unbounded
+from xsarcomp.error_bound import check_bound, keep_unbounded
 from xsarcomp.errors import DimensionError
 from xsarcomp.filling import FILL_BLOCK
 from xsarcomp.speckle_restoration import Speckle
@@ -249,7 +249,7 @@ def corrections_for(
     settings: Settings,
     coder: LappedCoder,
 ) -> Corrections:
-    """Corrections that keep the promises of the settings.
+    """Corrections that keep the promises of the settings; a bound is compared with what a decoder returns.
 
     Parameters
     ----------
@@ -264,8 +264,19 @@ def corrections_for(
     Returns
     -------
     Corrections
+
+    Raises
+    ------
+    BoundError
+        If a valid pixel would be off by more than the bound.
     """
     decibel = radiometry.decibel_from_backscatter(backscatter, settings.scale, classes=classes)
     offset_db = coder.card.offset_db
     level_db = offset_db + coder.mean_correction_db(settings.step_db)
-    return corrections_of(decibel, signal, classes, settings.promises, level_db, offset_db)
+    made = corrections_of(decibel, signal, classes, settings.promises, level_db, offset_db)
+    if settings.promises.max_error_db is not None:
+        exact = radiometry.exact_values(backscatter, classes)
+        restored = backscatter_of(signal, classes, exact, backscatter.dtype, settings, coder, made)
+        restored_db = radiometry.decibel_from_backscatter(restored, settings.scale, classes=classes)
+        check_bound(decibel, restored_db, classes, settings.promises.max_error_db)
+    return made

@@ -73,15 +73,11 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
 
 
 def _corrections(planes: NDArray, classes, symbols, settings: Settings, coder: LappedCoder) -> bytes:
-    """Section that keeps the promises; made from, and compared with, what a decoder returns."""
+    """Section that keeps the promises, made from what a decoder returns."""
     if not settings.promises:
         return b""
     signal = decode_planes(symbols, planes.shape[1:], coder, settings.step_db)
-    made = corrections_for(planes, signal, classes, settings, coder)
-    exact = pixel_classes.exact_values(planes, classes)
-    restored = backscatter_of(signal, classes, exact, planes.dtype, settings, coder, made)
-    corrections.check(planes, restored, classes, settings.scale, settings.promises)
-    return corrections.pack(made)
+    return corrections.pack(corrections_for(planes, signal, classes, settings, coder))
 
 
 def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder) -> NDArray:

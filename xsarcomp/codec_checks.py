@@ -25,16 +25,14 @@ def check_model_id(model: Any) -> None:
 
 def settings_of(codec: Any, dtype: Any, nodata: float | None) -> Settings:
     """What an encoder is told, from a codec with the attributes of a configuration and the data type of its array."""
-    promises = Promises.made(codec.max_error_db, codec.keep_means, dtype, nodata)
+    promises = Promises.made(codec.max_error_db, codec.keep_means, dtype, nodata, codec.scale)
     return Settings(step_db=codec.step_db, scale=codec.scale, nodata=nodata, promises=promises)
 
 
 def configuration_of(codec: Any) -> dict[str, Any]:
     """Configuration of a codec of backscatter as metadata holds it: promises stand there only where they were made."""
-    promised = {"max_error_db": codec.max_error_db, "keep_means": codec.keep_means or None}
-    return {name: getattr(codec, name) for name in ("model", "step_db", "scale", "nodata")} | {
-        name: value for name, value in promised.items() if value is not None
-    }
+    promised = Promises(max_error_db=codec.max_error_db, keep_means=codec.keep_means).asked
+    return {name: getattr(codec, name) for name in ("model", "step_db", "scale", "nodata")} | promised
 
 
 def check_promises(max_error_db: Any, keep_means: Any) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp import corrections, pixel_classes
-from xsarcomp.block import backscatter_of, classes_of, corrections_for, decode_window, latent_count, latent_span
+from xsarcomp.block import classes_of, corrections_for, decode_window, latent_count, latent_span
 from xsarcomp.corrections import Corrections
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.integers_chunk import ABSENT, check_present
@@ -73,7 +72,7 @@ def decode_signal(
 
 
 def _corrections_block(block: Block, latents: NDArray[np.int32], values: NDArray, record: Record) -> list[Corrections]:
-    """Corrections of a block of pixels that begins at a tile, by groups of planes; compared with what was promised."""
+    """Corrections of a block of pixels that begins at a tile, by groups of planes."""
     coder, settings = load_coder(record.model_id), record.settings
     planes = values.reshape(-1, *values.shape[-2:])
     latents = latents.reshape(-1, *latents.shape[-3:])
@@ -81,11 +80,7 @@ def _corrections_block(block: Block, latents: NDArray[np.int32], values: NDArray
     for group in plane_groups(len(planes), planes[0].size):
         signal = decode_signal(block, latents, record, group)
         classes = classes_of(planes[group], settings)
-        added = corrections_for(planes[group], signal, classes, settings, coder)
-        exact = pixel_classes.exact_values(planes[group], classes)
-        restored = backscatter_of(signal, classes, exact, planes.dtype, settings, coder, added)
-        corrections.check(planes[group], restored, classes, settings.scale, settings.promises)
-        made.append(added)
+        made.append(corrections_for(planes[group], signal, classes, settings, coder))
     return made
 
 

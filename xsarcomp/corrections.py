@@ -3,11 +3,12 @@
 import math
 import struct
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp import error_bound, radiometry, tile_means
+from xsarcomp import error_bound, tile_means
 from xsarcomp.bitstream import symbol_hash
 from xsarcomp.errors import CorruptStreamError
 from xsarcomp.residual_coding import decode_integers, encode_integers
@@ -29,9 +30,14 @@ class Promises:
 
     @classmethod
     def made(
-        cls, max_error_db: float | None, keep_means: bool, dtype: np.dtype, nodata: float | None = None
+        cls,
+        max_error_db: float | None,
+        keep_means: bool,
+        dtype: np.dtype,
+        nodata: float | None = None,
+        scale: str = "decibel",
     ) -> "Promises":
-        """Promises with the spacing that keeps them.
+        """Promises with the spacing that keeps them, for a data type, declared nodata and scale.
 
         Raises
         ------
@@ -39,10 +45,18 @@ class Promises:
             If the bound makes no sense, see :func:`xsarcomp.error_bound.residual_spacing_db`.
         """
         spacing = 0.0
+        if nodata is not None and nodata <= 0 and scale != "decibel":
+            nodata = None  # no valid power or amplitude ever meets it
         if max_error_db is not None:
             spacing = error_bound.residual_spacing_db(max_error_db, dtype, nodata, keep_means=bool(keep_means))
             max_error_db = float(max_error_db)
         return cls(max_error_db=max_error_db, keep_means=bool(keep_means), residual_spacing_db=spacing)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Arguments that ask for these promises; only those that were made."""
+        asked = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
+        return {name: value for name, value in asked.items() if value is not None}
 
     def __bool__(self) -> bool:
         return self.max_error_db is not None or self.keep_means
@@ -172,18 +186,3 @@ def _as_planes(gains: NDArray[np.int32]) -> NDArray[np.int32]:
 def _hash(corrections: Corrections) -> bytes:
     parts = [values.ravel() for values in (corrections.residuals, corrections.gains) if values is not None]
     return symbol_hash(np.concatenate(parts) if parts else np.empty(0, np.int32))
-
-
-def check(backscatter: NDArray, restored: NDArray, classes: NDArray[np.uint8], scale: str, promises: Promises) -> None:
-    """Compare what a decoder returns with what was promised.
-
-    Raises
-    ------
-    BoundError
-        If a valid pixel is off by more than the bound.
-    """
-    if promises.max_error_db is not None:
-        decibels = [
-            radiometry.decibel_from_backscatter(values, scale, classes=classes) for values in (backscatter, restored)
-        ]
-        error_bound.check_bound(*decibels, classes, promises.max_error_db)

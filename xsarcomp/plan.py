@@ -151,7 +151,7 @@ def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int, target:
         reason=reason,
         nodata=nodata,
         windows=windows,
-        promises=target.promises(array.dtype, nodata),
+        promises=target.promises(array.dtype, nodata, found),
         polarizations=plane_polarizations(array),
         planes=sampled_planes(array, spatial, limit),
     )

@@ -46,9 +46,9 @@ class Target:
     counts_store: bool = False
     """Whether metadata and coordinates of a store count too."""
 
-    def promises(self, dtype: np.dtype, nodata: float | None) -> Promises:
-        """What is promised for a variable of a data type."""
-        return Promises.made(self.max_error_db, self.keep_means, dtype, nodata)
+    def promises(self, dtype: np.dtype, nodata: float | None, scale: str) -> Promises:
+        """What is promised for a variable."""
+        return Promises.made(self.max_error_db, self.keep_means, dtype, nodata, scale)
 
     @classmethod
     def from_arguments(
@@ -77,9 +77,7 @@ class Target:
         }  # fmt: skip
         if len(given) > 1:
             raise RateError(f"{', '.join(given)} were given together: ask for one of them")
-        kept = {"max_error_db": max_error_db, "keep_means": True if keep_means else None}
-        kept = {name: value for name, value in kept.items() if value is not None}
-        Promises.made(max_error_db, keep_means, np.dtype(np.float32))
+        kept = Promises.made(max_error_db, keep_means, np.dtype(np.float32)).asked
         default = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
         name, value = next(iter(given.items()), default)
         asked = ", ".join(f"{key}={argument}" for key, argument in ({name: value} | kept).items())

@@ -100,8 +100,7 @@ def _configuration(record: Record) -> dict[str, Any]:
     configuration = {
         "model": record.model_id, "step_db": record.step_db, "scale": record.scale, "nodata": record.nodata,
     }  # fmt: skip
-    promised = {"max_error_db": record.max_error_db, "keep_means": record.keep_means or None}
-    return configuration | {name: value for name, value in promised.items() if value is not None}
+    return configuration | record.settings.promises.asked
 
 
 def _codec_format_3(record: Record) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def own(coder: LappedCoder, **request) -> _Codec:
     def code(plane: NDArray[np.float32], setting: float) -> tuple[bytes, NDArray[np.float32]]:
         asked = request if "keep_means" in request else {"max_error_db": setting}
         target = Target.from_arguments(**asked, bits_per_pixel=setting if "keep_means" in request else None)
-        promises = target.promises(plane.dtype, None)
+        promises = target.promises(plane.dtype, None, "decibel")
         sample = Sample(backscatter=plane[None], scale="decibel", nodata=None, promises=promises)
         step_db = find_step([sample], target, coder, HEADER_BITS / plane.size).step_db
         settings = Settings(step_db=step_db, scale="decibel", promises=promises)
