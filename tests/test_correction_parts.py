@@ -224,3 +224,13 @@ def test_means_that_restored_speckle_breaks_are_not_claimed(scene):
     restored = encoded.sarcomp.decode(restore="speckle")
     assert np.abs(tile_errors_db(restored, scene, "vv")).max() > PROMISED_DB
     assert kept not in restored.vv.attrs["sarcomp_lossy"]
+
+
+def test_a_users_own_variable_called_like_corrections_is_no_payload(scene, tmp_path):
+    from xsarcomp.stores import store_report
+
+    payloads = []
+    for name, source in (("plain", scene), ("own", scene.assign(vv_gains=(("band",), np.arange(5000.0))))):
+        source.sarcomp.encode(bits_per_pixel=1).to_zarr(tmp_path / name, consolidated=False)
+        payloads.append(store_report(str(tmp_path / name))["payload_bytes"])
+    assert payloads[0] == payloads[1]

@@ -9,8 +9,7 @@ from xsarcomp.errors import DimensionError
 from xsarcomp.rate_control import Target
 from xsarcomp.variables import backscatter_names
 
-UNNAMED = "backscatter"
-"""Name in a latents store of an array without a name."""
+UNNAMED = "backscatter"  # name in a latents store of an array without one
 
 
 class _Accessor:
@@ -113,6 +112,7 @@ class _Accessor:
             recompress=recompress,
             chunk_pixels=CHUNK_PIXELS,
             metadata_bytes=METADATA_BYTES,
+            notes_speckle=True,
         )
         return encode_dataset(dataset, plan)
 

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import radiometry
-from xsarcomp.block import Settings, latent_count
+from xsarcomp.block import latent_count
 from xsarcomp.calm_speckle import measured_calm_variances
 from xsarcomp.coder import LappedCoder
 from xsarcomp.corrections import Promises
@@ -52,6 +52,7 @@ def make_plan(
     recompress: bool,
     chunk_pixels: int,
     metadata_bytes: int = 0,
+    notes_speckle: bool = False,
     edges: Mapping[Hashable, tuple[int, int]] | None = None,
 ) -> Plan:
     """Plan the encoding of variables with one common step.
@@ -72,6 +73,8 @@ def make_plan(
         Pixels that share one header.
     metadata_bytes : int
         Metadata, coordinates and manifest of a store, about: counted where the target is a ratio of whole stores.
+    notes_speckle : bool
+        Whether the spectrum of speckle is measured for the records, as latents stores keep it.
     edges : mapping, optional
         Variable name to the rows and columns that are coded together; all of the variable if not given.
 
@@ -113,6 +116,11 @@ def make_plan(
         name: _record(dataset[name], look, target, estimate, coder, compared[name].outside_share)
         for name, look in looks.items()
     }
+    if notes_speckle:
+        records = {
+            name: replace(record, calm_variances_db2=measured_calm_variances(look.windows, record.settings, coder))
+            for (name, record), look in zip(records.items(), looks.values(), strict=True)
+        }
     return Plan(records=records, estimate=estimate)
 
 
@@ -256,7 +264,6 @@ def _record(
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
         raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
-    settings = Settings(step_db=estimate.step_db, scale=look.scale, nodata=look.nodata)
     return Record(
         name="backscatter" if array.name is None else str(array.name),
         dims=tuple(str(name) for name in array.dims),
@@ -280,5 +287,4 @@ def _record(
         encoding=kept_attributes(
             {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name
         ),
-        calm_variances_db2=measured_calm_variances(look.windows, settings, coder),
     )

@@ -9,7 +9,7 @@ import xarray as xr
 
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError
 from xsarcomp.files import is_zarr, open_store
-from xsarcomp.record import part_names
+from xsarcomp.record import ATTRIBUTE, Record, part_names
 from xsarcomp.restoration import describe
 from xsarcomp.weights import model_name
 
@@ -80,9 +80,14 @@ def store_report(path: str) -> dict[str, Any]:
     pixels = payload = 0
     for name, described in variables.items():
         is_latents = described["store"] == "latents"
-        pixels += int(np.prod(dataset[part_names(name)["mask"] if is_latents else name].shape))
-        parts = part_names(name).values() if is_latents else [name]
-        payload += sum(_chunk_bytes(Path(path) / part) for part in parts)
+        # a variable that only looks like a part is the user's own
+        parts = (
+            Record.from_attribute(dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]).part_names
+            if is_latents
+            else {}
+        )
+        pixels += int(np.prod(dataset[parts.get("mask", name)].shape))
+        payload += sum(_chunk_bytes(Path(path) / part) for part in (parts.values() or [name]))
     stored = sum(_size(folder, name) for folder, _, names in os.walk(path) for name in names)
     models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
     return {
