@@ -1,5 +1,6 @@
 """Rate control: what was asked for is what the stored chunks hold, and what cannot be is said."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -167,3 +168,13 @@ def promising(values, request_):
     """A sample of decibels with what a request promises."""
     [plain] = sample(values)
     return [replace(plain, promises=target(**request_).promises(values.dtype, None, "power"))]
+
+
+@pytest.mark.parametrize("best", [0.5, 1.2, 4.0])
+def test_the_cheapest_step_of_a_small_bound_may_be_many_times_as_wide(best):
+    from xsarcomp.rate_control import Estimate, _cheapest
+
+    def measure(step_db):
+        return Estimate(step_db=step_db, bits_per_pixel=abs(math.log(step_db / best)), rmse_db=None)
+
+    assert _cheapest(measure, 0.05) == pytest.approx(best, rel=0.1)

@@ -27,6 +27,8 @@ COARSE_SHARE = 4  # the search begins on every fourth sample
 FIRST_STEP_DB = 3.0
 GAIN_BITS = 8
 """Bits of the gain and the level of a tile, about."""
+LEAST_WIDEST_STEP_DB = 6.0
+"""Steps up to this are tried for any bound."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -221,11 +223,11 @@ def find_step(
 def _cheapest(measure: Callable[[float], Estimate], max_error_db: float) -> float:
     """Step with the lowest rate of symbols and residuals together, to about 5 %, by golden sections.
 
-    Coarse symbols need many residuals, fine ones are more than the bound asks for. The best step leaves an RMSE of
-    about 0.7 bounds.
+    Coarse symbols need many residuals, fine ones are more than the bound asks for. The best step grows with the bound, but
+    for small bounds it stays at 1 to 2 dB, where residuals take over.
     """
     low = math.log(max(SMALLEST_STEP_DB, min(max_error_db, LARGEST_STEP_DB) / 2))
-    high = math.log(min(LARGEST_STEP_DB, max(8 * max_error_db, 2 * SMALLEST_STEP_DB)))
+    high = math.log(min(LARGEST_STEP_DB, max(8 * max_error_db, LEAST_WIDEST_STEP_DB)))
     inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
     rates = [measure(math.exp(position)).bits_per_pixel for position in inner]
     while high - low > 0.1:
