@@ -13,7 +13,7 @@ from xsarcomp.evaluation.simulation import simulated_dataset
 
 def main(folder: Path) -> None:
     # the graph carries the id of the model; each process loads the verified weights itself, once
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         print(f"{len(client.scheduler_info()['workers'])} processes")
         scene = simulated_dataset((768, 768), seed=4).chunk(y=512, x=512)
         encoded = scene.sarcomp.encode(preset="browse")

@@ -33,6 +33,13 @@ def main(folder: Path) -> None:
     metrics = stored.sarcomp.compare(stack)
     print(f"RMSE {metrics['rmse_db']:.2f} dB over {metrics['valid_pixels']} valid pixels")
 
+    # latents grow in the same way; "like" gives later dates the step of the first ones
+    first.sarcomp.encode(ratio=32).to_zarr(folder / "latents.zarr", mode="w", consolidated=False)
+    like = xr.open_zarr(folder / "latents.zarr", consolidated=False)
+    later.sarcomp.encode(like=like).to_zarr(folder / "latents.zarr", append_dim="time", consolidated=False)
+    decoded = xr.open_dataset(folder / "latents.zarr", engine="sarcomp", chunks={})
+    print(f"latents of {decoded.sizes['time']} dates, RMSE {decoded.sarcomp.compare(stack)['rmse_db']:.2f} dB")
+
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:

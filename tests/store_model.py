@@ -97,7 +97,8 @@ class Latents:
         encoded = stack(range(3)).sarcomp.encode(model=MODEL, scale="power", **target)
         self.record = Record.from_attribute(encoded.vv_latents.attrs["sarcomp"])
         self.arrays = {
-            "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), 0),
+            "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), integers_chunk.ABSENT),
+            "vv_coding": (MASK, (1, 2), np.nan),
             "vv_mask": (MASK, (1, EDGE, EDGE), 0),
             "vv_exact": (MASK, (1, EDGE, EDGE), 0),
             **({} if max_error_db is None else {"vv_residual": (INTEGERS, (1, EDGE, EDGE), integers_chunk.ABSENT)}),
@@ -139,10 +140,11 @@ class Latents:
         return np.asarray(self._variables(number)[name].data)
 
     def frame(self, name, block):
+        inside = np.where(block == integers_chunk.ABSENT, np.int32(0), block)  # beyond the edge of the array stands 0
         if name == "vv_latents":
-            return chunk.encode_latents(np.ascontiguousarray(block), self.record.anchor, coder())
-        if name == "vv_residual":  # beyond the edge of the array it holds 0
-            return integers_chunk.encode_chunk(np.where(block == integers_chunk.ABSENT, np.int32(0), block))
+            return chunk.encode_latents(np.ascontiguousarray(inside), self.record.anchor, coder())
+        if name == "vv_residual":
+            return integers_chunk.encode_chunk(inside)
         return None
 
     def content(self, name, frame):
@@ -150,7 +152,7 @@ class Latents:
             return chunk.decode_latents(frame, coder())
         if name == "vv_residual":
             return integers_chunk.decode_chunk(frame)
-        dtype = np.float32 if name == "vv_exact" else np.uint8
+        dtype = {"vv_exact": np.float32, "vv_coding": np.float64}.get(name, np.uint8)
         return np.frombuffer(numcodecs.Zstd().decode(frame), dtype).reshape(self.arrays[name][1])
 
     def decoded(self, path):

@@ -13,7 +13,7 @@ distributed = pytest.importorskip("distributed")
 def client():
     """One cluster for all tests: two processes with one thread each, no dashboard."""
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client

@@ -370,7 +370,7 @@ def kill_workers(count, seed, tmp_path):
     distributed = pytest.importorskip("distributed")
     rng, hit, leftovers = random.Random(seed), 0, 0
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         jobs, expected, seconds = dask_jobs(), [], []

@@ -57,7 +57,7 @@ def test_transposed_variables_decode_to_the_same(lazy):
     original = array(values, "time", "y", "x")
     encoded = (original.chunk() if lazy else original).sarcomp.encode(bits_per_pixel=2)
     expected = encoded.sarcomp.decode().vv
-    turned = encoded.transpose("x_latent", "x", "latent", "y_latent", "y", "time")
+    turned = encoded.transpose("x_latent", "coding", "x", "latent", "y_latent", "y", "time")
     xr.testing.assert_identical(turned.sarcomp.decode().vv.compute(), expected.compute())
     assert turned.sarcomp.decode().vv.dims == expected.dims
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xsarcomp.errors import NotEncodedError, SarcompError, UnsupportedFormatError
-from xsarcomp.record import Record, from_json, kept_attributes, to_json
+from xsarcomp.record import Record
+from xsarcomp.record_json import from_json, kept_attributes, to_json
 
 RECORD = Record(
     name="vv",

@@ -4,16 +4,17 @@
 
     cli, demo         the commands: cli_output
     accessor          .sarcomp.encode, decode, encoding, compare, info
-    stores            what a compressed store holds, and its sizes
+    stores            what a compressed store holds, and its sizes: description
     files             scenes and stores by the kind of their path
     verification      is a store sound: store_checks, chunk_checks
     backend           xr.open_dataset(store, engine="sarcomp")
     latents           datasets to datasets of latents
     restoration       ... and back
+    joining           ... that are joined with earlier ones: plane_coding
     correction_parts  residuals and gains of both
     overview          ... to a quicklook: coarse_grid
     transparent       encodings of plain stores
-    plan              what is encoded, with which step: variables, record, sampling, rate_control
+    plan              what is encoded, with which step: variables, record, record_json, sampling, rate_control
     windows           lazy arrays, one Dask task a block
     codec_zarr, codec_numcodecs, codec_checks      codecs for Zarr format 3 and 2
     stored_groups, stored_chunks      what lies in a Zarr store, object by object

@@ -36,6 +36,7 @@ class _Accessor:
         model: str | None = None,
         scale: str = "auto",
         recompress: bool = False,
+        like: xr.Dataset | None = None,
     ) -> xr.Dataset:
         """Encode backscatter to latents, lazily on Dask arrays and at once on NumPy arrays.
 
@@ -64,6 +65,9 @@ class _Accessor:
             Scale of the values; "auto" finds it out and records why.
         recompress : bool
             Accept data that was compressed with loss before.
+        like : xarray.Dataset, optional
+            Latents of an opened store that the result will be appended to: takes their model, step and promises instead of
+            a target. Without it, each call finds a step of its own; joined planes keep theirs.
 
         Returns
         -------
@@ -82,6 +86,8 @@ class _Accessor:
             If the values were compressed with loss before.
         ModelError
             If the model is missing or damaged.
+        ConfigurationError
+            If the variables cannot be encoded like those of ``like``.
 
         Examples
         --------
@@ -91,30 +97,20 @@ class _Accessor:
         >>> sorted(encoded.data_vars)
         ['vh_latents', 'vh_mask', 'vv_latents', 'vv_mask']
         """
-        from xsarcomp.latents import CHUNK_PIXELS, METADATA_BYTES, encode_dataset
-        from xsarcomp.plan import make_plan
+        from xsarcomp.joining import plan_latents
+        from xsarcomp.latents import encode_dataset
 
-        target = Target.from_arguments(
-            bits_per_pixel=bits_per_pixel,
-            ratio=ratio,
-            rmse_db=rmse_db,
-            preset=preset,
-            max_error_db=max_error_db,
-            keep_means=keep_means,
-        )
+        request = {
+            "bits_per_pixel": bits_per_pixel,
+            "ratio": ratio,
+            "rmse_db": rmse_db,
+            "preset": preset,
+            "max_error_db": max_error_db,
+            "keep_means": keep_means,
+        }
         dataset = self._dataset()
-        plan = make_plan(
-            dataset,
-            self._names(),
-            target,
-            model=model,
-            scale=scale,
-            recompress=recompress,
-            chunk_pixels=CHUNK_PIXELS,
-            metadata_bytes=METADATA_BYTES,
-            notes_speckle=True,
-        )
-        return encode_dataset(dataset, plan)
+        options = {"model": model, "scale": scale, "recompress": recompress}
+        return encode_dataset(dataset, plan_latents(dataset, self._names(), request, like=like, **options))
 
     def encoding(
         self,
@@ -222,7 +218,7 @@ class _Accessor:
         dict
             Variable name to a dict.
         """
-        from xsarcomp.restoration import describe
+        from xsarcomp.description import describe
 
         return describe(self._dataset())
 

@@ -11,6 +11,7 @@ from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import BitstreamError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.manifest import ABSENT, Manifest, frame_identity, object_identity
+from xsarcomp.plane_coding import CODING
 from xsarcomp.record import ATTRIBUTE, Record
 from xsarcomp.stored_chunks import Place, StoredArray
 
@@ -119,6 +120,11 @@ def _values_problem(array: StoredArray, place: Place) -> tuple[str, str] | None:
     classes = array.array.attrs.get("flag_values")
     if classes is not None and not np.isin(values, np.asarray(classes)).all():
         return "damaged", f"it holds values up to {values.max()}, expected those of flag_values: restore it from a copy"
+    if array.dims[-1:] == (CODING,) and not np.isfinite(values).all():
+        return (
+            "missing",
+            "nothing says with which step some of its planes were encoded: they were not written yet, or are lost",
+        )
     return None
 
 
@@ -145,16 +151,18 @@ def absence_problem(array: StoredArray, place: Place, mask: StoredArray | None) 
     """
     fill = array.array.fill_value
     advice = "restore it from a copy, or record the store if it was never written"
-    if array.frame_kind == LATENTS and mask is not None:
+    if array.frame_kind in (LATENTS, INTEGERS) and fill == integers_chunk.ABSENT:
+        return f"no chunk holds the fill value {fill}: {advice}"
+    if array.frame_kind == LATENTS and mask is not None:  # of a store whose fill value is 0
         try:
             spans = list(pixel_region(array, place.index).values())
             valid = int(np.count_nonzero(mask.array[tuple(slice(*span) for span in spans)] == 0))
         except Exception:  # the mask is damaged; its own chunks say so
             valid = 1
         return f"it reads as {fill}, but the mask says that {valid} pixels are valid: {advice}" if valid else ""
-    if array.frame_kind == INTEGERS and fill != integers_chunk.ABSENT:
+    if array.frame_kind == INTEGERS:
         return None
-    if array.frame_kind:
+    if array.frame_kind or array.dims[-1:] == (CODING,):
         return f"it reads as fill value {fill}: {advice}"
     start, stop = array.window(place.index)[0] if array.array.ndim == 1 else (0, 0)
     if array.dims == (array.path.rpartition("/")[2],) and stop - start > 1:

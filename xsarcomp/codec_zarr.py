@@ -194,7 +194,7 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
             )
 
     def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
-        return chunk.encode_latents(values, self.anchor, load_coder(self.model))
+        return chunk.encode_latents(_without_padding(values), self.anchor, load_coder(self.model))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
         return chunk.decode_latents(content, load_coder(self.model))
@@ -223,6 +223,11 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
         return chunk_spec.prototype.nd_buffer.from_numpy_array(values)
 
 
+def _without_padding(integers: np.ndarray) -> np.ndarray:
+    """Integers of a chunk; those at the edge arrive padded with the fill value, which no chunk holds."""
+    return np.where(integers == integers_chunk.ABSENT, np.int32(0), integers)
+
+
 def _selects_lowest(selection: Any, dimensions: int) -> bool:
     """Whether a selection from a chunk asks for no latent but the lowest, in a form that one latent answers as well."""
     if not isinstance(selection, tuple) or len(selection) != dimensions:
@@ -247,8 +252,7 @@ class IntegersCodec(_ChunkCodec):
             )
 
     def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
-        # chunks at the edge arrive padded with the fill value, which no chunk holds
-        return integers_chunk.encode_chunk(np.where(values == integers_chunk.ABSENT, np.int32(0), values))
+        return integers_chunk.encode_chunk(_without_padding(values))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
         return integers_chunk.decode_chunk(content)

@@ -257,6 +257,6 @@ def backscatter_variables(dataset: xr.Dataset) -> list:
 
 
 def _is_transparent(array: xr.DataArray) -> bool:
-    from xsarcomp.restoration import transparent_configuration
+    from xsarcomp.description import transparent_configuration
 
     return transparent_configuration(array.variable) is not None

@@ -11,8 +11,7 @@ from xsarcomp.frame_checks import check_hash, check_kind, is_bare
 from xsarcomp.residual_coding import decode_integers, encode_integers
 
 ABSENT = -(2**31)
-"""Fill value of arrays of residuals and gains. No chunk holds it, so what reads as it was never written, or is lost: a
-promise must not break because a chunk is missing."""
+"""Fill value of arrays of latents, residuals and gains. No chunk holds it, so what reads as it was never written, or is lost."""
 
 
 def encode_chunk(integers: NDArray[np.int32]) -> bytes:
@@ -57,7 +56,7 @@ def decode_chunk(content: bytes) -> NDArray[np.int32]:
 
 
 def check_present(integers: NDArray[np.int32], what: str) -> None:
-    """Refuse integers of which a chunk is missing.
+    """Refuse latents, residuals or gains of which a chunk is missing.
 
     Raises
     ------
@@ -65,6 +64,4 @@ def check_present(integers: NDArray[np.int32], what: str) -> None:
         If some read as the fill value.
     """
     if integers.size and int(integers.min()) == ABSENT:
-        raise CorruptStreamError(
-            f"a chunk of the {what} is missing, without which a promise would be broken: restore it from a copy"
-        )
+        raise CorruptStreamError(f"a chunk of the {what} is missing: it was not written yet, or restore it from a copy")

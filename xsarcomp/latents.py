@@ -2,7 +2,8 @@
 
 A variable ``vv`` becomes three: ``vv_latents``, integers that Zarr entropy codes without loss; ``vv_mask``, the class of
 each pixel; and, where there may be any, ``vv_exact``, values that are no backscatter and are kept as they are (negative
-power, for example). Coordinates and all other variables stay. What decoding needs is one JSON attribute of the latents.
+power, for example). Coordinates and all other variables stay. What decoding needs is one JSON attribute of the latents, and
+for stacks ``vv_coding``, what each plane was encoded with.
 """
 
 import itertools
@@ -26,8 +27,10 @@ from xsarcomp.correction_parts import (
 )
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError
+from xsarcomp.integers_chunk import ABSENT
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plan import Plan
+from xsarcomp.plane_coding import CODING, coding_values
 from xsarcomp.record import ATTRIBUTE, Record
 from xsarcomp.tile_means import TILE, tile_count
 from xsarcomp.tiling import aligned_spans, plane_groups
@@ -84,6 +87,8 @@ def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: Record
     made = {"latent", f"{y}_latent", f"{x}_latent"}
     if record.keep_means:
         made |= {GAIN, f"{y}_tile", f"{x}_tile"}
+    if record.fingerprint is not None:
+        made |= {CODING}
     if taken := sorted(made & {*map(str, dataset.dims)}):
         raise DimensionError(
             f"the dataset has dimensions {', '.join(taken)}, names that encode() gives to the parts of {name!r}: rename them "
@@ -108,7 +113,14 @@ def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variabl
             (*lead, "latent", f"{y}_latent", f"{x}_latent"),
             parts["latents"],
             {"long_name": f"latents of {record.name}", "units": "1", ATTRIBUTE: record.to_attribute()},
-            {"serializer": codec, "compressors": None, "chunks": latents_chunks},
+            # no chunk holds this fill value, so one that is lost or was never written is not taken for latents of 0
+            {
+                "serializer": codec,
+                "compressors": None,
+                "chunks": latents_chunks,
+                "_FillValue": None,
+                "fill_value": ABSENT,
+            },
         ),
         names["mask"]: xr.Variable(
             (*lead, y, x),
@@ -134,6 +146,14 @@ def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variabl
     for part in shapes.keys() & parts.keys():
         dims, chunks = shapes[part]
         variables[names[part]] = xr.Variable(dims, parts[part], *storage_of(part, record.name, chunks))
+    if "coding" in record.needed_parts:
+        # chunks as those of the latents, so that who writes these alone writes the coding alone
+        attributes = {
+            "long_name": f"quantisation step in dB of each plane of {record.name}, and the fingerprint of its record"
+        }
+        encoding = {"chunks": (*group, 2), "compressors": CHECKED, "_FillValue": None, "fill_value": math.nan}
+        coding = coding_values(record, latents_shape[:-3])
+        variables[names["coding"]] = xr.Variable((*lead, CODING), coding, attributes, encoding)
     return variables
 
 

@@ -6,7 +6,7 @@ x 16 pixels around a block of 8 x 8; of blocks that hold more, it is the mean ov
 
 import itertools
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp import lapped, pixel_classes, radiometry
-from xsarcomp.block import latent_count
 from xsarcomp.coarse_grid import (
     BLOCK_PIXELS,
     Lazily,
@@ -30,6 +29,8 @@ from xsarcomp.coarse_grid import (
 )
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ConfigurationError
+from xsarcomp.integers_chunk import check_present
+from xsarcomp.plane_coding import own_records
 from xsarcomp.quantization import dequantize
 from xsarcomp.record import LOSS_ATTRIBUTE, Record
 from xsarcomp.restoration import aligned_parts, decoded_variable, encoded_names, with_decoded
@@ -91,17 +92,21 @@ def _overview_variable(
     dataset: xr.Dataset, record: Record, factor: int, lazily: Lazily | None, stored: dict
 ) -> xr.Variable:
     stored_parts, there = aligned_parts(dataset, record)
-    latents, mask = stored_parts["latents"], stored_parts["mask"]
-    exact = [stored_parts["exact"]] if "exact" in stored_parts else []
     there = replace(there, max_error_db=None, keep_means=False)  # what was promised is not true of means over blocks
     first = slice(None, None, factor)
     # a plain selection: the codec of a store decodes no other channel for it
-    parts = [latents[..., :1, :, :], mask, *(part[..., first, first] for part in exact)]
-    shape = (*mask.shape[:-2], *(block_count(size, factor) for size in there.pixels))
+    selected = {
+        "latents": (..., slice(0, 1), slice(None), slice(None)),
+        "mask": ...,
+        "exact": (..., first, first),
+        "coding": ...,
+    }
+    parts = {part: variable[selected[part]] for part, variable in stored_parts.items() if part in selected}
+    shape = (*parts["mask"].shape[:-2], *(block_count(size, factor) for size in there.pixels))
     if lazily is not None:
         values = lazily(partial(overview_region, parts, record=there, factor=factor), shape, np.dtype(there.dtype))
-    elif is_lazy(parts[0].data):
-        values = _overview_lazy([part.data for part in parts], there, factor)
+    elif is_lazy(parts["latents"].data):
+        values = _overview_lazy({part: variable.data for part, variable in parts.items()}, there, factor)
     else:
         values = overview_region(parts, tuple((0, size) for size in shape), record=there, factor=factor)
     variable = decoded_variable(values, there)
@@ -118,14 +123,14 @@ def _overview_variable(
     return variable
 
 
-def overview_region(parts: Sequence[Any], region: tuple, *, record: Record, factor: int) -> NDArray:
+def overview_region(parts: Mapping[str, Any], region: tuple, *, record: Record, factor: int) -> NDArray:
     """Part of an overview, read and computed in blocks that bound what is needed beside the result.
 
     Parameters
     ----------
-    parts : sequence of array-likes
-        Lowest latents (..., latent=1, y_latent, x_latent), mask (..., y, x) and, if there, each ``factor``-th exact value;
-        indexed by slices and read where they are.
+    parts : mapping of str to array-like
+        ``latents``, the lowest of them (..., latent=1, y_latent, x_latent); ``mask`` (..., y, x); if there, ``exact``, each
+        ``factor``-th value, and ``coding``, (..., coding=2). They are indexed by slices and read where they are.
     region : tuple of (start, stop)
         On each axis of the overview, (..., y, x).
     record : Record
@@ -138,70 +143,79 @@ def overview_region(parts: Sequence[Any], region: tuple, *, record: Record, fact
     values = np.empty([stop - start for start, stop in region], np.dtype(record.dtype))
     for spans in itertools.product(*(pieces(*span, factor) for span in region[-2:])):
         block = (*region[:-2], *spans)
-        places = [_latent_spans(block, record, factor), _pixel_spans(block, record, factor), block]
-        read = [
-            np.asarray(part[tuple(slice(*span) for span in place)])
-            for part, place in zip(parts, places, strict=False)  # there may be no exact values
-        ]
+        read = {
+            part: np.asarray(stored[tuple(slice(*span) for span in part_window(part, block, record, factor))])
+            for part, stored in parts.items()
+        }
         cut = tuple(slice(start - first, stop - first) for (start, stop), (first, _) in zip(block, region, strict=True))
         if values[cut].size:
-            values[cut] = overview_block(block, *read, record, factor)
+            values[cut] = overview_block(block, read, record, factor)
     return values
 
 
-def _latent_spans(block: tuple, record: Record, factor: int) -> tuple:
-    reach = factor // lapped.BLOCK
-    spans = (pixels_of(span, reach, latent_count(size)) for span, size in zip(block[-2:], record.pixels, strict=True))
-    return (*block[:-2], (0, 1), *spans)
+def part_window(part: str, block: tuple, record: Record, factor: int) -> tuple:
+    """What a block of an overview (..., y, x) reads of a part: (start, stop) on each of its axes."""
+    if part == "exact":
+        return block
+    if part == "coding":
+        return (*block[:-2], (0, 2))
+    unit = lapped.BLOCK if part == "latents" else 1
+    spans = (
+        pixels_of(span, factor // unit, -(-size // unit)) for span, size in zip(block[-2:], record.pixels, strict=True)
+    )
+    return (*block[:-2], *(((0, 1),) if part == "latents" else ()), *spans)
 
 
-def _pixel_spans(block: tuple, record: Record, factor: int) -> tuple:
-    spans = (pixels_of(span, factor, size) for span, size in zip(block[-2:], record.pixels, strict=True))
-    return (*block[:-2], *spans)
+def _overview_lazy(sources: Mapping[str, Any], record: Record, factor: int) -> Any:
+    from xsarcomp.windows import Source, from_numpy_or_dask, map_windows
 
-
-def _overview_lazy(sources: Sequence[Any], record: Record, factor: int) -> Any:
-    from xsarcomp.windows import Source, from_numpy_or_dask, map_windows, same_window
-
-    chunks = (*sources[0].chunks[:-3], *(block_chunks(size, factor) for size in record.pixels))
-    spans = [partial(_latent_spans, record=record, factor=factor), partial(_pixel_spans, record=record, factor=factor)]
+    chunks = (*sources["latents"].chunks[:-3], *(block_chunks(size, factor) for size in record.pixels))
     windows = [
-        Source(from_numpy_or_dask(values, getattr(values, "chunks", values.shape)), where)
-        for values, where in zip(sources, [*spans, same_window], strict=False)  # there may be no exact values
+        Source(
+            from_numpy_or_dask(values, getattr(values, "chunks", values.shape)),
+            partial(part_window, part, record=record, factor=factor),
+        )
+        for part, values in sources.items()
     ]
-    arguments = (record, factor)
+    arguments = (tuple(sources), record, factor)
     return map_windows(
-        overview_block, windows, chunks, np.dtype(record.dtype), name="sarcomp-overview", arguments=arguments
+        _overview_positional, windows, chunks, np.dtype(record.dtype), name="sarcomp-overview", arguments=arguments
     )
 
 
-def overview_block(block: tuple, lowest: NDArray[np.int32], classes: NDArray[np.uint8], *rest: Any) -> NDArray:
+def _overview_positional(block: tuple, *windows: Any) -> NDArray:
+    *read, names, record, factor = windows
+    return overview_block(block, dict(zip(names, read, strict=True)), record, factor)
+
+
+def overview_block(block: tuple, parts: Mapping[str, NDArray], record: Record, factor: int) -> NDArray:
     """Overview of a block.
 
     Parameters
     ----------
     block : tuple of (start, stop)
         On each axis of the overview, (..., y, x).
-    lowest : ndarray of int32, shape (..., latent=1, y_latent, x_latent)
-        Lowest latents of its blocks of 8 x 8 pixels.
-    classes : ndarray of uint8, shape (..., y, x)
-        Of its pixels.
-    *rest
-        Values of the first pixels, shape of the block, if there are exact values; record; factor.
+    parts : mapping of str to ndarray
+        What it needs of each part, see :func:`part_window`: ``latents``, int32, shape (..., latent=1, y_latent, x_latent);
+        ``mask``, uint8, shape (..., y, x) of its pixels; if there, ``exact``, the values of its first pixels, and ``coding``.
+    record : Record
+    factor : int
 
     Returns
     -------
     ndarray of the original data type, shape of the block
     """
-    *exact, record, factor = rest
     coder, dtype = load_coder(record.model_id), np.dtype(record.dtype)
     shape = tuple(stop - start for start, stop in block)
-    signal = lowest_signal(lowest.reshape(-1, *lowest.shape[-2:]), coder, record.step_db)
-    planes = classes.reshape(-1, *classes.shape[-2:])
+    lowest = parts["latents"].reshape(-1, *parts["latents"].shape[-2:])
+    check_present(lowest, f"latents of {record.name!r}")
+    runs = own_records(parts.get("coding"), record, len(lowest))
+    signal = np.concatenate([lowest_signal(lowest[run], coder, own.step_db) for run, own in runs])
+    planes = parts["mask"].reshape(-1, *parts["mask"].shape[-2:])
     signal, counts = _averaged(signal, valid_counts(planes), factor)
     # where no pixel is valid, the block is what its first pixel is
     found = np.where(counts > 0, pixel_classes.VALID, planes[:, ::factor, ::factor]).astype(np.uint8)
-    held = exact[0].reshape(found.shape)[found == pixel_classes.EXACT] if exact else None
+    held = parts["exact"].reshape(found.shape)[found == pixel_classes.EXACT] if "exact" in parts else None
     values = radiometry.from_signal(signal, record.scale, dtype, offset_db=coder.card.offset_db)
     return radiometry.restore_invalid(values, found, record.nodata, held).reshape(shape)
 

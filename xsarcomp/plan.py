@@ -18,8 +18,10 @@ from xsarcomp.corrections import Promises
 from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError
 from xsarcomp.input_check import compare_with_training, report_unlike
 from xsarcomp.lapped import BLOCK
+from xsarcomp.plane_coding import fingerprinted
 from xsarcomp.rate_control import Estimate, Sample, Target, find_step
-from xsarcomp.record import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, corner_coordinates, kept_attributes
+from xsarcomp.record import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, corner_coordinates
+from xsarcomp.record_json import kept_attributes
 from xsarcomp.sampling import SAMPLE_PIXELS, sample_windows, sampled_planes
 from xsarcomp.variables import declared_nodata, plane_polarizations, spatial_dimensions
 from xsarcomp.weights import load_coder, load_domain
@@ -264,7 +266,7 @@ def _record(
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
         raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
-    return Record(
+    record = Record(
         name="backscatter" if array.name is None else str(array.name),
         dims=tuple(str(name) for name in array.dims),
         spatial=(str(y), str(x)),
@@ -288,3 +290,4 @@ def _record(
             {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name
         ),
     )
+    return fingerprinted(record)

@@ -37,7 +37,7 @@ class Target:
     """What was asked for: a rate or an error, and what is kept whatever the rate."""
 
     quantity: str
-    """"bits_per_pixel" or "rmse_db"; "max_error_db" where the cheapest step that keeps a bound is wanted."""
+    """"bits_per_pixel" or "rmse_db"; "max_error_db" where the cheapest step that keeps a bound is wanted; "step_db"."""
     value: float
     asked: str
     """The arguments in words, for messages and metadata."""
@@ -89,12 +89,8 @@ class Target:
             is_ratio = value.endswith("x")
             rate = PRESETS[value] * (1 - TOLERANCE / 2 if is_ratio else 1)  # the search may miss by that
             return cls(quantity="bits_per_pixel", value=rate, asked=asked, counts_store=is_ratio, **kept)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float | np.number)
-            or not math.isfinite(value)
-            or value <= 0
-        ):
+        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or value <= 0:
             raise RateError(f"{name} is {value!r}, expected a positive number")
         if name == "ratio":
             return cls(quantity="bits_per_pixel", value=FLOAT32_BITS / value, asked=asked, **kept)
@@ -190,7 +186,8 @@ def find_step(
     pieces = [_Piece(sample, coder) for sample in samples if sample.backscatter.size]
     pieces = [piece for piece in pieces if piece.valid.any()]
     if not pieces:  # nothing to code: any step serves
-        return Estimate(step_db=FIRST_STEP_DB, bits_per_pixel=overhead_bits_per_pixel, rmse_db=0.0)
+        step_db = target.value if target.quantity == "step_db" else FIRST_STEP_DB
+        return Estimate(step_db=step_db, bits_per_pixel=overhead_bits_per_pixel, rmse_db=0.0)
     pixels = sum(sample.backscatter.size for sample in samples)
     headers = overhead_bits_per_pixel
     if target.quantity == "bits_per_pixel":
@@ -207,6 +204,8 @@ def find_step(
             step_db=step_db, bits_per_pixel=bits_per_pixel, rmse_db=math.sqrt(squared) if with_error else None
         )
 
+    if target.quantity == "step_db":
+        return estimate(target.value, pieces)
     coarse = pieces[::COARSE_SHARE]
     largest = LARGEST_STEP_DB
     if target.max_error_db is not None:  # coarser symbols than the cheapest cost more in residuals than they save

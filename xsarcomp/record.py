@@ -1,7 +1,6 @@
 """What a latents variable remembers of the variable it was made from: one attribute, plain JSON."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -15,6 +14,7 @@ from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.error_bound import LARGEST_BOUND_DB
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
 from xsarcomp.model_card import MODEL_ID_PATTERN
+from xsarcomp.record_json import from_json, to_json
 
 ATTRIBUTE = "sarcomp"
 """Attribute of a latents variable that holds its record."""
@@ -23,11 +23,11 @@ LOSS_ATTRIBUTE = "sarcomp_lossy"
 RECORD_FORMAT = 1
 PROMISED = ("max_error_db", "keep_means", "residual_spacing_db")
 """Fields of a record that are there where something was promised, all or none."""
-OPTIONAL = ("calm_variances_db2", *PROMISED)
-"""Fields that earlier records lack."""
+OPTIONAL = ("calm_variances_db2", "fingerprint")
+"""Fields that stand there only where they say something; earlier records lack them."""
 LARGEST_DIMENSIONS = 64
 """As many as NumPy has."""
-PARTS = ("latents", "mask", "exact", "residual", "gains")
+PARTS = ("latents", "mask", "exact", "residual", "gains", "coding")
 """Endings of the variables that stand for one variable in a latents store."""
 KEPT_ENCODING = ("_FillValue", "grid_mapping")
 """Entries of ``encoding`` that describe the data and not how some file stored it."""
@@ -84,10 +84,13 @@ class Record:
     calm_variances_db2: tuple[float, ...] | None = None
     """Variances of its latents where it is calm, for :mod:`xsarcomp.speckle_restoration`; None if it was too small to tell."""
 
+    fingerprint: int | None = None
+    """Tells what planes that are joined must have in common, see :mod:`xsarcomp.plane_coding`; None without leading dimensions."""
+
     def to_attribute(self) -> dict[str, Any]:
         """Value for the attribute ``ATTRIBUTE``; optional fields stand there only where they say something."""
         left_out = set() if self.settings.promises else set(PROMISED)
-        left_out |= {"calm_variances_db2"} if self.calm_variances_db2 is None else set()
+        left_out |= {name for name in OPTIONAL if getattr(self, name) is None}
         values = {name: to_json(value) for name, value in asdict(self).items() if name not in left_out}
         return {"format": RECORD_FORMAT, **values}
 
@@ -108,7 +111,7 @@ class Record:
             )
         names = {field.name for field in fields(cls)}
         names -= set() if set(PROMISED) & set(value) else set(PROMISED)
-        names -= set() if "calm_variances_db2" in value else {"calm_variances_db2"}
+        names -= set(OPTIONAL) - set(value)
         if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
             raise UnsupportedFormatError(
                 f"the record has format {value['format']!r} and fields {sorted(map(str, value))}, this version reads format "
@@ -137,7 +140,8 @@ class Record:
         """Parts without which the variable cannot be decoded."""
         promises = self.settings.promises
         bounded = ("residual",) if promises.residual_spacing_db else ()
-        return ("latents", "mask", *bounded, *(("gains",) if promises.keep_means else ()))
+        joined = ("coding",) if self.fingerprint is not None else ()
+        return ("latents", "mask", *bounded, *(("gains",) if promises.keep_means else ()), *joined)
 
     @property
     def part_names(self) -> dict[str, str]:
@@ -149,7 +153,9 @@ class Record:
         earlier = self.attributes.get(LOSS_ATTRIBUTE)
         keeps_means = self.keep_means and not speckle_restored  # noise has a mean of 1, but not in each tile
         return ("" if earlier is None else f"{earlier}; then ") + (
-            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB, "
+            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB"
+            + ("" if self.fingerprint is None else " unless planes were joined from other encodings")
+            + ", "
             f"asked for {self.target}"
             + ("" if self.max_error_db is None else f"; no valid pixel is off by more than {self.max_error_db:g} dB")
             + ("; the mean power of tiles of 64 x 64 pixels is kept" if keeps_means else "")
@@ -190,6 +196,8 @@ def _check_values(record: Record) -> None:
         "keep_means": type(record.keep_means) is bool,
         "residual_spacing_db": _is_between(record.residual_spacing_db, LARGEST_SPACING_DB)
         and (record.residual_spacing_db > 0) == (record.max_error_db is not None),
+        "fingerprint": record.fingerprint is None
+        or (type(record.fingerprint) is int and 0 <= record.fingerprint < 2**48),
     }
     wrong = [name for name, is_right in right.items() if not is_right]
     if wrong or not isinstance(record.encoding.get("grid_mapping"), str | None):
@@ -227,71 +235,3 @@ def corner_coordinates(dataset: Any, spatial: tuple[Any, Any]) -> tuple[float | 
         usable = usable and bool(np.isfinite(values[[0, -1]]).all())
         corners += [float(values[0]), float(values[-1])] if usable else [None, None]
     return tuple(corners)
-
-
-def to_json(value: Any) -> Any:
-    """Plain JSON from an attribute; NumPy values, tuples and numbers that are not finite are tagged.
-
-    Raises
-    ------
-    TypeError
-        If a value has no JSON form.
-    """
-    if value is None or isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if isinstance(value, float) and not isinstance(value, np.generic):
-        return {"float": repr(value)}
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
-        array = np.asarray(value)
-        return {
-            "numpy": array.dtype.str,
-            "shape": list(array.shape),
-            "values": [repr(item) for item in array.ravel().tolist()],
-        }
-    if isinstance(value, np.str_ | np.ndarray) and np.asarray(value).dtype.kind == "U":
-        return np.asarray(value).tolist()
-    if isinstance(value, tuple):
-        return {"tuple": [to_json(item) for item in value]}
-    if isinstance(value, list):
-        return [to_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {"mapping": {str(key): to_json(item) for key, item in value.items()}}
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def from_json(value: Any) -> Any:
-    """Attribute from its JSON; the inverse of :func:`to_json`."""
-    if isinstance(value, list):
-        return [from_json(item) for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    if "float" in value:
-        return float(value["float"])
-    if "tuple" in value:
-        return tuple(from_json(item) for item in value["tuple"])
-    if "mapping" in value:
-        return {key: from_json(item) for key, item in value["mapping"].items()}
-    dtype = np.dtype(value["numpy"])
-    if dtype.kind not in "fiub":
-        raise UnsupportedFormatError(f"the record holds a value of type {dtype}: update xsarcomp")
-    parse = {"b": lambda text: text == "True", "f": float}.get(dtype.kind, int)
-    array = np.array([parse(item) for item in value["values"]], dtype).reshape(value["shape"])
-    return array if array.ndim else array[()]
-
-
-def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
-    """Attributes that can be stored; objects of Python are left out with a warning that names them."""
-    kept, lost = {}, []
-    for key, value in attributes.items():
-        try:
-            to_json(value)
-        except TypeError:
-            lost.append(f"{key} ({type(value).__name__})")
-        else:
-            kept[str(key)] = value
-    if lost:
-        warnings.warn(
-            f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(lost)}",
-            stacklevel=4,
-        )
-    return kept

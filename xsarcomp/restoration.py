@@ -2,8 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from xsarcomp.block import backscatter_of
 from xsarcomp.correction_parts import GAIN, corrections_in_store, decode_signal, gains_window, latents_window
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
+from xsarcomp.integers_chunk import check_present
 from xsarcomp.lapped import BLOCK
+from xsarcomp.plane_coding import CODING, own_records
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE, PARTS, Record, corner_coordinates
 from xsarcomp.speckle_keys import SpeckleKeys, speckle_keys
 from xsarcomp.tile_means import TILE
@@ -25,6 +27,8 @@ from xsarcomp.weights import load_coder
 
 REGION_PIXELS = 2048
 """Edge of the blocks that a region in memory is decoded in."""
+ON_PIXELS = ("mask", "exact", "residual")
+"""Parts that have the grid of the pixels."""
 
 
 def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
@@ -92,7 +96,7 @@ def _grids(record: Record) -> dict[str, dict[str, int]]:
         }.get(part, ("", 1, {}))
         spatial = zip(record.spatial, record.pixels, strict=True)
         grids[part] = first | {f"{dim}{ending}": -(-size // unit) for dim, size in spatial}
-    return grids
+    return grids | {"coding": {CODING: 2}}
 
 
 def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[dict[str, xr.Variable], Record]:
@@ -182,6 +186,8 @@ def part_window(part: str, block: tuple, record: Record) -> tuple:
     """What decoding a block of pixels (..., y, x) reads of a part: (start, stop) on each of its axes."""
     if part == "latents":
         return latents_window(block, record)
+    if part == "coding":
+        return (*block[:-2], (0, 2))
     return gains_window(block) if part == "gains" else block
 
 
@@ -202,7 +208,7 @@ def _decode_lazy(sources: Mapping[str, Any], record: Record, speckle: SpeckleKey
         Source(
             values
             if part == "latents"
-            else from_numpy_or_dask(values, _chunks_of_gains(values) if part == "gains" else chunks),
+            else from_numpy_or_dask(values, chunks if part in ON_PIXELS else _own_chunks(values)),
             functools.partial(part_window, part, record=record),
         )
         for part, values in sources.items()
@@ -212,9 +218,9 @@ def _decode_lazy(sources: Mapping[str, Any], record: Record, speckle: SpeckleKey
     return map_windows(_decode_positional, windows, chunks, dtype, name="sarcomp-decode", arguments=arguments)
 
 
-def _chunks_of_gains(gains: Any) -> tuple[tuple[int, ...], ...]:
-    """Their own chunks, or one: to rechunk them would make each block wait for all of them."""
-    return gains.chunks if is_lazy(gains) else tuple((size,) for size in gains.shape)
+def _own_chunks(values: Any) -> tuple[tuple[int, ...], ...]:
+    """Chunks of gains or coding as they are, or one: to rechunk them would make each block wait for all of them."""
+    return values.chunks if is_lazy(values) else tuple((size,) for size in values.shape)
 
 
 def _decode_positional(block: tuple, *windows: Any) -> NDArray:
@@ -234,7 +240,7 @@ def decode_block(
     parts : mapping of str to ndarray
         What the block needs of each part, see :func:`part_window`: ``latents``, int32, shape (..., latent=64, y_latent,
         x_latent); ``mask``, uint8, shape (..., y, x); if there, ``exact``, the values where the mask is EXACT,
-        ``residual``, int32, and ``gains``, int32, shape (..., gain=2, y_tile, x_tile).
+        ``residual``, int32, ``gains``, int32, shape (..., gain=2, y_tile, x_tile), and ``coding``, float64, (..., coding=2).
     record : Record
     speckle : SpeckleKeys, optional
         Of all planes, to restore speckle.
@@ -243,58 +249,30 @@ def decode_block(
     -------
     ndarray of the original data type, shape (..., y, x)
     """
-    coder = load_coder(record.model_id)
     shape = tuple(stop - start for start, stop in block)
     symbols = parts["latents"].reshape(-1, *parts["latents"].shape[-3:])
+    check_present(symbols, f"latents of {record.name!r}")
     planes = parts["mask"].reshape(-1, *shape[-2:])
     held = parts["exact"].reshape(planes.shape) if "exact" in parts else None
     added = corrections_in_store(block, parts.get("residual"), parts.get("gains"), record)
     values = np.empty(planes.shape, np.dtype(record.dtype))
     of_planes = None if speckle is None else speckle.of_block(block[:-2])
-    for group in plane_groups(len(planes), planes[0].size):
-        signal = decode_signal(block, symbols, record, group, None if of_planes is None else of_planes[group])
-        exact = None if held is None else held[group][planes[group] == pixel_classes.EXACT]
+    for group, own in _groups(parts.get("coding"), record, planes):
+        signal = decode_signal(block, symbols, own, group, None if of_planes is None else of_planes[group])
         values[group] = backscatter_of(
             signal,
             planes[group],
-            exact,
+            None if held is None else held[group][planes[group] == pixel_classes.EXACT],
             values.dtype,
-            record.settings,
-            coder,
+            own.settings,
+            load_coder(record.model_id),
             None if added is None else added.of_planes(group),
         )
     return values.reshape(shape)
 
 
-def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """What is known about encoded or decoded variables; see ``.sarcomp.info``."""
-    described = {}
-    for name, array in dataset.variables.items():
-        if ATTRIBUTE in array.attrs:
-            record = Record.from_attribute(array.attrs[ATTRIBUTE])
-            left_out = ("attributes", "encoding", "name", "calm_variances_db2")
-            described[str(record.name)] = {"store": "latents"} | {
-                key: value for key, value in asdict(record).items() if key not in left_out
-            }
-        else:
-            configuration = transparent_configuration(array)
-            if configuration is not None:
-                described[str(name)] = {"store": "transparent", **configuration}
-            elif LOSS_ATTRIBUTE in array.attrs:
-                described[str(name)] = {"store": "decoded", "loss": array.attrs[LOSS_ATTRIBUTE]}
-    return described
-
-
-def transparent_configuration(variable: xr.Variable) -> dict[str, Any] | None:
-    """Configuration of the transparent codec that a variable was opened from; None without one."""
-    codec = variable.encoding.get("serializer")
-    for candidate in [codec, *(variable.encoding.get("compressors") or ())]:
-        record = candidate if isinstance(candidate, dict) else None
-        if hasattr(candidate, "to_dict"):
-            record = candidate.to_dict()
-        elif hasattr(candidate, "get_config"):
-            settings = candidate.get_config()
-            record = {"name": settings.pop("id"), "configuration": settings}
-        if record and record.get("name") == "xsarcomp.backscatter":
-            return dict(record["configuration"])
-    return None
+def _groups(coding: NDArray | None, record: Record, planes: NDArray) -> Iterator[tuple[slice, Record]]:
+    """Planes that are decoded together, and the record with their step."""
+    for run, own in own_records(coding, record, len(planes)):
+        for group in plane_groups(run.stop - run.start, planes[0].size):
+            yield slice(run.start + group.start, run.start + group.stop), own

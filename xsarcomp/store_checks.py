@@ -1,11 +1,15 @@
 """The checks of a store as a whole: metadata, objects that belong to nothing, parts that do not fit together."""
 
+import numpy as np
+import xarray as xr
+
 from xsarcomp.backend import open_zarr_store
 from xsarcomp.chunk_checks import Finding, latents_record
 from xsarcomp.errors import SarcompError
 from xsarcomp.manifest import Manifest
-from xsarcomp.record import ATTRIBUTE, part_names
-from xsarcomp.restoration import encoded_names
+from xsarcomp.plane_coding import own_records
+from xsarcomp.record import ATTRIBUTE, Record, part_names
+from xsarcomp.restoration import aligned_parts, encoded_names
 from xsarcomp.stored_chunks import StoredArray
 from xsarcomp.stored_groups import StoredGroup
 
@@ -23,12 +27,26 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
         where = "/".join(filter(None, (stored.group.path, group)))
         try:
             with open_zarr_store(stored.group.store, chunks=None, group=where or None) as dataset:
-                encoded_names(dataset)
+                for record in encoded_names(dataset).values():
+                    _check_joined(dataset, record)
         except SarcompError as error:
             findings.append(Finding(problem="metadata", message=str(error), array=group))
         except Exception as error:
             findings.append(Finding(problem="metadata", message=f"xarray cannot open it ({error})", array=group))
     return findings
+
+
+def _check_joined(dataset: xr.Dataset, record: Record) -> None:
+    """Refuse planes that were encoded otherwise than the record says; damaged and missing chunks have findings of their own."""
+    parts, there = aligned_parts(dataset, record)
+    if "coding" not in parts:
+        return
+    try:
+        coding = parts["coding"].values
+    except Exception:
+        return
+    known = np.isfinite(coding).all(axis=-1)
+    own_records(coding[known], there, int(known.sum()))
 
 
 def recorded_findings(stored: StoredGroup, manifest: Manifest) -> list[Finding]:

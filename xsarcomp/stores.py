@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xsarcomp.description import describe
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError
 from xsarcomp.files import is_zarr, open_store
 from xsarcomp.record import ATTRIBUTE, Record, part_names
-from xsarcomp.restoration import describe
 from xsarcomp.weights import model_name
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xsarcomp.coder import LappedCoder
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.lapped import BLOCK
+from xsarcomp.plane_coding import own_records
 from xsarcomp.restoration import aligned_parts, encoded_names
 from xsarcomp.tiling import aligned_spans
 from xsarcomp.weights import load_coder
@@ -46,14 +47,18 @@ def latent_statistics(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     found = {}
     for record in encoded_names(dataset).values():
         parts, _ = aligned_parts(dataset, record)
-        found[str(record.name)] = _statistics(parts["latents"], load_coder(record.model_id), record.step_db)
+        coding = parts["coding"].values if "coding" in parts else None
+        planes = int(np.prod(parts["latents"].shape[:-3]))
+        steps = [own.step_db for run, own in own_records(coding, record, planes) for _ in range(planes)[run]]
+        found[str(record.name)] = _statistics(parts["latents"], load_coder(record.model_id), steps)
     return found
 
 
-def _statistics(latents: xr.Variable, coder: LappedCoder, step_db: float) -> dict[str, Any]:
+def _statistics(latents: xr.Variable, coder: LappedCoder, steps_db: list[float]) -> dict[str, Any]:
+    """Statistics of latents; ``steps_db`` are those of the planes."""
     count = empty = 0
     zeros, magnitudes, sums, squares = np.zeros((4, CHANNELS))
-    for symbols in _pieces(latents):
+    for symbols, step_db in _pieces(latents, steps_db):
         # dequantised as the profile without a network does it: what the stored numbers say by themselves
         values = LappedCoder.restore(coder, coder.points(symbols, step_db), step_db).astype(np.float64)
         axes = (0, 2, 3)
@@ -75,13 +80,13 @@ def _statistics(latents: xr.Variable, coder: LappedCoder, step_db: float) -> dic
         }
 
 
-def _pieces(latents: xr.Variable):
-    """Symbols (plane, latent=64, y_latent, x_latent) of pieces that bound what is in memory."""
+def _pieces(latents: xr.Variable, steps_db: list[float]):
+    """Symbols (plane, latent=64, y_latent, x_latent) of pieces that bound what is in memory, and their steps."""
     lead = itertools.product(*(range(size) for size in latents.shape[:-3]))
     spans = [aligned_spans(0, size, PIECE_LATENTS) for size in latents.shape[-2:]]
-    for position, rows, columns in itertools.product(lead, *spans):
+    for (position, step_db), rows, columns in itertools.product(zip(lead, steps_db, strict=True), *spans):
         place = (*position, slice(None), slice(*rows), slice(*columns))
-        yield np.asarray(latents[place].values, np.int32)[None]
+        yield np.asarray(latents[place].values, np.int32)[None], step_db
 
 
 def _by_band(by_channel: NDArray[np.float64]) -> list[float]:
