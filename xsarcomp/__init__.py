@@ -32,6 +32,7 @@
     trellis           points <-> symbols
     entropy_coding    symbols <-> bytes: contexts, signs, range_coder, entropy_tables
     residual_coding   planes of small integers <-> bytes
+    channel_coding    all channels in one call: channel_kernels
     kernels, sign_kernels, trellis_kernels, range_kernels, residual_kernels, decoder_kernels, speckle_kernels
                       compiled inner loops: compiled
     bitstream         frame, checksums, limits

@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from xsarcomp.channel_coding import decode_channels, encode_channels
 from xsarcomp.contexts import QUIET_EDGE, busy_places, quiet_blocks, traverse
 from xsarcomp.entropy_tables import (
     CHANNEL_ORDER,
@@ -104,20 +105,15 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
     check_magnitude(max(int(lowest.max(initial=0)), -int(lowest.min(initial=0))))
     channels, quiet = coded_channel_count(symbols), quiet_blocks(symbols)
     coder = RangeEncoder()
-    busy = busy_places(quiet, symbols.shape)
-    known = SignedValues(symbols.shape, busy)
-    known.add_lowest(lowest)
 
     def transfer(values, bins, key):
-        anchor, is_lowest, table = key
         flat = np.ascontiguousarray(values).reshape(-1)
-        frequencies = (tables.lowest_frequencies if is_lowest else tables.frequencies)[anchor, table]
-        coder.encode(flat, bins.reshape(-1), frequencies, has_signs=bool(is_lowest))
-        if not is_lowest:
-            transfer_signs(known, tables, anchor, table, flat, coder.encode_signs)
+        coder.encode(flat, bins.reshape(-1), tables.lowest_frequencies[anchor, key[2]], has_signs=True)
         return values
 
-    traverse(symbols, symbols.shape, tables, anchor, transfer, channels, busy)
+    traverse(symbols, (symbols.shape[0], 1, *symbols.shape[2:]), tables, anchor, transfer, min(channels, 1))
+    if channels > 1:
+        encode_channels(coder, symbols, tables, anchor, channels, busy_places(quiet, symbols.shape))
     words, bits = coder.finish()
     head = bytes([channels]) if quiet is None else bytes([channels | _QUIET_FLAG]) + np.packbits(quiet).tobytes()
     return head + len(words).to_bytes(4, "little") + words.astype("<u4").tobytes() + np.packbits(bits).tobytes()
@@ -206,21 +202,12 @@ def _decoded(
     coder: RangeDecoder, shape, tables: EntropyTables, anchor: int, channels: int, busy: NDArray[np.bool_] | None
 ) -> NDArray[np.int32]:
     """Symbols of the first channels; the lowest alone first, because the signs of all others read it."""
-    symbols = _lowest(coder, shape, tables, anchor, channels)
-    if channels <= 1:
-        return symbols
-    _check_magnitudes(symbols[:, 0])
-    known = SignedValues(shape, busy)
-    known.add_lowest(symbols[:, 0])
-
-    def transfer(values, bins, key):
-        _, is_lowest, table = key
-        if is_lowest:  # known by now: only their place in the order comes again
-            return values
-        magnitudes = coder.decode(bins.reshape(-1), tables.frequencies[anchor, table], has_signs=False)
-        return transfer_signs(known, tables, anchor, table, magnitudes, coder.decode_signs).reshape(bins.shape)
-
-    return traverse(symbols, shape, tables, anchor, transfer, channels, busy)
+    symbols = np.zeros(shape, np.int32)
+    symbols[:, :1] = _lowest(coder, (shape[0], 1, *shape[2:]), tables, anchor, channels)
+    if channels > 1:
+        _check_magnitudes(symbols[:, 0])
+        decode_channels(coder, symbols, tables, anchor, channels, busy)
+    return symbols
 
 
 def _check_magnitudes(symbols: NDArray[np.int32]) -> None:

@@ -4,6 +4,9 @@ Words are those of the queue of constriction, to the last bit; ``docs/format.md`
 it is not constriction itself stands in ``docs/decisions/0011-compiled-range-coder.md``.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,6 +115,29 @@ class RangeEncoder:
             self._make_room(kernels.MOST_BITS * width, 0)
             row = kernels.encode_rows(values, row, chances, seen, self._state, self._words)
 
+    def encode_steps(self, encode: Callable[..., int], steps: int, words: int, bits: int) -> None:
+        """Code in steps, as many at a time as there is room for.
+
+        Parameters
+        ----------
+        encode : callable
+            Kernel that is handed the number of a step, the state, words and bits. It returns the number of the next step, or
+            a magnitude that is too large as a negative number.
+        steps : int
+        words, bits : int
+            What a step takes at most.
+
+        Raises
+        ------
+        LimitExceededError
+            If a magnitude is too large for the format.
+        """
+        step = 0
+        while step < steps:
+            self._make_room(words, bits)
+            step = encode(step, self._state, self._words, self._bits)
+            check_magnitude(-step)
+
     def _make_room(self, symbols: int, bits: int) -> None:
         # a symbol has a share of at least 2**-24, which makes one word at most
         self._words = _with_room(self._words, int(self._state[2]) + symbols)
@@ -196,6 +222,16 @@ class RangeDecoder:
         """
         kernels = _residual_kernels()
         self._check(kernels.decode_planes(*_fresh_chances(kernels), self._state, self._words, values))
+
+    def decode_all(self, decode: Callable[..., int], *arguments: Any) -> None:
+        """Decode by a kernel that is handed arguments, state, words and bits, and returns what is wrong with these.
+
+        Raises
+        ------
+        CorruptStreamError
+            If no encoder wrote these words, or bits are missing.
+        """
+        self._check(decode(*arguments, self._state, self._words, self._bits))
 
     def _check(self, status: int) -> None:
         if status == self._kernels.IMPOSSIBLE_WORDS:

@@ -31,7 +31,7 @@ FEATURE_TAPS = (
 
 # the same as arrays (kind, tap=4), filled up with taps of factor zero
 _FILLED = np.array([[*taps, *[(0, 0, 0)] * (4 - len(taps))] for taps in FEATURE_TAPS])
-_TAPS, _FACTORS = _FILLED[..., :2], np.ascontiguousarray(_FILLED[..., 2], np.int32)
+_TAPS, FACTORS = _FILLED[..., :2], np.ascontiguousarray(_FILLED[..., 2], np.int32)
 
 CodeSigns = Callable[[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint16]], None]
 
@@ -54,17 +54,17 @@ class SignedValues:
         self.kernels = sign_kernels
         planes, _, height, width = shape
         self._shape = (planes, height + 2, width + 2)
-        self._known = np.zeros((CHANNELS, planes * (height + 2) * (width + 2)), np.int32)
-        inside = np.arange(self._known.shape[1]).reshape(self._shape)[:, 1:-1, 1:-1]
+        self.known = np.zeros((CHANNELS, planes * (height + 2) * (width + 2)), np.int32)
+        inside = np.arange(self.known.shape[1]).reshape(self._shape)[:, 1:-1, 1:-1]
         odd = np.broadcast_to((np.arange(height)[:, None] + np.arange(width)) % 2 == 1, inside.shape)
-        self._places = np.ascontiguousarray((inside if busy is None else inside[busy]).reshape(-1))
+        self.places = np.ascontiguousarray((inside if busy is None else inside[busy]).reshape(-1))
         odd = (odd if busy is None else odd[busy]).reshape(-1)
-        self._phases = np.flatnonzero(~odd), np.flatnonzero(odd)
-        self._offsets = _TAPS[..., 0] * (width + 2) + _TAPS[..., 1]
+        self.phases = np.flatnonzero(~odd), np.flatnonzero(odd)
+        self.offsets = _TAPS[..., 0] * (width + 2) + _TAPS[..., 1]
 
     def add_lowest(self, values: NDArray[np.int32]) -> None:
         """Make the lowest channel known, shape (plane, y_latent, x_latent)."""
-        self._known[0] = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge").reshape(-1)
+        self.known[0] = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge").reshape(-1)
 
     def add(self, channel: int, index: NDArray[np.int64], values: NDArray[np.int32]) -> None:
         """Make values of another channel known; what was not made known counts as zero.
@@ -77,8 +77,8 @@ class SignedValues:
         values : ndarray of int32, shape (latent that is coded,)
             The list of coded latents is in C order of (plane, y_latent, x_latent).
         """
-        padded = self._known[channel].reshape(self._shape)
-        self.kernels.remember(index, self._places, values, VALUE_CLIP, padded)
+        padded = self.known[channel].reshape(self._shape)
+        self.kernels.remember(index, self.places, values, VALUE_CLIP, padded)
 
     def phase(self, magnitudes: NDArray[np.int32], phase: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the signs of a phase stand: those with an even (phase 0) or odd (1) sum of row and column.
@@ -95,8 +95,8 @@ class SignedValues:
         places : ndarray of int64, shape (sign,)
             The same for :meth:`predict`.
         """
-        index, places = np.empty((2, self._phases[phase].size + 1), np.int64)
-        count = self.kernels.select(self._phases[phase], self._places, magnitudes, index, places)
+        index, places = np.empty((2, self.phases[phase].size + 1), np.int64)
+        count = self.kernels.select(self.phases[phase], self.places, magnitudes, index, places)
         return index[:count], places[:count]
 
     def contexts(
@@ -121,15 +121,15 @@ class SignedValues:
         agreements : ndarray of uint16, shape (sign,)
             How often of 65536 a sign is the likely one.
         """
-        size = self._phases[phase].size + 1
+        size = self.phases[phase].size + 1
         index, predicted, agreements = np.empty(size, np.int64), np.empty(size, bool), np.empty(size, np.uint16)
         count = self.kernels.contexts(
-            self._known,
-            self._offsets,
-            _FACTORS,
+            self.known,
+            self.offsets,
+            FACTORS,
             FEATURE_CLIP,
-            self._phases[phase],
-            self._places,
+            self.phases[phase],
+            self.places,
             values,
             tables.sign_term_channels[at],
             tables.sign_term_kinds[at],
@@ -166,7 +166,7 @@ class SignedValues:
         """
         sums = np.empty(places.size, np.int32)
         terms = (np.ascontiguousarray(channels), np.ascontiguousarray(kinds), np.ascontiguousarray(weights))
-        self.kernels.predict(self._known, self._offsets, _FACTORS, FEATURE_CLIP, places, *terms, sums)
+        self.kernels.predict(self.known, self.offsets, FACTORS, FEATURE_CLIP, places, *terms, sums)
         return sums
 
 
