@@ -199,6 +199,17 @@ def test_training_computes_the_same_but_for_roundings_that_fall_the_other_way(st
     assert (difference > 1e-4).mean() < 0.01
 
 
+@pytest.mark.parametrize("size", [(40, 1), (1, 40), (40, 2), (17, 1)])
+def test_a_tile_of_one_row_or_column_has_the_offsets_of_a_larger_one(size, disturbed_refiner):
+    """Windows of the last column were a view with rows that overlap, of which the product of integers made nonsense."""
+    network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
+    margin = 2 * network.reach - 2
+    levels = np.random.default_rng(8).integers(-127, 128, (44 + margin, 44 + margin, 72), np.int8)
+    whole = network(torch.from_numpy(levels), 2.0)
+    part = np.ascontiguousarray(levels[: size[0] + margin, : size[1] + margin])
+    assert torch.equal(network(torch.from_numpy(part), 2.0), whole[: size[0], : size[1]])
+
+
 def test_network_does_not_depend_on_the_memory_of_its_levels(disturbed_refiner):
     network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
     levels = levels_of(symbols_like((12, 14), 6), 3.0)[0]

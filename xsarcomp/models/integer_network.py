@@ -99,18 +99,19 @@ class IntegerNetwork:
         self.reach = 2 + config.blocks
         # everything from NumPy: torch's own factories follow the default device and type of the caller
         self._arrays = {name: array.astype(np.float64) for name, array in arrays.items() if array.dtype != np.int8}
-        self._levels = {
-            name: torch.from_numpy(array.copy()) for name, array in arrays.items() if array.dtype == np.int8
-        }
-        self._inverses = {
+        self.levels = {name: torch.from_numpy(array.copy()) for name, array in arrays.items() if array.dtype == np.int8}
+        self.inverses = {
             name: torch.from_numpy((1 / array).astype(np.float32))
             for name, array in self._arrays.items()
             if name.endswith(".unit")
         }
         self._scales_of_step: dict[float, list[tuple[Tensor, Tensor]]] = {}
 
-    def _scales(self, step_db: float) -> list[tuple[Tensor, Tensor]]:
-        """:meth:`_scales_at`, kept; threads that ask at once may each compute them, and get the same numbers."""
+    def scales(self, step_db: float) -> list[tuple[Tensor, Tensor]]:
+        """Factor and addend of each layer, in the order of use.
+
+        They are kept. Threads that ask at once may each compute them, and get the same numbers.
+        """
         scales = self._scales_of_step.get(step_db)
         if scales is None:
             scales = self._scales_at(step_db)
@@ -166,27 +167,27 @@ class IntegerNetwork:
         """
         # the caller's modes must not change a bit: under autocast a product of float32 is rounded to bfloat16
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            return self._offsets(levels, iter(self._scales(float(step_db))))
+            return self._offsets(levels, iter(self.scales(float(step_db))))
 
     def _offsets(self, levels: Tensor, scales: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """The layers in turn; what each does is one line of ``docs/format.md``, section 6.3."""
-        entry, scale, following = self._levels["entry.levels"], next(scales), "blocks.0.entry_levels.unit"
+        entry, scale, following = self.levels["entry.levels"], next(scales), "blocks.0.entry_levels.unit"
         features, outputs = activations(levels, self.config.channels)
         for rows, around in strips(levels):
-            others = (self._inverses[following], features[rows], outputs[rows])
+            others = (self.inverses[following], features[rows], outputs[rows])
             first_features(_convolved(levels[around], entry), *scale, *others)
         for block in range(self.config.blocks):
             prefix, is_last = f"blocks.{block}", block == self.config.blocks - 1
-            spatial, mix = (self._levels[f"{prefix}.{layer}.levels"] for layer in ("spatial", "mix"))
+            spatial, mix = (self.levels[f"{prefix}.{layer}.levels"] for layer in ("spatial", "mix"))
             spatial_scale, mix_scale = next(scales), next(scales)
             following = "exit_levels.unit" if is_last else f"blocks.{block + 1}.entry_levels.unit"
             before, levels = features, outputs
             features, outputs = activations(levels, self.config.channels)
             for rows, around in strips(levels):
                 sums = _product(hidden_levels(_convolved(levels[around], spatial), *spatial_scale), mix)
-                others = (before[around], is_last, self._inverses[following], features[rows], outputs[rows])
+                others = (before[around], is_last, self.inverses[following], features[rows], outputs[rows])
                 next_features(sums, *mix_scale, *others)
-        return scaled(_product(outputs, self._levels["exit.levels"]), *next(scales))
+        return scaled(_product(outputs, self.levels["exit.levels"]), *next(scales))
 
 
 def _scale(values: NDArray[np.float64]) -> Tensor:
@@ -200,7 +201,8 @@ def _convolved(levels: Tensor, weights: Tensor) -> Tensor:
     levels = levels.contiguous()
     row, column, _ = levels.stride()
     windows = levels.as_strided((height - 2, width - 2, 3, 3 * channels), (row, column, row, 1))
-    return _product(windows.reshape(height - 2, width - 2, 9 * channels), weights)
+    # where one column is left, the windows would stay a view whose rows overlap, and products of these are wrong
+    return _product(windows.reshape(height - 2, width - 2, 9 * channels).contiguous(), weights)
 
 
 def _product(levels: Tensor, weights: Tensor) -> Tensor:
