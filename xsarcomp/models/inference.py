@@ -6,6 +6,7 @@ and machine (``docs/format.md``, section 6.3).
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from xsarcomp.coder import LappedCoder
 from xsarcomp.errors import ModelIntegrityError
+from xsarcomp.models.accelerator import AcceleratedNetwork, accelerated, most_tiles
 from xsarcomp.models.autoencoder import AutoencoderConfig
 from xsarcomp.models.integer_arithmetic import input_levels
 from xsarcomp.models.integer_network import IntegerNetwork
@@ -25,6 +27,9 @@ from xsarcomp.tiling import equal_spans
 TILE_LATENTS = 68
 """Largest tile of latents that goes through the network at once; bounds its memory. A little more than half of what a block
 of 128 latents and the synthesis around it ask for: a thin rest would cost its surroundings over again."""
+
+BATCHED_LATENTS = 256
+"""Largest tile on another device: a block of 2048 pixels."""
 
 Span = tuple[int, int]
 
@@ -50,6 +55,9 @@ class ResidualCoder(LappedCoder):
 
     def restore(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Latents in dB from points, tile by tile; consumes the reach of the network."""
+        network = accelerated(self.network)
+        if network is not None:
+            return self._restore_in_batches(network, points, step_db)
         reach = self.network.reach
         planes, channels, height, width = points.shape
         restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
@@ -72,6 +80,28 @@ class ResidualCoder(LappedCoder):
         else:  # somebody else's pool: the other cores have work of their own
             for job in jobs:
                 run(job)
+        return restored
+
+    def _restore_in_batches(
+        self, network: AcceleratedNetwork, points: NDArray[np.int32], step_db: float
+    ) -> NDArray[np.float32]:
+        """The same on another device, in batches of tiles of one size."""
+        reach = self.network.reach
+        restored = super().restore(np.ascontiguousarray(points[:, :, reach:-reach, reach:-reach]), step_db)
+        levels = input_levels(points, step_db, self.trellised(step_db))
+        by_shape: dict[Span, list[tuple[int, Span, Span]]] = {}
+        for plane, rows, columns in itertools.product(
+            range(len(points)), *(equal_spans(size, BATCHED_LATENTS) for size in restored.shape[2:])
+        ):
+            by_shape.setdefault((rows[1] - rows[0], columns[1] - columns[0]), []).append((plane, rows, columns))
+        margin = 2 * reach - 2  # the levels have lost one latent on each side already
+        for (height, width), jobs in by_shape.items():
+            count = most_tiles(self.network, (height + margin) * (width + margin))
+            for some in (jobs[start : start + count] for start in range(0, len(jobs), count)):
+                tiles = [levels[p, r[0] : r[1] + margin, c[0] : c[1] + margin] for p, r, c in some]
+                offsets = network(np.stack(tiles), step_db).transpose(0, 3, 1, 2)
+                for (plane, rows, columns), offset in zip(some, offsets, strict=True):
+                    restored[plane, :, slice(*rows), slice(*columns)] += offset * np.float32(step_db)
         return restored
 
     def _refine(self, tile: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
