@@ -23,6 +23,7 @@ import zarr
 from store_model import EDGE, FORMAT, MASK, PLANES, Latents, Transparent, all_files, blocks, chunk_path, open_array
 
 from xsarcomp import files
+from xsarcomp.evaluation.large_scene import large_scene as whole_scene
 from xsarcomp.evaluation.simulation import simulated_dataset
 from xsarcomp.verification import record_store, verify_store
 
@@ -337,8 +338,8 @@ def dask_jobs():
     encoded = scene.sarcomp.encode(max_error_db=3.0, scale="power", model="s1-grd-10m-lapped")
     encoding = scene.to_dataset().sarcomp.encoding(bits_per_pixel=1, scale="power", model="s1-grd-10m-lapped")
     return [
-        lambda path: encoded.to_zarr(path, mode="w", **FORMAT),
-        lambda path: scene.to_dataset().to_zarr(path, mode="w", encoding=encoding, **FORMAT),
+        lambda path: encoded.sarcomp.to_zarr(path, mode="w", **FORMAT),
+        lambda path: scene.to_dataset().sarcomp.to_zarr(path, mode="w", encoding=encoding, **FORMAT),
     ]
 
 
@@ -413,6 +414,84 @@ def test_a_hundred_killed_dask_workers_change_no_byte_of_the_finished_stores(tmp
             break
     assert total[0] == 100
     assert total[1] >= 80
+
+
+COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
+KINDS = {"latents": ("vv_latents", ["--max-error-db", "4"]), "transparent": ("vv", ["--transparent"])}
+
+
+def encode_command(folder, kind, store, *options):
+    """Start ``xsarcomp encode`` of the source in a folder."""
+    request = ["--bits-per-pixel", "3", "--scale", "decibel", "--model", "s1-grd-10m-lapped", *KINDS[kind][1]]
+    command = [*COMMAND, "encode", "source.zarr", store, *request, *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finished_files(store, kind):
+    """Path, inode and time of the files whose being there means that a block is finished."""
+    found = {}
+    for file in (store / KINDS[kind][0] / "c").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a temporary file that has its name by now
+            if file.is_file() and not file.name.endswith(".partial"):
+                found[file.relative_to(store)] = (file.stat().st_ino, file.stat().st_mtime_ns)
+    return found
+
+
+def stop_when(child, store, kind, count, how):
+    """Send a signal to a command when it has finished so many chunks; what it said, None if it was finished before."""
+    while len(finished_files(store, kind)) < count and child.poll() is None:
+        time.sleep(0.002)
+    child.send_signal(how)
+    said = child.communicate(timeout=240)[1]
+    return None if child.returncode == 0 else said
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder with a scene of 3 x 4 chunks and its stores that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("source")
+    whole_scene((1536, 2048), chunk=512)[["vv"]].to_zarr(folder / "source.zarr", consolidated=False)
+    for kind in KINDS:
+        child = encode_command(folder, kind, f"{kind}.zarr")
+        assert child.wait(240) == 0, child.stderr.read()
+        child.stderr.close()
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_command_that_is_killed_twice_goes_on_and_makes_no_finished_block_again(source, kind):
+    store, partial = f"killed-{kind}.zarr", source / f".partial-killed-{kind}.zarr"
+    before, killed = {}, 0
+    for count in (3, 8):
+        child = encode_command(source, kind, store, "--resume")
+        killed += stop_when(child, partial, kind, count, signal.SIGKILL) is not None
+        found = finished_files(partial, kind)
+        assert found.items() >= before.items()
+        before = found
+    assert killed == 2
+    assert 8 <= len(before) < 12
+    child = encode_command(source, kind, store, "--resume")
+    assert child.wait(240) == 0, child.stderr.read()
+    child.stderr.close()
+    assert finished_files(source / store, kind).items() >= before.items()
+    assert all_files(source / store) == all_files(source / f"{kind}.zarr")
+    assert not partial.exists()
+
+
+def test_an_interrupted_command_says_how_to_go_on_and_another_request_is_refused(source):
+    partial = source / ".partial-interrupted.zarr"
+    said = stop_when(encode_command(source, "latents", "interrupted.zarr"), partial, "latents", 2, signal.SIGINT)
+    assert "the same command with --resume goes on" in said
+    assert "Traceback" not in said
+    before = finished_files(partial, "latents")
+    assert before
+    child = encode_command(source, "latents", "interrupted.zarr", "--resume", "--keep-means")
+    assert "was begun with another scene or other options" in child.communicate(timeout=240)[1]
+    assert child.returncode == 1
+    assert finished_files(partial, "latents") == before
+    child = encode_command(source, "latents", "interrupted.zarr", "--resume")
+    assert child.communicate(timeout=240)[1] == ""
+    assert all_files(source / "interrupted.zarr") == all_files(source / "latents.zarr")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 ``import xsarcomp`` registers ``.sarcomp`` on DataArray and Dataset. The way of one array, and the file of each step::
 
     cli, demo         the commands: cli_output
-    accessor          .sarcomp.encode, decode, encoding, compare, info
+    accessor          .sarcomp.encode, decode, encoding, to_zarr, compare, info: dataset_accessor, array_accessor
     stores            what a compressed store holds, and its sizes: description
     files             scenes and stores by the kind of their path
+    stored_writing    datasets into Zarr stores, block by block: stored_resuming
     verification      is a store sound: store_checks, chunk_checks
     backend           xr.open_dataset(store, engine="sarcomp")
     latents           datasets to datasets of latents
@@ -48,7 +49,8 @@
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
-from xsarcomp import accessor as _accessor  # registers .sarcomp
+from xsarcomp import array_accessor as _array_accessor  # registers .sarcomp
+from xsarcomp import dataset_accessor as _dataset_accessor
 from xsarcomp.errors import DomainWarning, SarcompError
 
 try:
@@ -58,4 +60,4 @@ except _PackageNotFoundError:  # a checkout that is not installed
 
 __all__ = ["DomainWarning", "SarcompError", "__version__"]
 
-del _accessor
+del _array_accessor, _dataset_accessor

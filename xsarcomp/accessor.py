@@ -1,19 +1,16 @@
-"""The ``.sarcomp`` accessor of DataArray and Dataset: each method is one call into the floors below."""
+"""What the ``.sarcomp`` accessors of DataArray and Dataset share: each method is one call into the floors below."""
 
 from os import PathLike
 from typing import Any
 
 import xarray as xr
 
-from xsarcomp.errors import DimensionError
 from xsarcomp.rate_control import Target
 from xsarcomp.variables import backscatter_names
 
-UNNAMED = "backscatter"  # name in a latents store of an array without one
 
-
-class _Accessor:
-    """What both accessors share; ``_obj`` is the DataArray or Dataset."""
+class Accessor:
+    """What both accessors can; ``_obj`` is the DataArray or Dataset."""
 
     def __init__(self, obj: Any):
         self._obj = obj
@@ -72,7 +69,7 @@ class _Accessor:
         Returns
         -------
         xarray.Dataset
-            Latents, mask and all other variables and coordinates. ``to_zarr`` writes it entropy coded.
+            Latents, mask and all other variables and coordinates. :meth:`to_zarr` writes it entropy coded.
 
         Raises
         ------
@@ -221,76 +218,3 @@ class _Accessor:
         from xsarcomp.description import describe
 
         return describe(self._dataset())
-
-
-@xr.register_dataset_accessor("sarcomp")
-class DatasetAccessor(_Accessor):
-    """``dataset.sarcomp``: learned compression of the backscatter in a dataset."""
-
-    def decode(self, *, restore: str | None = None, overview: int | None = None) -> xr.Dataset:
-        """Decode the latents that :meth:`encode` made, lazily where they are lazy.
-
-        Parameters
-        ----------
-        restore : {"speckle"}, optional
-            Add noise with the statistics of the speckle that was lost. **It is made up**: number of looks, histogram and
-            semivariogram come near those of the original, and pixels get further from it.
-        overview : {8, 16, 32, 64, 128, 256, 512}, optional
-            Pixels of a block along each axis: gives one value for each block, the mean in decibels of its valid and
-            filled pixels, from the lowest latents alone and many times as fast. Coordinates are the centres of the blocks.
-
-        Returns
-        -------
-        xarray.Dataset
-            Backscatter with the dimensions, coordinates, attributes, data type, scale and invalid pixels of the original.
-            The attribute ``sarcomp_lossy`` says what was lost.
-
-        Raises
-        ------
-        NotEncodedError
-            If there are no latents, or a part of them is missing.
-        BitstreamError
-            If a chunk is damaged (when it is read).
-        ModelNotFoundError
-            If the model that encoded is not installed.
-        ConfigurationError
-            If ``restore`` is unknown, there is no such overview, or both are asked for.
-        """
-        if overview is not None:
-            from xsarcomp.overview import checked_factor, overview_dataset
-
-            return overview_dataset(self._obj, checked_factor(overview, restore=restore))
-        from xsarcomp.restoration import decode_dataset
-
-        return decode_dataset(self._obj, restore)
-
-
-@xr.register_dataarray_accessor("sarcomp")
-class DataArrayAccessor(_Accessor):
-    """``array.sarcomp``: learned compression of one array of backscatter."""
-
-    def _dataset(self) -> xr.Dataset:
-        return self._obj.to_dataset(name=UNNAMED if self._obj.name is None else self._obj.name)
-
-    def _names(self) -> list:
-        return [UNNAMED if self._obj.name is None else self._obj.name]
-
-    def encoding(self, **request: Any) -> dict:
-        """As for a Dataset; the array needs a name, because ``to_zarr`` finds the encoding by it."""
-        if self._obj.name is None:
-            raise DimensionError("the array has no name, by which to_zarr would find its encoding: array.rename('vv')")
-        return super().encoding(**request)
-
-    def decode(self, *, restore: str | None = None) -> xr.DataArray:
-        """Refused with advice: latents are a Dataset, so that the mask stays with them.
-
-        Raises
-        ------
-        NotEncodedError
-            Always.
-        """
-        from xsarcomp.errors import NotEncodedError
-
-        raise NotEncodedError(
-            "decode() works on the Dataset that encode() returned, of which this array is a part: dataset.sarcomp.decode()"
-        )

@@ -46,18 +46,27 @@ def cli() -> None:
 @click.option("--transparent", is_flag=True, help="Write a store whose chunks decode themselves, for any reader.")
 @click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted; begin where it was not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def encode(source: str, store: str, transparent: bool, overwrite: bool, as_json: bool, **request: Any) -> None:
-    """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE."""
+def encode(
+    source: str, store: str, transparent: bool, overwrite: bool, resume: bool, as_json: bool, **request: Any
+) -> None:
+    """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE.
+
+    Until it is finished, the store is called .partial-STORE. It stays there when the command is killed or interrupted (Ctrl-C);
+    with --resume also after an error. The same command with --resume goes on and makes only what is missing; without it,
+    all is made again.
+    """
     from xsarcomp import files, stores
 
     files.refuse_same(source, store)
     scene = files.open_scene(source)
+    writing = {"overwrite": overwrite, "resume": resume}
     with progress("encoding"):
         if transparent:
-            files.write_transparent(scene, store, scene.sarcomp.encoding(**request), overwrite=overwrite)
+            files.write_transparent(scene, store, scene.sarcomp.encoding(**request), **writing)
         else:
-            files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite)
+            files.write_store(scene.sarcomp.encode(**request), store, **writing)
     print_store(stores.store_report(store), as_json)
 
 
@@ -252,13 +261,20 @@ def main() -> None:
     try:
         with warnings_in_one_line():
             cli(standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as stop:
+        for note in getattr(stop.__cause__, "__notes__", ()):
+            click.echo(f"xsarcomp: {note}", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(1)
     except (SarcompError, OSError, ValueError) as error:
         notes = ". ".join([str(error), *getattr(error, "__notes__", ())])
-        text = " ".join(notes.split()).replace("recompress=True", "--recompress") or type(error).__name__
+        text = (
+            " ".join(notes.split())
+            .replace("recompress=True", "--recompress")
+            .replace("without resume", "without --resume")
+            or type(error).__name__
+        )
         click.echo(f"xsarcomp: {text}", err=True)
         sys.exit(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from xsarcomp.backend import open_zarr_store
-from xsarcomp.errors import ConfigurationError, DimensionError, MissingDependencyError, NotEncodedError
+from xsarcomp.errors import ConfigurationError, DimensionError, MissingDependencyError
 from xsarcomp.latents import without_storage
 from xsarcomp.record import ATTRIBUTE, LOSS_ATTRIBUTE
 from xsarcomp.restoration import decode_dataset
@@ -91,36 +91,50 @@ def open_store(path: str) -> xr.Dataset:
     return open_zarr_store(path, chunks={})
 
 
-def write_store(dataset: xr.Dataset, path: str, *, overwrite: bool = False, encoding: dict | None = None) -> None:
+def write_store(
+    dataset: xr.Dataset,
+    path: str,
+    *,
+    overwrite: bool = False,
+    encoding: dict | None = None,
+    resume: bool | None = None,
+) -> None:
     """Write a Zarr format 3 store, a compressed one with its manifest; an existing one only if that is wanted.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    path : str
+        Path or URL.
+    overwrite : bool
+        Replace a store that is there when the new one is finished (a URL: before it is begun).
+    encoding : dict, optional
+        Of a transparent store.
+    resume : bool, optional
+        Go on with what an interrupted writer left. None: nobody will, so an interrupted one leaves nothing.
 
     Raises
     ------
     ConfigurationError
-        If the store exists and ``overwrite`` is False, or what is there is no Zarr store.
+        If the store exists and ``overwrite`` is False, what is there is no Zarr store, or what was begun is another store.
     """
+    from xsarcomp.stored_writing import write_dataset  # zarr need not be loaded to read a raster
+
     if Path(path).exists():
         if not overwrite:
             raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
         if not is_zarr(path):
             raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
-    with warnings.catch_warnings(), _finished(path) as partial:
+    mode = None if resume else "w" if overwrite else "w-"
+    with warnings.catch_warnings(), _finished(path, resume) as partial:
         # xarray consolidates as it always did; that the specification does not have it yet is known
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        dataset.to_zarr(partial, mode="w", zarr_format=3, encoding=encoding)
-        if encoding or any(ATTRIBUTE in array.attrs for array in dataset.variables.values()):
-            _record(partial)
+        write_dataset(dataset, partial, mode=mode, zarr_format=3, encoding=encoding, resume=bool(resume))
 
 
-def _record(path: str) -> None:
-    """Write the manifest of a store in which something is compressed."""
-    from xsarcomp.verification import record_store  # zarr need not be loaded to read a raster
-
-    with contextlib.suppress(NotEncodedError):
-        record_store(path, check=False)
-
-
-def write_transparent(scene: xr.Dataset, path: str, encoding: dict, *, overwrite: bool) -> None:
+def write_transparent(
+    scene: xr.Dataset, path: str, encoding: dict, *, overwrite: bool, resume: bool | None = None
+) -> None:
     """Write a transparent store whose variables say in an attribute that they lost something."""
     marked = without_storage(scene)
     for name, settings in encoding.items():
@@ -129,27 +143,37 @@ def write_transparent(scene: xr.Dataset, path: str, encoding: dict, *, overwrite
             f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantisation step "
             f"{configuration['step_db']:.5g} dB"
         )
-    write_store(marked, path, overwrite=overwrite, encoding=encoding)
+    write_store(marked, path, overwrite=overwrite, encoding=encoding, resume=resume)
 
 
 @contextlib.contextmanager
-def _finished(path: str) -> Iterator[str]:
+def _finished(path: str, resume: bool | None = None) -> Iterator[str]:
     """Name to write to that becomes ``path`` only when all is written; what was there stays until then.
 
-    A URL is written in place: object stores have no rename.
+    A URL is written in place: object stores have no rename. After an error nothing stays, or all if ``resume`` is True; after
+    an interruption from the keyboard nothing if it is None, else all, because that may be the work of hours.
     """
     if "://" in path:
         yield path
         return
     target = Path(path)
     partial = target.with_name(f".partial-{target.name}")
-    _remove(partial)
+    if not (resume and is_zarr(str(partial))):  # without the metadata of its group, nothing in it can be used
+        _remove(partial)
     try:
         yield str(partial)
         _remove(target)
         partial.rename(target)
-    finally:
-        _remove(partial)
+    except KeyboardInterrupt as stop:
+        if resume is None:
+            _remove(partial)
+        else:
+            stop.add_note(f"interrupted: what is finished stays in {partial}, the same command with --resume goes on")
+        raise
+    except BaseException:
+        if not resume:
+            _remove(partial)
+        raise
 
 
 def _remove(path: Path) -> None:
@@ -201,14 +225,17 @@ def _plain(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _write_geotiff(dataset: xr.Dataset, path: str, measure_transform: bool) -> None:
-    from xsarcomp.windows import write_lock
-
     array = _bands(dataset)
     import rioxarray  # noqa: F401  registers .rio
 
+    options = {"tiled": True, "recalc_transform": measure_transform}
+    if not array.chunks:
+        array.rio.to_raster(path, **options)
+        return
+    from xsarcomp.windows import run_writes, write_lock
+
     # the lock lets Dask compute blocks in parallel and write them one at a time
-    lazy = {"lock": write_lock()} if array.chunks else {}
-    array.rio.to_raster(path, tiled=True, recalc_transform=measure_transform, **lazy)
+    run_writes(array.rio.to_raster(path, **options, lock=write_lock(), compute=False))
 
 
 def _bands(dataset: xr.Dataset) -> xr.DataArray:

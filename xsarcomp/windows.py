@@ -6,7 +6,9 @@ that part needs.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,8 @@ import dask.array as da
 import dask.callbacks
 import numpy as np
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.optimization import cull
 from numpy.typing import DTypeLike, NDArray
 
 Span = tuple[int, int]
@@ -136,6 +139,78 @@ def from_numpy_or_dask(array: Any, chunks: tuple[tuple[int, ...], ...]) -> da.Ar
 def compute_together(arrays: Sequence[Any]) -> list[NDArray]:
     """Values of arrays; those of Dask in one computation, so that shared chunks are read once."""
     return [np.asarray(values) for values in dask.compute(*arrays)]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A function that is called with some blocks of arrays for its effect."""
+
+    function: Callable[..., None]
+    """Called with the blocks as NumPy arrays, in their order; picklable."""
+    blocks: tuple[tuple[da.Array, tuple[int, ...]], ...]
+    """Array and index of the block."""
+    place: tuple[int, ...]
+    """Where the work belongs; tells calls apart, and neighbours have places that differ little."""
+
+
+def run_calls(calls: Iterable[Call], *, name: str) -> None:
+    """Make all calls, each as soon as its blocks are there, on the scheduler that computes Dask arrays.
+
+    No task waits for all calls, as the last one of ``dask.array.store`` does: then ``dask.order`` takes the graph for a sum
+    and leaves blocks lying. What a call alone needs is made inside its task, so that nothing of a block stays behind.
+
+    Parameters
+    ----------
+    calls : iterable of Call
+    name : str
+        Beginning of the task names, shown on dashboards.
+    """
+    calls = list(calls)
+    if not calls:
+        return
+    key_name = f"{name}-{uuid.uuid4().hex}"  # never that of an earlier run, whose effect a scheduler would not repeat
+    arrays = {array.name: array for call in calls for array, _ in call.blocks}
+    own = _tasks_for_one_reader(arrays, calls)
+    tasks = {}
+    for call in calls:
+        keys = [(array.name, *index) for array, index in call.blocks]
+        tasks[(key_name, *call.place)] = (call.function, *(own.get(key, key) for key in keys))
+    graph = HighLevelGraph.from_collections(key_name, tasks, dependencies=list(arrays.values()))
+    # local schedulers run whatever is in a graph, and culling layers keeps one that has as many tasks as are still needed
+    needed, _ = cull(dict(da.optimize(graph, list(tasks))), list(tasks))
+    dask.base.compute_as_if_collection(da.Array, needed, list(tasks))
+
+
+def run_writes(written: Any) -> None:
+    """Run what ``dask.array.store`` returns with ``compute=False``: block by block where that is an array.
+
+    Versions of Dask that return a ``Delayed`` hold more of the scene.
+    """
+    if not isinstance(written, da.Array):
+        written.compute()
+        return
+    places = itertools.product(*map(range, written.numblocks))
+    run_calls((Call(_nothing, ((written, place),), place) for place in places), name="sarcomp-store")
+
+
+def _nothing(_block: Any) -> None:
+    """The block that was computed has had its effect."""
+
+
+def _tasks_for_one_reader(arrays: dict[str, da.Array], calls: Sequence[Call]) -> dict[tuple, tuple]:
+    """Tasks of ``map_windows``, by key, whose block one call needs and nothing else."""
+    read = {name for array in arrays.values() for names in array.dask.dependencies.values() for name in names}
+    uses = Counter((array.name, *index) for call in calls for array, index in call.blocks)
+    tasks = {}
+    for name in arrays.keys() - read:
+        layer = arrays[name].dask.layers.get(name)
+        if isinstance(layer, MaterializedLayer):
+            tasks |= {key: task for key, task in layer.items() if uses[key] == 1 and _is_window_task(task)}
+    return tasks
+
+
+def _is_window_task(task: Any) -> bool:
+    return isinstance(task, tuple) and bool(task) and task[0] is _run
 
 
 def write_lock() -> Any:

@@ -159,7 +159,7 @@ def _request(run: Run) -> dict[str, Any]:
 
 
 def _stored(planned: xr.Dataset, encoding: dict, path: Path) -> tuple[None, int]:
-    planned.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
+    planned.sarcomp.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
     return None, len(planned.__dask_graph__())
 
 
