@@ -62,7 +62,13 @@ def without_storage(dataset: xr.Dataset) -> xr.Dataset:
     """Copy of a dataset whose variables forget how another file stored them: chunks, codecs of another format."""
     result = dataset.copy()
     for variable in result.variables.values():
-        variable.encoding = {name: value for name, value in variable.encoding.items() if name not in STORAGE_ENCODING}
+        # floats packed into floats save nothing: xee notes the size of a pixel as scale_factor, and its extent as bounds, which
+        # by CF names a variable
+        dtype = np.dtype(variable.encoding.get("dtype") or variable.dtype)
+        no_packing = {"scale_factor", "add_offset"} if dtype.kind == "f" and variable.dtype.kind == "f" else set()
+        no_name = set() if isinstance(variable.encoding.get("bounds"), str) else {"bounds"}
+        left_out = STORAGE_ENCODING | no_packing | no_name
+        variable.encoding = {name: value for name, value in variable.encoding.items() if name not in left_out}
     return result
 
 

@@ -64,6 +64,9 @@ def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
     """Attributes that can be stored; objects of Python are left out with a warning that names them."""
     kept, lost = {}, []
     for key, value in attributes.items():
+        if type(value).__module__.startswith("stackstac."):
+            continue  # its RasterSpec says what crs, transform and resolution beside it say
+        value = tuple(value)[:6] if type(value).__name__ == "Affine" else value
         try:
             to_json(value)
         except TypeError:

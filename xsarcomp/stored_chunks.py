@@ -84,7 +84,7 @@ class StoredArray:
             )
         self.present, self.strays = np.zeros(grid, bool), []
         names = METADATA[self.array.metadata.zarr_format]
-        for key in sync(collected(self.store.list_prefix(self.prefix))):
+        for key in sync(keys_below(self.store, self.prefix)):
             name = key.removeprefix(self.prefix)
             index = self._index(name)
             if index is not None:
@@ -201,6 +201,12 @@ class StoredArray:
         request = None if last is None else RangeByteRequest(first, last)
         content = await self.store.get(place.key, default_buffer_prototype(), request)
         return None if content is None else content.to_bytes()
+
+
+async def keys_below(store: Store, prefix: str) -> list[str]:
+    """Keys of the objects that begin with a prefix."""
+    # zip files list their folders too, and browsers of object stores make empty objects that stand for folders
+    return [key for key in await collected(store.list_prefix(prefix)) if not key.endswith("/")]
 
 
 async def collected(keys: AsyncIterator[str]) -> list[str]:

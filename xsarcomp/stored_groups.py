@@ -3,6 +3,7 @@
 Arrays are found by listing and not through Zarr's metadata alone, because metadata may be what is damaged or stale.
 """
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.manifest import ARRAY, GROUP, metadata_digest
-from xsarcomp.stored_chunks import METADATA, StoredArray, collected
+from xsarcomp.stored_chunks import BATCH, METADATA, StoredArray, collected, keys_below
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial$")
 """End of the names that Zarr writes to before it renames: a writer that was killed leaves them."""
@@ -42,7 +43,7 @@ class StoredGroup:
     def manifest(self) -> bytes | None:
         """Bytes of the manifest, None if there is none; raises whatever Zarr does if its array is damaged."""
         store = self.group.store
-        if not sync(collected(store.list_dir(self._manifest_path))):
+        if not sync(_names(store, self._manifest_path)):
             return None
         array = zarr.open_array(store, path=f"{self._manifest_path}/{ARRAY}", mode="r")
         return np.asarray(array[:], np.uint8).tobytes()
@@ -83,13 +84,7 @@ def open_stored(store: Any, *, writable: bool = False, storage_options: dict | N
     ConfigurationError
         If the store cannot list its objects.
     """
-    mode = "r+" if writable else "r"
-    try:
-        group = zarr.open_group(store, mode=mode, use_consolidated=False, storage_options=storage_options)
-    except (FileNotFoundError, zarr.errors.BaseZarrError) as error:
-        raise NotEncodedError(f"{store} is no Zarr group: expected a store that xsarcomp encode wrote") from error
-    if not group.store.supports_listing:
-        raise ConfigurationError(f"{store} cannot list its objects, so nothing tells what is missing: copy it first")
+    group = _open_group(store, "r+" if writable else "r", storage_options)
     result = StoredGroup(group)
     documents = sync(_Walk(result).documents())
     for path, document in documents.items():
@@ -100,6 +95,41 @@ def open_stored(store: Any, *, writable: bool = False, storage_options: dict | N
             result.problems.append((path, f"the array cannot be opened: {error}"))
     result.problems += sync(_consolidated_problems(group, documents))
     return result
+
+
+def stored_sizes(store: Any, *, storage_options: dict | None = None) -> dict[str, int]:
+    """Bytes of each object in a Zarr group by its key, as the store tells them.
+
+    Parameters
+    ----------
+    store, storage_options
+        As for :func:`open_stored`.
+
+    Raises
+    ------
+    NotEncodedError, ConfigurationError
+        As of :func:`open_stored`.
+    """
+    group = _open_group(store, "r", storage_options)
+    return sync(_sizes(group.store, _prefix(group.path)))
+
+
+async def _sizes(store: Store, prefix: str) -> dict[str, int]:
+    keys = await keys_below(store, prefix)
+    sizes: list[int] = []
+    for first in range(0, len(keys), BATCH):
+        sizes += await asyncio.gather(*map(store.getsize, keys[first : first + BATCH]))
+    return {key.removeprefix(prefix): size for key, size in zip(keys, sizes, strict=True)}
+
+
+def _open_group(store: Any, mode: str, storage_options: dict | None) -> zarr.Group:
+    try:
+        group = zarr.open_group(store, mode=mode, use_consolidated=False, storage_options=storage_options)
+    except (FileNotFoundError, zarr.errors.BaseZarrError) as error:
+        raise NotEncodedError(f"{store} is no Zarr group: expected a store that xsarcomp encode wrote") from error
+    if not group.store.supports_listing:
+        raise ConfigurationError(f"{store} cannot list its objects, so nothing tells what is missing: copy it first")
+    return group
 
 
 class _Walk:
@@ -116,14 +146,16 @@ class _Walk:
 
     async def _visit(self, path: str) -> None:
         where = f"{_prefix(self.result.group.path)}{path}".rstrip("/")
-        names = sorted(await collected(self.store.list_dir(where)))
+        names = await _names(self.store, where)
         try:
             document = await _document(self.store, where, names, self.format)
         except ValueError as error:
             self.result.problems.append((path, f"the metadata are no JSON: {error}"))
             return
         if document is None:
-            self.result.strays += await collected(self.store.list_prefix(f"{where}/")) or [where]
+            strays = await keys_below(self.store, f"{where}/")
+            # a folder without files is nothing: stores that know only objects leave some behind where they lie on a disk
+            self.result.strays += strays or ([where] if await self.store.exists(where) else [])
         elif ".zarray" in names or document[0].get("node_type") == "array":
             self.found[path] = document
         else:
@@ -132,6 +164,11 @@ class _Walk:
             for name in names:
                 if name not in METADATA[self.format] and name != GROUP:
                     await self._visit(f"{path}/{name}" if path else name)
+
+
+async def _names(store: Store, path: str) -> list[str]:
+    """Names directly below a path; asked inside the event loop, without which obstore lists nothing."""
+    return sorted(await collected(store.list_dir(path)))
 
 
 async def _document(store: Store, where: str, names: list[str], zarr_format: int) -> list[dict] | None:

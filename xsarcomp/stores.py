@@ -1,40 +1,64 @@
 """What a compressed store holds and how large it is."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
+from xsarcomp.backend import open_zarr_store
 from xsarcomp.description import describe
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError
-from xsarcomp.files import is_zarr, open_store
+from xsarcomp.files import is_zarr
 from xsarcomp.record import ATTRIBUTE, Record, part_names
+from xsarcomp.stored_chunks import METADATA
+from xsarcomp.stored_groups import stored_sizes
 from xsarcomp.weights import model_name
 
 
-def open_compressed(path: str) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
+def open_compressed(
+    store: Any, *, storage_options: dict[str, Any] | None = None
+) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
     """Open a compressed store as it is, and say what its variables are.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+        A URL ends in ``.zarr``.
+    storage_options : dict, optional
+        Passed to the file system of a URL.
 
     Raises
     ------
     FileNotFoundError
-        If a local store does not exist.
+        If there is no store.
     NotEncodedError
         If the store holds nothing that xsarcomp compressed.
     """
-    if "://" not in path and not Path(path).exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    if not is_zarr(path):
-        raise NotEncodedError(f"{path} is no Zarr store: expected one that xsarcomp encode wrote")
-    dataset = open_store(path)
+    if isinstance(store, str | os.PathLike):
+        store = os.fspath(store)
+        _check_path(store)
+    try:
+        dataset = open_zarr_store(store, chunks={}, storage_options=storage_options)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{store} holds no Zarr group: check the name, and what the store asks for") from error
     variables = describe(dataset)
     if not variables:
         raise NotEncodedError(
-            f"{path} holds nothing that xsarcomp compressed: variables {list(map(str, dataset.data_vars))}"
+            f"{store} holds nothing that xsarcomp compressed: variables {list(map(str, dataset.data_vars))}"
         )
     return dataset, variables
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path that leads to no Zarr store; of a URL only its ending is known yet."""
+    is_url = "://" in path
+    if not is_url and not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if not is_zarr(path):
+        why = "a URL of one ends in .zarr" if is_url else "expected one that xsarcomp encode wrote"
+        raise NotEncodedError(f"{path} is no Zarr store: {why}")
 
 
 def check_decodable(path: str, restore: str | None = None) -> None:
@@ -55,28 +79,34 @@ def check_decodable(path: str, restore: str | None = None) -> None:
         )
 
 
-def store_report(path: str) -> dict[str, Any]:
+def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Sizes and settings of a compressed store.
 
     Parameters
     ----------
-    path : str
-        Local Zarr store.
+    store : str, path or Zarr store
+        Any store that lists its objects; of a URL that ends in ``.zarr``, each object is asked for its size.
+    storage_options : dict, optional
+        Passed to the file system of a URL.
 
     Returns
     -------
     dict
         ``bits_per_pixel`` and ``ratio`` (against float32) from ``payload_bytes``, the coded chunks with their masks;
-        ``stored_bytes`` and ``stored_bits_per_pixel``, everything in the store; ``pixels``, ``model``, ``variables``.
+        ``stored_bytes`` and ``stored_bits_per_pixel``, everything in the store; ``objects``, how many files or objects
+        that is; ``pixels``, ``model``, ``variables``.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no store.
     NotEncodedError
         If the store holds nothing that xsarcomp compressed.
+    ConfigurationError
+        If the store cannot list its objects.
     """
-    if "://" in path:
-        raise ConfigurationError(f"{path} is a URL: sizes are measured on local stores. Copy the store first")
-    dataset, variables = open_compressed(path)
+    dataset, variables = open_compressed(store, storage_options=storage_options)
+    sizes = stored_sizes(store, storage_options=storage_options)
     pixels = payload = 0
     for name, described in variables.items():
         is_latents = described["store"] == "latents"
@@ -86,9 +116,9 @@ def store_report(path: str) -> dict[str, Any]:
             if is_latents
             else {}
         )
-        pixels += int(np.prod(dataset[parts.get("mask", name)].shape))
-        payload += sum(_chunk_bytes(Path(path) / part) for part in (parts.values() or [name]))
-    stored = sum(_size(folder, name) for folder, _, names in os.walk(path) for name in names)
+        pixels += math.prod(dataset[parts.get("mask", name)].shape)
+        payload += sum(_chunk_bytes(sizes, part) for part in (parts.values() or [name]))
+    stored = sum(sizes.values())
     models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
     return {
         "bits_per_pixel": 8 * payload / pixels if pixels else 0.0,
@@ -96,6 +126,7 @@ def store_report(path: str) -> dict[str, Any]:
         "payload_bytes": payload,
         "stored_bytes": stored,
         "stored_bits_per_pixel": 8 * stored / pixels if pixels else 0.0,
+        "objects": len(sizes),
         "pixels": pixels,
         "model": models[0] if len(models) == 1 else models,
         "variables": variables,
@@ -110,13 +141,8 @@ def _model_name(model_id: str) -> str:
         return model_id
 
 
-def _chunk_bytes(array_folder: Path) -> int:
+def _chunk_bytes(sizes: dict[str, int], array: str) -> int:
     """Bytes of the chunks of an array, without its metadata."""
-    metadata = {"zarr.json", ".zarray", ".zattrs"}
-    return sum(
-        _size(folder, name) for folder, _, names in os.walk(array_folder) for name in names if name not in metadata
-    )
-
-
-def _size(folder: str, name: str) -> int:
-    return (Path(folder) / name).stat().st_size
+    metadata = {name for names in METADATA.values() for name in names}
+    below = f"{array}/"
+    return sum(size for key, size in sizes.items() if key.startswith(below) and key.rpartition("/")[2] not in metadata)
