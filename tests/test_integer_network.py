@@ -163,13 +163,13 @@ def test_integer_and_float_products_are_equal_to_the_sums(seed, rows, inputs, ou
     weights[:, :: random.integers(1, 4)] = random.choice([-127, 127])
     expected = levels.astype(np.int64) @ weights.astype(np.int64)
     for product in (integer_product, float_product):
-        found = product(torch.from_numpy(levels), torch.from_numpy(weights))
+        found = product(torch.from_numpy(levels), torch.from_numpy(weights), integer_layers.Scratch())
         assert found.shape == (rows, outputs)
         np.testing.assert_array_equal(found.numpy().astype(np.int64), expected)
 
 
 def test_product_that_saturates_is_not_used(monkeypatch):
-    def saturating(levels, weights):
+    def saturating(levels, weights, _scratch):
         # as instructions do that multiply unsigned by signed numbers: sums of two products have 16 bits
         pairs = (levels.long() + 128)[:, :, None] * weights.long()[None]
         sums = (pairs[:, ::2] + pairs[:, 1::2]).clamp(-(2**15), 2**15 - 1).sum(1)

@@ -1,5 +1,6 @@
 """The study of growing scenes: what is asked for, what a row says, how a line is laid through times."""
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,7 +15,9 @@ def outcome(edge, way="threads", factor=1.0):
     run, millions = Run(shape=(edge, edge), way=way), 2 * edge**2 / 1e6
 
     def phase(seconds):
-        return Phase(seconds=seconds, processor_seconds=2 * seconds, tasks=60, peaks={"here": 3, "worker 1": 7_000_000})
+        busy = {"worker 1": 0.75 * seconds, "worker 2": 0.6 * seconds} if way == "cluster-2" else {}
+        peaks = {"here": 3, "worker 1": 7_000_000}
+        return Phase(seconds=seconds, processor_seconds=2 * seconds, tasks=60, peaks=peaks, task_seconds=busy)
 
     return Outcome(
         run=run,
@@ -58,8 +61,19 @@ def test_a_row_holds_the_largest_peak_and_the_rate():
 
 def test_rows_are_read_as_they_were_written(tmp_path):
     rows = [study.row_of(outcome(edge, way), 1, 2) for edge in (1000, 2000) for way in ("threads", "cluster-2")]
+    rows = [{name: kind(row[name]) for name, kind in study.COLUMNS.items()} for row in rows]
     study.write_rows(tmp_path / "rows.csv", rows)
-    assert study.read_rows(tmp_path / "rows.csv") == rows
+    assert str(study.read_rows(tmp_path / "rows.csv")) == str(rows)  # as text, because no NaN equals another
+
+
+def test_tasks_of_processes_say_how_busy_they_were_and_what_more_of_them_would_give():
+    row = study.row_of(outcome(1000, "cluster-2"), 0, 0)
+    assert row["encode_share_in_tasks"] == pytest.approx(0.675)
+    assert row["decode_balance"] == pytest.approx(1.35 / 0.75)
+    assert np.isnan(study.row_of(outcome(1000), 0, 0)["encode_balance"])
+    idle = Phase(seconds=1, processor_seconds=1, tasks=0, peaks={}, task_seconds={"worker 1": 0.0})
+    assert np.isnan(idle.share_in_tasks)
+    assert np.isnan(idle.balance)
 
 
 def test_the_table_says_growth_and_what_a_second_process_gives():
@@ -69,6 +83,10 @@ def test_the_table_says_growth_and_what_a_second_process_gives():
     assert len([line for line in lines if line.startswith("|")]) == 2 + 4
     assert any("1 process: encode 2.000 s a million values, off by 0% at most" in line for line in lines)
     assert any("1000 x 1000: 2.00 times as fast to encode, 2.00 to decode" in line for line in lines)
+    assert any("all tasks of two over those of the busier 1.80 and 1.80." in line for line in lines)
+    assert [line.count("| 68% | 68% |") for line in lines if "2 processes |" in line] == [1, 1]
+    assert not any("nan" in line for line in lines)
+    assert [line.count("| - | - |") for line in lines if "1 process |" in line] == [1, 1]
 
 
 def test_a_new_row_replaces_that_of_the_same_size_and_way(tmp_path, monkeypatch):

@@ -203,7 +203,10 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
     "--scene", "sizes", multiple=True, help="Measure time and memory on a made scene, as 25000x16000; several."
 )
 @click.option(
-    "--way", "ways", multiple=True, help="With --scene: threads, cluster-1, cluster-2, transparent. Default: all."
+    "--way",
+    "ways",
+    multiple=True,
+    help="With --scene: threads, cluster-1, cluster-2, untuned-1, untuned-2, transparent. Default: all.",
 )
 def benchmark(
     scenes: tuple[str, ...],

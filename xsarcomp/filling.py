@@ -13,6 +13,8 @@ FILL_REACH = 32
 """Pixels around a pixel that can influence its filled value, rounded up to whole 16x16 blocks."""
 
 FILL_BLOCK = 16
+STRIP = 4 * FILL_BLOCK
+"""Rows that are filled together: bounds the memory, and most of a scene has nothing to fill."""
 
 
 def rounded_signal(decibel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -57,6 +59,32 @@ def fill_invalid(
         raise DimensionError(f"signal {signal.shape}, classes {valid.shape}: expected one shape (..., y, x).")
     if valid.all():
         return signal
+    filled = np.array(signal, order="C")
+    for top in range(0, signal.shape[-2], STRIP):
+        rows = (top, min(top + STRIP, signal.shape[-2]))
+        columns = _blocks_with_invalid(valid[..., slice(*rows), :])
+        if columns is not None:
+            # the blocks around have a part in what is filled
+            (first, _), (left, _) = wide = [
+                (max(0, start - FILL_BLOCK), stop + FILL_BLOCK) for start, stop in (rows, columns)
+            ]
+            window = (..., *(slice(*span) for span in wide))
+            inside = np.s_[..., rows[0] - first : rows[1] - first, columns[0] - left : columns[1] - left]
+            filled[..., slice(*rows), slice(*columns)] = _filled(signal[window], valid[window])[inside]
+    return filled
+
+
+def _blocks_with_invalid(valid: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """First and stop column of the whole blocks that hold all invalid pixels; None if there are none."""
+    columns = np.flatnonzero(~valid.reshape(-1, valid.shape[-1]).all(axis=0))
+    if not columns.size:
+        return None
+    first, last = columns[0] // FILL_BLOCK, columns[-1] // FILL_BLOCK
+    return int(first) * FILL_BLOCK, min((int(last) + 1) * FILL_BLOCK, valid.shape[-1])
+
+
+def _filled(signal: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A window that begins at a multiple of 16, filled as if nothing were around it."""
     values, counts = _in_blocks(np.where(valid, signal, 0.0)), _in_blocks(valid.astype(np.float64))
     means, block_sums, block_counts = _pyramid_means(values, counts)
     block_means = _rounded_mean(block_sums, block_counts)

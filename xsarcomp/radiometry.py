@@ -143,7 +143,8 @@ def from_signal(
     dtype = np.dtype(dtype)
     check_dtype(dtype)
     check_scale(scale)
-    values = np.asarray(signal_db, dtype=np.float64) + (np.asarray(offset_db, np.float64) + correction_db)
+    # one array, worked on in place; a number alone stays an array
+    values = np.asarray(np.asarray(signal_db, dtype=np.float64) + (np.asarray(offset_db, np.float64) + correction_db))
     if np.isnan(values).any():
         raise RadiometryError(
             "the decoded signal holds NaN; expected finite decibels. Check model and input of the decoder."
@@ -151,10 +152,11 @@ def from_signal(
     lowest, highest = _valid_limits(scale, dtype)
     with np.errstate(all="ignore"):
         if scale != "decibel":
-            values = np.power(10.0, values / _DECIBEL_PER_DECADE[scale])
+            values /= _DECIBEL_PER_DECADE[scale]
+            np.power(10.0, values, out=values)
         if dtype.kind in "iu":
-            values = np.rint(values)
-        return np.array(np.clip(values, lowest, highest), dtype=dtype)  # 0-d stays an array
+            np.rint(values, out=values)
+        return np.clip(values, lowest, highest, out=values).astype(dtype, copy=False)
 
 
 def _valid_limits(scale: str, dtype: np.dtype) -> tuple[float, float]:

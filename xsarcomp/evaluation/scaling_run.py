@@ -1,6 +1,8 @@
 """One large scene into a store and back in a process of its own: time, tasks, rate, peaks of memory."""
 
+import contextlib
 import importlib
+import math
 import multiprocessing
 import tempfile
 import time
@@ -14,12 +16,22 @@ import xarray as xr
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.large_scene import CHUNK_EDGE, large_scene
-from xsarcomp.evaluation.schedulers import Everywhere, Usage, reset_peak, scheduler, usage
+from xsarcomp.evaluation.schedulers import (
+    ENVIRONMENT,
+    Everywhere,
+    Usage,
+    reset_peak,
+    scheduler,
+    seconds_in_tasks,
+    usage,
+)
 
 WAYS = {
     "threads": "latents store, 2 threads",
     "cluster-1": "latents store, 1 process",
     "cluster-2": "latents store, 2 processes",
+    "untuned-1": "latents store, 1 process as Dask starts it",
+    "untuned-2": "latents store, 2 processes as Dask starts them",
     "transparent": "transparent store, 2 threads",
 }
 """Ways to run, and what tables call them."""
@@ -60,6 +72,23 @@ class Phase:
     """In the graph that was handed to Dask."""
     peaks: dict[str, int]
     """Process to bytes of resident memory at most, over those after its imports."""
+    task_seconds: dict[str, float] = field(default_factory=dict)
+    """Process of a cluster to the seconds that it was in tasks; empty for threads."""
+
+    @property
+    def share_in_tasks(self) -> float:
+        """Share of the time that the processes of a cluster were in tasks, 0 to 1; NaN for threads."""
+        total = sum(self.task_seconds.values())
+        return total / self.seconds / len(self.task_seconds) if total else math.nan
+
+    @property
+    def balance(self) -> float:
+        """How many times as fast as one process these would be if they never waited: all tasks over those of the busiest.
+
+        Hardly depends on what else the machine does; NaN for threads.
+        """
+        total = sum(self.task_seconds.values())
+        return total / max(self.task_seconds.values()) if total else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +134,19 @@ def measure(run: Run) -> Outcome:
     """Measure in this process; what it holds already counts as imports."""
     for name in HEAVY:
         importlib.import_module(name)
-    in_processes = run.way.startswith("cluster")
+    in_processes = run.way.startswith(("cluster", "untuned"))
     workers = int(run.way[-1]) if in_processes else 2
+    environment = {} if run.way.startswith("untuned") else ENVIRONMENT
     scene = large_scene(run.shape, chips=run.chips, chunk=run.chunk)
-    with scheduler(workers, processes=in_processes) as everywhere, tempfile.TemporaryDirectory() as folder:
+    with (
+        scheduler(workers, processes=in_processes, environment=environment) as everywhere,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         base = {name: used.resident for name, used in everywhere(_imported).items()}
         _warm_up(run, Path(folder))
 
         def phase(work: Callable[[], Any]) -> Any:
-            return _phase(work, everywhere, base)
+            return _phase(work, everywhere, base, seconds_in_tasks if in_processes else contextlib.nullcontext)
 
         source, _ = phase(lambda: _consume(scene))
         plan_of = _planned_transparent if run.way == "transparent" else _planned_latents
@@ -131,17 +164,21 @@ def _imported() -> Usage:
     return usage()
 
 
-def _phase(work: Callable[[], tuple[Any, int]], everywhere: Everywhere, base: dict[str, int]) -> tuple[Phase, Any]:
+def _phase(
+    work: Callable[[], tuple[Any, int]], everywhere: Everywhere, base: dict[str, int], watched: Callable[[], Any]
+) -> tuple[Phase, Any]:
     """Do some work, which returns a result and its number of tasks, and say what it took."""
     everywhere(reset_peak)
-    before, start = everywhere(usage), time.perf_counter()
-    result, tasks = work()
-    seconds, after = time.perf_counter() - start, everywhere(usage)
+    with watched() as task_seconds:
+        before, start = everywhere(usage), time.perf_counter()
+        result, tasks = work()
+        seconds, after = time.perf_counter() - start, everywhere(usage)
     took = Phase(
         seconds=seconds,
         processor_seconds=sum(used.seconds - before[name].seconds for name, used in after.items()),
         tasks=tasks,
         peaks={name: used.peak - base[name] for name, used in after.items()},
+        task_seconds=task_seconds or {},
     )
     return took, result
 

@@ -6,6 +6,7 @@ was when it began and ended: where others compute as well, time says little, and
 """
 
 import csv
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,10 @@ COLUMNS = {
     "plan_peak_mb": float,
     "encode_peak_mb": float,
     "decode_peak_mb": float,
+    "encode_share_in_tasks": float,
+    "decode_share_in_tasks": float,
+    "encode_balance": float,
+    "decode_balance": float,
     "load_before": float,
     "load_after": float,
 }
@@ -121,6 +126,7 @@ def row_of(outcome: Outcome, load_before: float, load_after: float) -> dict[str,
         row[f"{name}_seconds"] = phase.seconds
         row[f"{name}_processor_seconds"] = phase.processor_seconds
         row[f"{name}_peak_mb"] = max(phase.peaks.values()) / 1e6
+        row[f"{name}_share_in_tasks"], row[f"{name}_balance"] = phase.share_in_tasks, phase.balance
     return {name: round(row[name], 3) if kind is float else row[name] for name, kind in COLUMNS.items()}
 
 
@@ -142,9 +148,10 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Markdown table of rows, and below it how time grows with size and what a second process gives."""
     yield (
         "| way | scene, VV and VH | bits per pixel | plan s | encode s | decode s | encode Mpx/s | decode Mpx/s "
-        "| processor ns a value, encode | decode | tasks a source chunk | peak MB, plan | encode | decode | load |"
+        "| processor ns a value, encode | decode | tasks a source chunk | peak MB, plan | encode | decode "
+        "| share of time in tasks, encode | decode | load |"
     )
-    yield "|---" * 15 + "|"
+    yield "|---" * 17 + "|"
     for row in sorted(rows, key=lambda row: (list(WAYS).index(row["way"]), _samples(row))):
         samples = _samples(row)
         yield (
@@ -154,6 +161,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"| {row['encode_processor_seconds'] / samples * 1e9:.0f} | {row['decode_processor_seconds'] / samples * 1e9:.0f} "
             f"| {row['encode_tasks'] / row['chunks']:.2f} "
             f"| {row['plan_peak_mb']:.0f} | {row['encode_peak_mb']:.0f} | {row['decode_peak_mb']:.0f} "
+            f"| {_share(row['encode_share_in_tasks'])} | {_share(row['decode_share_in_tasks'])} "
             f"| {row['load_before']:.1f} - {row['load_after']:.1f} |"
         )
     yield ""
@@ -174,19 +182,33 @@ def _growth(rows: Sequence[dict[str, Any]], phase: str) -> str:
     )
 
 
+def _share(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.0%}"
+
+
 def _second_process(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """How many times as fast two processes are as one, where both were measured."""
-    one, two = ({(row["rows"], row["columns"]): row for row in rows if row["way"] == f"cluster-{n}"} for n in (1, 2))
-    for shape in sorted(one.keys() & two.keys()):
-        ratios = [
-            one[shape][f"{phase}_{kind}"] / two[shape][f"{phase}_{kind}"]
-            for kind in ("seconds", "processor_seconds")
-            for phase in ("encode", "decode")
-        ]
-        yield (
-            f"* Two processes against one, {shape[0]} x {shape[1]}: {ratios[0]:.2f} times as fast to encode, {ratios[1]:.2f} to "
-            f"decode; processor time of one over that of two {ratios[2]:.2f} and {ratios[3]:.2f}."
-        )
+    """How many times as fast two processes are as one, where both were measured, and would be if they never waited."""
+    for kind in ("cluster", "untuned"):
+        one, two = ({(row["rows"], row["columns"]): row for row in rows if row["way"] == f"{kind}-{n}"} for n in (1, 2))
+        for shape in sorted(one.keys() & two.keys()):
+            yield f"* {WAYS[f'{kind}-2']} against one, {shape[0]} x {shape[1]}: {_compared(one[shape], two[shape])}."
+
+
+def _compared(one: dict[str, Any], two: dict[str, Any]) -> str:
+    ratios = [
+        one[f"{phase}_{kind}"] / two[f"{phase}_{kind}"]
+        for kind in ("seconds", "processor_seconds")
+        for phase in ("encode", "decode")
+    ]
+    said = (
+        f"{ratios[0]:.2f} times as fast to encode, {ratios[1]:.2f} to decode; processor time of one over that of two "
+        f"{ratios[2]:.2f} and {ratios[3]:.2f}"
+    )
+    if math.isnan(two["encode_balance"]):
+        return said
+    return (
+        f"{said}; all tasks of two over those of the busier {two['encode_balance']:.2f} and {two['decode_balance']:.2f}"
+    )
 
 
 def _samples(row: dict[str, Any]) -> int:

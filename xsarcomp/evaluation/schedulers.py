@@ -4,8 +4,9 @@ The kernel keeps the highest resident memory of each process, so nothing is samp
 """
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from xsarcomp.errors import ConfigurationError
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
+ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": None, "ZARR_THREADING__MAX_WORKERS": 1}
+"""What worker processes of one thread should be given beside what Dask sets; None takes a variable of Dask away. With Dask's
+threshold the allocator gives each array back to the system when it is freed, and takes as much time as the codec. Zarr has
+as many threads as it likes in each process unless it is told. Figures are in ``docs/scaling.md``, "Choosing"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,9 @@ Everywhere = Callable[[Callable[[], Any]], dict[str, Any]]
 
 
 @contextlib.contextmanager
-def scheduler(workers: int, *, processes: bool) -> Iterator[Everywhere]:
+def scheduler(
+    workers: int, *, processes: bool, environment: Mapping[str, str | int | None] = ENVIRONMENT
+) -> Iterator[Everywhere]:
     """Context in which Dask computes on threads of this process, or on processes of one thread each.
 
     Parameters
@@ -62,6 +69,8 @@ def scheduler(workers: int, *, processes: bool) -> Iterator[Everywhere]:
         Threads or processes.
     processes : bool
         Whether they are processes of a ``LocalCluster``; this process then holds its scheduler and the client.
+    environment : mapping of str to str, int or None
+        Variables that the processes are started with, see `ENVIRONMENT`; empty for what Dask sets alone.
 
     Yields
     ------
@@ -79,6 +88,7 @@ def scheduler(workers: int, *, processes: bool) -> Iterator[Everywhere]:
     # any free port: the usual one may belong to another cluster on this machine
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with (
+        _started_with(environment),
         # no limit: a worker that writes to disk or pauses would hide what it needs
         distributed.LocalCluster(n_workers=workers, memory_limit=None, **options) as cluster,
         distributed.Client(cluster) as client,
@@ -86,7 +96,49 @@ def scheduler(workers: int, *, processes: bool) -> Iterator[Everywhere]:
 
         def everywhere(function: Callable[[], Any]) -> dict[str, Any]:
             found = client.run(function)
-            named = {f"worker {number}": found[address] for number, address in enumerate(sorted(found), 1)}
-            return {"here": function()} | named
+            return {"here": function()} | {name: found[address] for address, name in _names(client).items()}
 
         yield everywhere
+
+
+@contextlib.contextmanager
+def seconds_in_tasks() -> Iterator[dict[str, float]]:
+    """Context that counts how long each process of a cluster was in tasks.
+
+    Yields
+    ------
+    dict of str to float
+        Name of the process to the seconds of all its tasks, filled when the context ends. Fetching what a task needs from
+        another process is part of it, waiting for something to do is not.
+    """
+    import distributed
+
+    client = distributed.default_client()
+    names = _names(client)
+    seconds = dict.fromkeys(names.values(), 0.0)
+    with distributed.get_task_stream(client) as stream:
+        yield seconds
+    for task in stream.data:
+        seconds[names[task["worker"]]] += sum(part["stop"] - part["start"] for part in task["startstops"])
+
+
+def _names(client: Any) -> dict[str, str]:
+    """Addresses of the workers, in order, to what their processes are called."""
+    addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    return {address: f"worker {number}" for number, address in enumerate(addresses, 1)}
+
+
+@contextlib.contextmanager
+def _started_with(environment: Mapping[str, str | int | None]) -> Iterator[None]:
+    """Context in which Dask starts processes with these variables; it leaves its own behind in this process otherwise."""
+    import dask
+
+    before = dict(os.environ)
+    for name in environment:
+        os.environ.pop(name, None)  # what is set already counts more than what Dask is asked for
+    try:
+        with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": v for name, v in environment.items()}):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

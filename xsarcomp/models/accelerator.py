@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.models.integer_arithmetic import FEATURES, LARGEST
-from xsarcomp.models.integer_network import IntegerNetwork, float_product, integer_product
+from xsarcomp.models.integer_network import IntegerNetwork
 
 VARIABLE = "XSARCOMP_DEVICE"
 """Environment variable that says where the network runs: "cpu", "cuda", "cuda:1", ..., or "auto", a GPU if there is one."""
@@ -153,11 +153,23 @@ class AcceleratedNetwork:
         levels = weights.new_full((64, weights.shape[0]), LARGEST)
         expected = levels.cpu().double() @ weights.cpu().double()
         try:
-            if torch.equal(integer_product(levels, weights).cpu().double(), expected):
-                return integer_product
+            if torch.equal(_integer_product(levels, weights).cpu().double(), expected):
+                return _integer_product
         except (AttributeError, RuntimeError):
             pass
-        return float_product
+        return _float_product
+
+
+def _integer_product(levels: Tensor, weights: Tensor) -> Tensor:
+    if len(levels) > 16:
+        return torch._int_mm(levels, weights)
+    padded = levels.new_zeros((32, levels.shape[1]))  # some kernels want more rows
+    padded[: len(levels)] = levels
+    return torch._int_mm(padded, weights)[: len(levels)]
+
+
+def _float_product(levels: Tensor, weights: Tensor) -> Tensor:
+    return levels.to(torch.float32) @ weights.to(torch.float32)
 
 
 def _rounded(values: Tensor) -> Tensor:

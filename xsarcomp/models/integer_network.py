@@ -27,7 +27,7 @@ from xsarcomp.models.integer_arithmetic import (
     IntegerConv2d,
     step_powers,
 )
-from xsarcomp.models.integer_layers import activations, first_features, hidden_levels, next_features, scaled, strips
+from xsarcomp.models.integer_layers import Scratch, first_features, hidden_levels, next_features, scaled, strips
 
 SMALLEST_UNIT, LARGEST_NUMBER = 2.0**-30, 2.0**16
 """Bounds on the numbers of a model: nothing overflows float32, so no infinity or NaN ever becomes a level."""
@@ -36,7 +36,7 @@ SMALLEST_SCALE = 2.0**-90
 _STEPS_KEPT = 64
 _ROWS_TRIED = 256
 
-Product = Callable[[Tensor, Tensor], Tensor]
+Product = Callable[[Tensor, Tensor, Scratch], Tensor]
 
 
 def integer_arrays(refiner: LatentRefiner) -> dict[str, NDArray]:
@@ -106,6 +106,7 @@ class IntegerNetwork:
             if name.endswith(".unit")
         }
         self._scales_of_step: dict[float, list[tuple[Tensor, Tensor]]] = {}
+        self._scratch = Scratch()
 
     def scales(self, step_db: float) -> list[tuple[Tensor, Tensor]]:
         """Factor and addend of each layer, in the order of use.
@@ -172,22 +173,24 @@ class IntegerNetwork:
     def _offsets(self, levels: Tensor, scales: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """The layers in turn; what each does is one line of ``docs/format.md``, section 6.3."""
         entry, scale, following = self.levels["entry.levels"], next(scales), "blocks.0.entry_levels.unit"
-        features, outputs = activations(levels, self.config.channels)
+        scratch = self._scratch
+        features, outputs = scratch.activations(0, levels, self.config.channels)
         for rows, around in strips(levels):
             others = (self.inverses[following], features[rows], outputs[rows])
-            first_features(_convolved(levels[around], entry), *scale, *others)
+            first_features(_convolved(levels[around], entry, scratch), *scale, *others)
         for block in range(self.config.blocks):
             prefix, is_last = f"blocks.{block}", block == self.config.blocks - 1
             spatial, mix = (self.levels[f"{prefix}.{layer}.levels"] for layer in ("spatial", "mix"))
             spatial_scale, mix_scale = next(scales), next(scales)
             following = "exit_levels.unit" if is_last else f"blocks.{block + 1}.entry_levels.unit"
             before, levels = features, outputs
-            features, outputs = activations(levels, self.config.channels)
+            features, outputs = scratch.activations(block + 1, levels, self.config.channels)
             for rows, around in strips(levels):
-                sums = _product(hidden_levels(_convolved(levels[around], spatial), *spatial_scale), mix)
+                hidden = hidden_levels(_convolved(levels[around], spatial, scratch), *spatial_scale, scratch)
+                sums = _product(hidden, mix, scratch)
                 others = (before[around], is_last, self.inverses[following], features[rows], outputs[rows])
                 next_features(sums, *mix_scale, *others)
-        return scaled(_product(outputs, self.levels["exit.levels"]), *next(scales))
+        return scaled(_product(outputs, self.levels["exit.levels"], scratch), *next(scales))
 
 
 def _scale(values: NDArray[np.float64]) -> Tensor:
@@ -195,38 +198,43 @@ def _scale(values: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.where(np.abs(values) < SMALLEST_SCALE, 0.0, values).astype(np.float32))
 
 
-def _convolved(levels: Tensor, weights: Tensor) -> Tensor:
+def _convolved(levels: Tensor, weights: Tensor, scratch: Scratch) -> Tensor:
     """3x3 convolution of (y, x, channel) without padding, as one matrix product."""
     height, width, channels = levels.shape
     levels = levels.contiguous()
     row, column, _ = levels.stride()
-    windows = levels.as_strided((height - 2, width - 2, 3, 3 * channels), (row, column, row, 1))
-    # where one column is left, the windows would stay a view whose rows overlap, and products of these are wrong
-    return _product(windows.reshape(height - 2, width - 2, 9 * channels).contiguous(), weights)
+    shape = (height - 2, width - 2, 3, 3 * channels)
+    # a copy always: where one column is left, a reshaped view would have rows that overlap, and products of these are wrong
+    windows = scratch.array("windows", shape, np.int8).copy_(levels.as_strided(shape, (row, column, row, 1)))
+    return _product(windows.reshape(height - 2, width - 2, 9 * channels), weights, scratch)
 
 
-def _product(levels: Tensor, weights: Tensor) -> Tensor:
-    """Exact sums over the last axis, int32."""
+def _product(levels: Tensor, weights: Tensor, scratch: Scratch) -> Tensor:
+    """Exact sums over the last axis, int32, in the scratch: each call overwrites what the one before returned."""
     flat = levels.reshape(-1, levels.shape[-1])
-    sums = _exact_product(*weights.shape)(flat, weights).to(torch.int32)
+    sums = _exact_product(*weights.shape)(flat, weights, scratch)
     return sums.reshape(*levels.shape[:-1], weights.shape[1])
 
 
-def float_product(levels: Tensor, weights: Tensor) -> Tensor:
+def float_product(levels: Tensor, weights: Tensor, scratch: Scratch) -> Tensor:
     """Product in float32; exact, whatever the order of the sums, because no sum leaves ``LARGEST_SUM``.
 
     Levels have 7 bits, so nothing changes where torch may round the factors of float32 products to bfloat16 or TF32.
     """
-    return levels.to(torch.float32) @ weights.to(torch.float32)
+    shape = (len(levels), weights.shape[1])
+    numbers = scratch.array("float levels", tuple(levels.shape), np.float32).copy_(levels)
+    products = scratch.array("float sums", shape, np.float32)
+    torch.mm(numbers, weights.to(torch.float32), out=products)
+    return scratch.array("sums", shape, np.int32).copy_(products)
 
 
-def integer_product(levels: Tensor, weights: Tensor) -> Tensor:
+def integer_product(levels: Tensor, weights: Tensor, scratch: Scratch) -> Tensor:
     """Product in int32 with the 8-bit instructions of the processor."""
     if len(levels) <= 16:  # some kernels want more rows
         padded = levels.new_zeros((32, levels.shape[1]))
         padded[: len(levels)] = levels
         return torch._int_mm(padded, weights)[: len(levels)]
-    return torch._int_mm(levels, weights)
+    return torch._int_mm(levels, weights, out=scratch.array("sums", (len(levels), weights.shape[1]), np.int32))
 
 
 @functools.cache
@@ -242,22 +250,22 @@ def _exact_product(inputs: int, outputs: int) -> Product:
     levels[0::4], levels[1::4] = LARGEST, -LARGEST  # the largest sums of two and more products, of both signs
     weights[:, 0::4], weights[:, 1::4] = LARGEST, -LARGEST
     expected = torch.from_numpy(levels.astype(np.float64) @ weights.astype(np.float64)).long()
-    levels, weights = torch.from_numpy(levels), torch.from_numpy(weights)
+    levels, weights, scratch = torch.from_numpy(levels), torch.from_numpy(weights), Scratch()
     try:
         for rows in (_ROWS_TRIED, 17, 5):
-            if not torch.equal(integer_product(levels[:rows], weights).long(), expected[:rows]):
+            if not torch.equal(integer_product(levels[:rows], weights, scratch).long(), expected[:rows]):
                 return float_product
     except (AttributeError, RuntimeError):  # a build of torch without it
         return float_product
-    return min((integer_product, float_product), key=lambda product: _seconds(product, levels, weights))
+    return min((integer_product, float_product), key=lambda product: _seconds(product, levels, weights, scratch))
 
 
-def _seconds(product: Product, levels: Tensor, weights: Tensor) -> float:
+def _seconds(product: Product, levels: Tensor, weights: Tensor, scratch: Scratch) -> float:
     """Shortest of three timings."""
     durations = []
     for _ in range(3):
         start = time.perf_counter()
-        product(levels, weights)
+        product(levels, weights, scratch)
         durations.append(time.perf_counter() - start)
     return min(durations)
 
