@@ -1,6 +1,7 @@
-"""Shared fixtures: where the real data lies, simulated scenes, and a small model fitted to one."""
+"""Shared fixtures: where the real data lies, a small model fitted to a simulated scene, and small stores that may be damaged."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +162,38 @@ def classic_codec(classic_content):
     from xsarcomp.classic_weights import classic_codec_from_bytes
 
     return classic_codec_from_bytes(classic_content)
+
+
+@pytest.fixture(scope="session")
+def small():
+    """3 x 4 chunks of 64 pixels, the last ones cut; the nodata border leaves no chunk empty."""
+    from xsarcomp.evaluation.simulation import simulated_dataset
+
+    return simulated_dataset((150, 210), 5)
+
+
+@pytest.fixture(scope="session")
+def originals(small, tmp_path_factory):
+    """A folder with a store of each kind, as it was written and with a manifest."""
+    from stored_scenes import KINDS, write
+
+    from xsarcomp.verification import record_store
+
+    folder = tmp_path_factory.mktemp("stores")
+    for kind in KINDS:
+        write(kind, small, folder / kind)
+        shutil.copytree(folder / kind, folder / f"{kind} recorded")
+        record_store(folder / f"{kind} recorded")
+    return folder
+
+
+@pytest.fixture
+def store(originals, tmp_path):
+    """Function (kind, recorded) -> a copy of a store that may be damaged."""
+
+    def copy(kind, recorded=True):
+        path = tmp_path / f"{kind} {recorded}"
+        shutil.copytree(originals / (f"{kind} recorded" if recorded else kind), path)
+        return path
+
+    return copy

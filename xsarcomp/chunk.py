@@ -103,6 +103,7 @@ def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder)
         If anything about the bytes is wrong; no pixel leaves in that case.
     """
     frame, symbols, classes, exact, added = read_backscatter(content, coder)
+    check_nodata(classes, frame.dtype, nodata)
     settings = Settings(step_db=frame.step_db, scale=frame.scale, nodata=nodata)
     signal = decode_planes(symbols, frame.shape[-2:], coder, frame.step_db)
     values = backscatter_of(signal, classes, exact, frame.dtype, settings, coder, added).reshape(frame.shape)
@@ -246,6 +247,21 @@ def _check_classes(classes: NDArray[np.uint8], dtype: np.dtype) -> None:
     unknown = set(pixel_classes.present_classes(classes)) - possible
     if unknown:
         raise CorruptStreamError(f"the chunk holds pixel classes {sorted(unknown)}, which cannot be in {dtype}")
+
+
+def check_nodata(classes: NDArray[np.uint8], dtype: np.dtype, nodata: float | None) -> None:
+    """Refuse pixels that were nodata for the encoder where the metadata declare none that the data type can hold.
+
+    Raises
+    ------
+    CorruptStreamError
+        If there are such pixels.
+    """
+    if (classes == pixel_classes.NODATA).any() and not pixel_classes.can_hold_nodata(dtype, nodata):
+        raise CorruptStreamError(
+            f"the chunk holds nodata pixels, and the metadata of the array declare nodata={nodata} for {dtype}: the chunk or "
+            "the metadata were changed. Restore them from a copy"
+        )
 
 
 def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArray[np.int32]:

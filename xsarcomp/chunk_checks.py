@@ -1,14 +1,15 @@
 """The checks of one stored chunk: its bytes, its identity, and what its absence means."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from xsarcomp import chunk, integers_chunk
-from xsarcomp.bitstream import BACKSCATTER, INTEGERS, LATENTS, Frame, read_frame
+from xsarcomp.bitstream import BACKSCATTER, INTEGERS, LARGEST_CHUNK, LATENTS, Frame, read_frame
 from xsarcomp.coder import LappedCoder
-from xsarcomp.errors import BitstreamError
+from xsarcomp.errors import BitstreamError, LimitExceededError
 from xsarcomp.lapped import BLOCK
 from xsarcomp.manifest import ABSENT, Manifest, frame_identity, object_identity
 from xsarcomp.plane_coding import CODING
@@ -69,7 +70,7 @@ def pixel_region(array: StoredArray, index: tuple[int, ...]) -> dict[str, tuple[
 def latents_record(array: StoredArray) -> Record | None:
     """Record of an array of latents; None for any other array."""
     try:
-        return Record.from_attribute(array.array.attrs[ATTRIBUTE]) if ATTRIBUTE in array.array.attrs else None
+        return Record.from_attribute(array.attributes[ATTRIBUTE]) if ATTRIBUTE in array.attributes else None
     except ValueError:  # said where the store as a whole is checked
         return None
 
@@ -105,7 +106,8 @@ def content_problem(
         elif coder is not None and array.frame_kind == INTEGERS:
             integers_chunk.decode_chunk(content)
         elif coder is not None:
-            chunk.read_backscatter(content, coder)
+            _, _, classes, _, _ = chunk.read_backscatter(content, coder)
+            chunk.check_nodata(classes, frame.dtype, array.nodata)
     except BitstreamError as error:
         return "damaged", str(error)
     return None
@@ -115,12 +117,14 @@ def _values_problem(array: StoredArray, place: Place) -> tuple[str, str] | None:
     """What Zarr says to a chunk that is no bare frame."""
     try:
         values = array.values(place.index)
-    except Exception as error:  # each codec has errors of its own
+        classes = array.attributes.get("flag_values")
+        is_unknown = classes is not None and not np.isin(values, np.asarray(classes)).all()
+        is_unwritten = array.dims[-1:] == (CODING,) and not np.isfinite(values).all()
+    except Exception as error:  # each codec has errors of its own, and attributes may hold anything
         return "damaged", f"it cannot be decoded ({error}): restore it from a copy"
-    classes = array.array.attrs.get("flag_values")
-    if classes is not None and not np.isin(values, np.asarray(classes)).all():
+    if is_unknown:
         return "damaged", f"it holds values up to {values.max()}, expected those of flag_values: restore it from a copy"
-    if array.dims[-1:] == (CODING,) and not np.isfinite(values).all():
+    if is_unwritten:
         return (
             "missing",
             "nothing says with which step some of its planes were encoded: they were not written yet, or are lost",
@@ -156,8 +160,10 @@ def absence_problem(array: StoredArray, place: Place, mask: StoredArray | None) 
     if array.frame_kind == LATENTS and mask is not None:  # of a store whose fill value is 0
         try:
             spans = list(pixel_region(array, place.index).values())
+            if math.prod(stop - start for start, stop in spans) > LARGEST_CHUNK:
+                raise LimitExceededError("the record claims more pixels than a chunk may have")
             valid = int(np.count_nonzero(mask.array[tuple(slice(*span) for span in spans)] == 0))
-        except Exception:  # the mask is damaged; its own chunks say so
+        except Exception:  # the mask or the record is damaged, and said to be where they are checked
             valid = 1
         return f"it reads as {fill}, but the mask says that {valid} pixels are valid: {advice}" if valid else ""
     if array.frame_kind == INTEGERS:

@@ -145,17 +145,18 @@ class BackscatterCodec(_ChunkCodec):
         if len(shape) < 2:
             raise DimensionError(f"{self.codec_name} needs at least 2 dimensions (y, x), got shape {shape}")
 
-    def _nodata(self, chunk_spec: "ArraySpec") -> float | None:
+    def nodata_of(self, fill_value: Any) -> float | None:
+        """Nodata of an array with a fill value; None for none."""
         # chunks at the edge arrive padded with the array's fill value: it is no backscatter either
-        value = chunk_spec.fill_value if self.nodata is None else self.nodata
+        value = fill_value if self.nodata is None else self.nodata
         return float(value) if value is not None and np.isfinite(value) else None
 
     def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
-        settings = settings_of(self, values.dtype, self._nodata(chunk_spec))
+        settings = settings_of(self, values.dtype, self.nodata_of(chunk_spec.fill_value))
         return chunk.encode_backscatter(np.ascontiguousarray(values), settings, load_coder(self.model))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
-        return chunk.decode_backscatter(content, self._nodata(chunk_spec), load_coder(self.model))
+        return chunk.decode_backscatter(content, self.nodata_of(chunk_spec.fill_value), load_coder(self.model))
 
 
 @dataclass(frozen=True)

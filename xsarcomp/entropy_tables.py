@@ -87,6 +87,13 @@ class EntropyTables:
         self._check_signs(rank)
 
     def _check_shapes(self) -> None:
+        for name, dimensions in (("term_channels", 3), ("thresholds", 3), ("lowest_frequencies", 4)):
+            shape = getattr(self, name).shape
+            if len(shape) != dimensions or shape[0] < 1:
+                raise ModelIntegrityError(
+                    f"entropy table {name!r} has shape {shape}, expected {dimensions} dimensions and at least one anchor: "
+                    "the model file is damaged or of another format; install it again"
+                )
         anchors, terms = self.term_channels.shape[0], self.term_channels.shape[-1]
         bins, lowest_bins = self.thresholds.shape[-1] + 1, self.lowest_frequencies.shape[2]
         expected = {

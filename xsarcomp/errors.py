@@ -24,9 +24,18 @@
 Each message says what was found, what was expected, and what to do.
 """
 
+LARGEST_MESSAGE = 2000
+"""Characters; what a message quotes may come from a file that anybody wrote, and ends up in logs."""
+
 
 class SarcompError(Exception):
     """Root of all errors that xsarcomp raises on purpose."""
+
+    def __init__(self, message: str = ""):
+        if len(message) > LARGEST_MESSAGE:  # the advice stands at the end
+            half = LARGEST_MESSAGE // 2
+            message = f"{message[:half]} [...] {message[-half:]}"
+        super().__init__(message)
 
 
 class RadiometryError(SarcompError, ValueError):

@@ -147,6 +147,11 @@ def restore_invalid(
     return restored
 
 
+def can_hold_nodata(dtype: np.dtype, nodata: float | None) -> bool:
+    """Whether some pixel of a dtype can be of class NODATA: nodata is declared, is no NaN, and the dtype holds it."""
+    return _nodata_in_dtype(nodata, dtype) is not None
+
+
 def _special_values(classes: NDArray[np.uint8], dtype: np.dtype, nodata: float | None) -> dict:
     """Value of each class that is present and has one value for all its pixels."""
     present = set(present_classes(classes)) - {VALID, EXACT}

@@ -5,13 +5,16 @@ import xarray as xr
 
 from xsarcomp.backend import open_zarr_store
 from xsarcomp.chunk_checks import Finding, latents_record
-from xsarcomp.errors import SarcompError
+from xsarcomp.errors import LimitExceededError, SarcompError
 from xsarcomp.manifest import Manifest
 from xsarcomp.plane_coding import own_records
 from xsarcomp.record import ATTRIBUTE, Record, part_names
 from xsarcomp.restoration import aligned_parts, encoded_names
 from xsarcomp.stored_chunks import StoredArray
 from xsarcomp.stored_groups import StoredGroup
+
+MOST_READ = 2**23
+"""Numbers of one array that are read at once: the coordinate of a dimension, or what planes were encoded with."""
 
 
 def structure_findings(stored: StoredGroup) -> list[Finding]:
@@ -22,11 +25,13 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
     for array in stored.arrays:
         unknown = f"it is no chunk of the grid {array.grid}: a leftover or a renamed chunk"
         findings += [Finding(problem="stray", message=unknown, array=array.path, key=key) for key in array.strays]
-    latents = [array.path for array in stored.arrays if ATTRIBUTE in array.array.attrs]
+    latents = [array.path for array in stored.arrays if ATTRIBUTE in array.attributes]
     for group in sorted({path.rpartition("/")[0] for path in latents}):
-        where = "/".join(filter(None, (stored.group.path, group)))
+        where = "/".join(filter(None, (stored.path, group)))
         try:
-            with open_zarr_store(stored.group.store, chunks=None, group=where or None) as dataset:
+            if not _can_be_opened(stored, group):
+                continue
+            with open_zarr_store(stored.store, chunks=None, group=where or None) as dataset:
                 for record in encoded_names(dataset).values():
                     _check_joined(dataset, record)
         except SarcompError as error:
@@ -36,11 +41,29 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
     return findings
 
 
+def _can_be_opened(stored: StoredGroup, group: str) -> bool:
+    """Whether xarray may open a group, which reads the coordinates of its dimensions: not if an array there is in question."""
+    if any(path.rpartition("/")[0] == group for path, _ in stored.problems):
+        return False  # what that does to the others is not worth another finding
+    for array in stored.arrays:
+        parent, _, name = array.path.rpartition("/")
+        if parent == group and array.dims == (name,):
+            _check_size(f"the coordinate {name!r}", array.array.size)
+    return True
+
+
+def _check_size(what: str, numbers: int) -> None:
+    """Refuse to read an array that claims too much."""
+    if numbers > MOST_READ:
+        raise LimitExceededError(f"{what} claims {numbers} numbers, expected at most {MOST_READ}: check the metadata")
+
+
 def _check_joined(dataset: xr.Dataset, record: Record) -> None:
     """Refuse planes that were encoded otherwise than the record says; damaged and missing chunks have findings of their own."""
     parts, there = aligned_parts(dataset, record)
     if "coding" not in parts:
         return
+    _check_size(f"the coding of {record.name!r}", parts["coding"].size)
     try:
         coding = parts["coding"].values
     except Exception:

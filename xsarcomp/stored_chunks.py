@@ -64,10 +64,14 @@ class StoredArray:
     """Beginning of the keys of its chunks."""
     digest: str
     """Digest of its metadata."""
+    attributes: dict[str, Any] = field(init=False)
+    """Its attributes."""
     frame_kind: int = field(init=False)
     """Kind of the frames that are its chunks; 0 for an ordinary array, or where other codecs follow the frame."""
     model_id: str = field(init=False)
     """Model of the frames."""
+    nodata: float | None = field(init=False)
+    """Nodata that a reader of the frames puts back."""
     shard_index: tuple[bool, int] | None = field(init=False)
     """Of a shard of frames: whether its index stands at the end, and bytes of checksum behind the index."""
     present: np.ndarray = field(init=False)
@@ -76,7 +80,11 @@ class StoredArray:
     """Keys below the array that are no chunk of it."""
 
     def __post_init__(self) -> None:
-        self.frame_kind, self.model_id, self.shard_index = _layout(self.array.metadata)
+        self.attributes = dict(self.array.attrs)  # fails here, where it is expected, if they are no mapping
+        self.frame_kind, codec, self.shard_index = _layout(self.array.metadata)
+        self.model_id, self.nodata = getattr(codec, "model", NO_MODEL), getattr(codec, "nodata", None)
+        if isinstance(codec, codec_zarr.BackscatterCodec):
+            self.nodata = codec.nodata_of(self.array.fill_value)
         grid = self._grid(self._object_shape)
         if max(math.prod(grid), math.prod(self.grid)) > LARGEST_COUNT:
             raise LimitExceededError(
@@ -110,8 +118,12 @@ class StoredArray:
     @property
     def dims(self) -> tuple[str, ...]:
         """Names of the dimensions, as xarray reads them."""
-        names = getattr(self.array.metadata, "dimension_names", None) or self.array.attrs.get("_ARRAY_DIMENSIONS")
-        return tuple(map(str, names)) if names else tuple(f"dim_{axis}" for axis in range(self.array.ndim))
+        names = getattr(self.array.metadata, "dimension_names", None) or self.attributes.get("_ARRAY_DIMENSIONS")
+        if (
+            not isinstance(names, list | tuple) or len(names) != self.array.ndim
+        ):  # in format 2 an attribute like any other
+            return tuple(f"dim_{axis}" for axis in range(self.array.ndim))
+        return tuple(map(str, names))
 
     @property
     def _object_shape(self) -> tuple[int, ...]:
@@ -231,13 +243,13 @@ def is_compressed(array: zarr.Array) -> bool:
     return any(isinstance(codec, ours) for codec in codecs)
 
 
-def _layout(metadata: Any) -> tuple[int, str, tuple[bool, int] | None]:
-    """Kind and model of the frames of an array, and how its shards are indexed; (0, "", None) for all other arrays."""
-    ordinary = 0, "", None
+def _layout(metadata: Any) -> tuple[int, Any, tuple[bool, int] | None]:
+    """Kind and codec of the frames of an array, and how its shards are indexed; (0, None, None) for all other arrays."""
+    ordinary = 0, None, None
     if metadata.zarr_format == 2:
         codecs = [*(metadata.filters or ()), *((metadata.compressor,) if metadata.compressor else ())]
         is_frames = len(codecs) == 1 and isinstance(codecs[0], codec_numcodecs.BackscatterCodec)
-        return (BACKSCATTER, codecs[0].model, None) if is_frames else ordinary
+        return (BACKSCATTER, codecs[0], None) if is_frames else ordinary
     codecs, shard_index = tuple(metadata.codecs), None
     if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
         shard_index = _shard_index_layout(codecs[0])
@@ -245,7 +257,7 @@ def _layout(metadata: Any) -> tuple[int, str, tuple[bool, int] | None]:
     kind = FRAME_KINDS.get(type(codecs[0])) if len(codecs) == 1 else None
     if kind is None:
         return ordinary
-    return kind, getattr(codecs[0], "model", NO_MODEL), shard_index
+    return kind, codecs[0], shard_index
 
 
 def _shard_index_layout(codec: ShardingCodec) -> tuple[bool, int] | None:

@@ -5,6 +5,7 @@ Arrays are found by listing and not through Zarr's metadata alone, because metad
 
 import asyncio
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,8 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from xsarcomp.errors import ConfigurationError, NotEncodedError
-from xsarcomp.manifest import ARRAY, GROUP, metadata_digest
+from xsarcomp.errors import ConfigurationError, LimitExceededError, NotEncodedError
+from xsarcomp.manifest import ARRAY, GROUP, LARGEST_JSON, metadata_digest
 from xsarcomp.stored_chunks import BATCH, METADATA, StoredArray, collected, keys_below
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial$")
@@ -25,9 +26,9 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial$")
 
 @dataclass(eq=False)
 class StoredGroup:
-    """A group of a Zarr store with all that lies below it."""
+    """A group of a Zarr store with all that lies below it; or a single array, as if a group without a name held it."""
 
-    group: zarr.Group
+    root: zarr.Group | zarr.Array
     arrays: list[StoredArray] = field(default_factory=list)
     groups: dict[str, str] = field(default_factory=dict)
     """Digest of the metadata of each group by its path; the root is ``""``."""
@@ -37,37 +38,61 @@ class StoredGroup:
     """Path of an array or group, and what is wrong with its metadata."""
 
     @property
+    def store(self) -> Store:
+        """The store that holds it."""
+        return self.root.store
+
+    @property
+    def path(self) -> str:
+        """Path in the store, without slashes around."""
+        return self.root.path
+
+    @property
+    def zarr_format(self) -> int:
+        """2 or 3."""
+        return self.root.metadata.zarr_format
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a single array, which nothing can lie beside."""
+        return isinstance(self.root, zarr.Array)
+
+    @property
     def _manifest_path(self) -> str:
-        return f"{_prefix(self.group.path)}{GROUP}"
+        return f"{_prefix(self.path)}{GROUP}"
 
     def manifest(self) -> bytes | None:
         """Bytes of the manifest, None if there is none; raises whatever Zarr does if its array is damaged."""
-        store = self.group.store
-        if not sync(_names(store, self._manifest_path)):
+        store = self.store
+        if self.is_array or not sync(_names(store, self._manifest_path)):
             return None
         array = zarr.open_array(store, path=f"{self._manifest_path}/{ARRAY}", mode="r")
+        claimed = array.dtype.itemsize * max(array.size, math.prod(array.chunks))
+        most = 2 * (LARGEST_JSON + 8 * sum(math.prod(one.grid) for one in self.arrays))
+        if claimed > most:  # before Zarr asks for so much memory
+            raise LimitExceededError(f"the manifest claims {claimed} bytes, expected at most {most} for these arrays")
         return np.asarray(array[:], np.uint8).tobytes()
 
     def remove_temporary(self) -> None:
         """Remove what killed writers left half written; only where nobody writes."""
         for holder in (self, *self.arrays):
             for key in filter(_TEMPORARY.search, holder.strays):
-                sync(self.group.store.delete(key))
+                sync(self.store.delete(key))
             holder.strays[:] = [key for key in holder.strays if not _TEMPORARY.search(key)]
 
     def write_manifest(self, content: bytes) -> None:
         """Write the manifest; one that is there is replaced."""
-        form = self.group.metadata.zarr_format
+        form = self.zarr_format
         named = {"dimension_names": ("byte",)} if form == 3 else {"attributes": {"_ARRAY_DIMENSIONS": ["byte"]}}
         values = np.frombuffer(content, np.uint8)
-        group = zarr.create_group(self.group.store, path=self._manifest_path, overwrite=True, zarr_format=form)
+        group = zarr.create_group(self.store, path=self._manifest_path, overwrite=True, zarr_format=form)
         # in one chunk it is there or it is not
         array = group.create_array(ARRAY, shape=values.shape, chunks=values.shape, dtype="uint8", fill_value=0, **named)
         array[:] = values
 
 
 def open_stored(store: Any, *, writable: bool = False, storage_options: dict | None = None) -> StoredGroup:
-    """List what lies in a Zarr group.
+    """List what lies in a Zarr group, or in a single array.
 
     Parameters
     ----------
@@ -80,20 +105,30 @@ def open_stored(store: Any, *, writable: bool = False, storage_options: dict | N
     Raises
     ------
     NotEncodedError
-        If there is no Zarr group.
+        If there is neither.
     ConfigurationError
-        If the store cannot list its objects.
+        If the store cannot list its objects, or a manifest is to be written beside a single array.
     """
-    group = _open_group(store, "r+" if writable else "r", storage_options)
-    result = StoredGroup(group)
+    root = _opened(store, "r+" if writable else "r", storage_options)
+    if writable and isinstance(root, zarr.Array):
+        raise ConfigurationError(
+            f"{store} is a single array, beside which no manifest can lie: write it as a variable of a dataset, or verify it "
+            "without recording it"
+        )
+    result = StoredGroup(root)
     documents = sync(_Walk(result).documents())
     for path, document in documents.items():
         try:
-            prefix = f"{_prefix(group.path)}{path}/"
-            result.arrays.append(StoredArray(path, group[path], group.store, prefix, metadata_digest(document)))
+            array = root[path] if path else root
+            prefix = f"{_prefix(root.path)}{_prefix(path)}"
+            result.arrays.append(StoredArray(path, array, root.store, prefix, metadata_digest(document)))
         except Exception as error:  # metadata may hold anything, and Zarr raises anything
             result.problems.append((path, f"the array cannot be opened: {error}"))
-    result.problems += sync(_consolidated_problems(group, documents))
+    if not result.is_array:
+        try:
+            result.problems += sync(_consolidated_problems(root, documents))
+        except Exception as error:  # they may hold anything too
+            result.problems.append(("", f"the consolidated metadata cannot be read: {error}"))
     return result
 
 
@@ -110,8 +145,8 @@ def stored_sizes(store: Any, *, storage_options: dict | None = None) -> dict[str
     NotEncodedError, ConfigurationError
         As of :func:`open_stored`.
     """
-    group = _open_group(store, "r", storage_options)
-    return sync(_sizes(group.store, _prefix(group.path)))
+    root = _opened(store, "r", storage_options)
+    return sync(_sizes(root.store, _prefix(root.path)))
 
 
 async def _sizes(store: Store, prefix: str) -> dict[str, int]:
@@ -122,14 +157,26 @@ async def _sizes(store: Store, prefix: str) -> dict[str, int]:
     return {key.removeprefix(prefix): size for key, size in zip(keys, sizes, strict=True)}
 
 
-def _open_group(store: Any, mode: str, storage_options: dict | None) -> zarr.Group:
-    try:
-        group = zarr.open_group(store, mode=mode, use_consolidated=False, storage_options=storage_options)
-    except (FileNotFoundError, zarr.errors.BaseZarrError) as error:
-        raise NotEncodedError(f"{store} is no Zarr group: expected a store that xsarcomp encode wrote") from error
-    if not group.store.supports_listing:
+def _opened(store: Any, mode: str, storage_options: dict | None) -> zarr.Group | zarr.Array:
+    """The group at the root of a store, or the array; refused if what lies in it cannot be listed."""
+    root = _read_root(store, mode, storage_options)
+    if not root.store.supports_listing:
         raise ConfigurationError(f"{store} cannot list its objects, so nothing tells what is missing: copy it first")
-    return group
+    return root
+
+
+def _read_root(store: Any, mode: str, storage_options: dict | None) -> zarr.Group | zarr.Array:
+    try:
+        return zarr.open_group(store, mode=mode, use_consolidated=False, storage_options=storage_options)
+    except Exception as error:  # metadata may hold anything, and Zarr raises anything
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        try:
+            return zarr.open_array(store, mode=mode, storage_options=storage_options)
+        except Exception:
+            raise NotEncodedError(
+                f"{store} is no Zarr group or array that can be read ({error}): expected a store that xsarcomp encode wrote"
+            ) from error
 
 
 class _Walk:
@@ -137,7 +184,7 @@ class _Walk:
 
     def __init__(self, result: StoredGroup):
         self.result, self.found = result, {}
-        self.store, self.format = result.group.store, result.group.metadata.zarr_format
+        self.store, self.format = result.store, result.zarr_format
 
     async def documents(self) -> dict[str, list[dict]]:
         """Metadata of each array by its path; groups, strays and problems go into the result."""
@@ -145,11 +192,13 @@ class _Walk:
         return self.found
 
     async def _visit(self, path: str) -> None:
-        where = f"{_prefix(self.result.group.path)}{path}".rstrip("/")
+        where = f"{_prefix(self.result.path)}{path}".rstrip("/")
         names = await _names(self.store, where)
         try:
             document = await _document(self.store, where, names, self.format)
-        except ValueError as error:
+            own = [{key: one for key, one in part.items() if key != "consolidated_metadata"} for part in document or ()]
+            digest = metadata_digest(own)
+        except (ValueError, RecursionError) as error:
             self.result.problems.append((path, f"the metadata are no JSON: {error}"))
             return
         if document is None:
@@ -159,8 +208,7 @@ class _Walk:
         elif ".zarray" in names or document[0].get("node_type") == "array":
             self.found[path] = document
         else:
-            own = [{key: value for key, value in part.items() if key != "consolidated_metadata"} for part in document]
-            self.result.groups[path] = metadata_digest(own)
+            self.result.groups[path] = digest
             for name in names:
                 if name not in METADATA[self.format] and name != GROUP:
                     await self._visit(f"{path}/{name}" if path else name)

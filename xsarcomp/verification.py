@@ -33,6 +33,8 @@ from xsarcomp.weights import load_coder
 
 Progress = Callable[[int, int], None]
 """Called with the number of chunks that are done and of all."""
+MOST_LISTED = 10_000
+"""Problems of a report. Metadata may claim tens of millions of chunks, and each that is missing would be one."""
 _DAMAGED = b""  # stands for a manifest that Zarr cannot read
 
 
@@ -44,7 +46,7 @@ def verify_store(
     Parameters
     ----------
     store : str, path or Zarr store
-        Latents or transparent store, Zarr format 2 or 3.
+        Latents or transparent store, or a single array with a codec of xsarcomp; Zarr format 2 or 3.
     quick : bool
         Leave out entropy decoding: all bytes are read and both checksums of each frame compared, but not the hash of its
         symbols.
@@ -59,12 +61,12 @@ def verify_store(
         ``ok``; ``depth``, "quick" or "full"; ``manifest``, "recorded", "none" or "damaged"; ``arrays``; ``chunks``, all of
         them; ``stored``, those that are in the store; ``unproven``, those that are not, where nothing tells whether they
         ever were; ``bytes`` read; ``problems``, a list of dicts with the fields of
-        :class:`~xsarcomp.chunk_checks.Finding`.
+        :class:`~xsarcomp.chunk_checks.Finding`, of at most 10 000 chunks; ``unlisted``, how many more there are.
 
     Raises
     ------
     NotEncodedError
-        If it is no Zarr group, or nothing in it was compressed by xsarcomp.
+        If it is no Zarr group or array, or nothing in it was compressed by xsarcomp.
     ConfigurationError
         If the store cannot list its objects.
     """
@@ -94,12 +96,13 @@ def verify_store(
             return problem and finding(array, place, *problem)
         message = absence_problem(array, place, masks.get(array.path))
         if message is None:
-            unproven.append(place.key)
+            unproven.append(None)
         return finding(array, place, "missing", message) if message else None
 
     with ThreadPoolExecutor() as pool:
         for array, places, contents in _batches(stored, progress, count):
-            findings += filter(None, pool.map(examine, itertools.repeat(array), places, contents))
+            found = list(filter(None, pool.map(examine, itertools.repeat(array), places, contents)))
+            findings += _listed(found, findings, count)
     count["unproven"] = len(unproven)
     depth = "quick" if quick else "full"
     return _report(stored, findings + missing_models, count, depth, state)
@@ -177,7 +180,8 @@ def record_store(
         return problem and finding(array, place, *problem)
 
     for array, places, contents in _batches(stored, progress, count, most=None if check else LARGEST_HEADER):
-        findings += filter(None, map(examine, itertools.repeat(array), places, contents))
+        found = list(filter(None, map(examine, itertools.repeat(array), places, contents)))
+        findings += _listed(found, findings, count)
     if not findings:
         recorded = {
             array.path: RecordedArray(
@@ -223,6 +227,13 @@ def _batches(
                 progress(count["chunks"], total)
 
 
+def _listed(found: list[Finding], findings: list[Finding], count: Counter) -> list[Finding]:
+    """Those of new findings for which the report has room; the others are counted."""
+    listed = found[: max(0, MOST_LISTED - len(findings))]
+    count["unlisted"] += len(found) - len(listed)
+    return listed
+
+
 def _coders(stored: StoredGroup) -> tuple[dict[str, LappedCoder], list[Finding]]:
     """The models of a store by their ids, and findings about those that cannot be loaded."""
     coders, findings = {}, []
@@ -245,6 +256,6 @@ def _report(stored: StoredGroup, findings: list[Finding], count: Counter, depth:
         "depth": depth,
         "manifest": manifest,
         "arrays": len(stored.arrays),
-        **{name: count[name] for name in ("chunks", "stored", "unproven", "bytes")},
+        **{name: count[name] for name in ("chunks", "stored", "unproven", "bytes", "unlisted")},
         "problems": [asdict(one) for one in findings],
     }

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from xsarcomp.coder import LappedCoder
 from xsarcomp.domain_check import Domain
 from xsarcomp.entropy_tables import QUANTIZERS, EntropyTables
-from xsarcomp.errors import MissingDependencyError, ModelIntegrityError, ModelNotFoundError
+from xsarcomp.errors import MissingDependencyError, ModelError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.model_arrays import ODD_FREQUENCIES, check_arrays, joined_frequencies
 from xsarcomp.model_card import MODEL_ID_PATTERN, NAME_PATTERN, ModelCard
 
 DEFAULT_MODEL = "s1-grd-10m"
 LARGEST_MODEL_BYTES = 256 * 2**20
+LARGEST_DESCRIPTION_BYTES = 2**20  # of the JSON file beside a model
+LARGEST_HEADER_BYTES = 2**20  # of a model file: the largest network has a few hundred arrays
 _NETWORK_PREFIX = "network."
 _LOCK = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock()))
@@ -48,11 +50,12 @@ def _model_files() -> Iterator[tuple[str, dict, Path]]:
             if not NAME_PATTERN.fullmatch(path.stem) or not path.with_suffix(".safetensors").is_file():
                 continue
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:  # one damaged file must not take the other models away
+                record = json.loads(_read_regular_file(path, LARGEST_DESCRIPTION_BYTES).decode("utf-8"))
+            except (ValueError, RecursionError, ModelError) as error:  # one bad file must not take the others away
                 warnings.warn(f"{path.name} is no readable JSON ({error}): install the model again", stacklevel=3)
                 continue
-            if isinstance(record, dict) and MODEL_ID_PATTERN.fullmatch(str(record.get("id"))):
+            model_id = record.get("id") if isinstance(record, dict) else None
+            if isinstance(model_id, str) and MODEL_ID_PATTERN.fullmatch(model_id):
                 yield path.stem, record, path.with_suffix(".safetensors")
 
 
@@ -99,10 +102,11 @@ def resolve_model(model: str | None = None) -> str:
 
 
 def _not_found(wanted: str, models: Mapping[str, dict]) -> ModelNotFoundError:
+    configured = os.environ.get("XSARCOMP_MODEL_PATH", "")
     return ModelNotFoundError(
         f"model {str(wanted)[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the "
-        "package and in the folders of XSARCOMP_MODEL_PATH: put the model's .safetensors and .json files there, or update "
-        "xsarcomp."
+        f"package and in the folders of XSARCOMP_MODEL_PATH ({configured[:300] or 'not set'}): put the model's .safetensors "
+        "and .json files there, or update xsarcomp."
     )
 
 
@@ -165,7 +169,7 @@ def _load(model_id: str) -> LappedCoder:
 def model_content(model_id: str) -> bytes:
     """Verified bytes of the file of an installed model, of any architecture; errors are those of :func:`load_coder`."""
     path = _find(model_id)[1]
-    content = _read_regular_file(path)
+    content = _read_regular_file(path, LARGEST_MODEL_BYTES)
     actual = hashlib.sha256(content).hexdigest()
     if actual != model_id:
         raise ModelIntegrityError(
@@ -175,23 +179,37 @@ def model_content(model_id: str) -> bytes:
     return content
 
 
-def _read_regular_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_MODEL_BYTES:
-            raise ModelIntegrityError(
-                f"model file {path.name} is no regular file of at most {LARGEST_MODEL_BYTES >> 20} MiB: install it again"
-            )
-        return file.read()
+def _read_regular_file(path: Path, most: int) -> bytes:
+    """Content of a file of the folders of models; a pipe, a device or a file of more than ``most`` bytes is refused."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size <= most:
+                return file.read(most)
+    except OSError as error:
+        raise ModelError(f"file {path.name} of a model cannot be read ({error}): install the model again") from error
+    raise ModelIntegrityError(
+        f"file {path.name} of a model is no regular file of at most {most >> 20} MiB: install the model again"
+    )
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, as a pipe would make us, for somebody who writes."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def arrays_and_card(content: bytes) -> tuple[dict[str, NDArray], str]:
     """Arrays of a model file, and the JSON text of its card, of any architecture."""
+    header_size = int.from_bytes(content[:8], "little")
+    if header_size > min(len(content), LARGEST_HEADER_BYTES):
+        raise ModelIntegrityError(
+            f"the bytes are no model file of xsarcomp: its header claims {header_size} of {len(content)} bytes, expected at "
+            f"most {LARGEST_HEADER_BYTES}: install it again"
+        )
     try:
         arrays = safetensors.numpy.load(content)
-        header_size = int.from_bytes(content[:8], "little")
         return arrays, str(json.loads(content[8 : 8 + header_size])["__metadata__"]["card"])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelIntegrityError(f"the bytes are no model file of xsarcomp ({error}): install it again") from error
 
 
