@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp import bitstream
 from xsarcomp.bitstream import (
     BACKSCATTER,
     DTYPES,
@@ -22,11 +21,8 @@ from xsarcomp.bitstream import (
     LATENTS,
     Frame,
     check_chunk,
-    inflate,
-    pack_classes,
     read_frame,
     symbol_hash,
-    unpack_classes,
     write_frame,
 )
 from xsarcomp.errors import (
@@ -36,6 +32,7 @@ from xsarcomp.errors import (
     LimitExceededError,
     UnsupportedFormatError,
 )
+from xsarcomp.sections import deflate, inflate, pack_classes, unpack_classes
 
 FRAME = Frame(
     kind=BACKSCATTER,
@@ -151,7 +148,12 @@ HOSTILE = {
     "latents with a scale": (with_header(KIND, bytes([LATENTS])), CorruptStreamError),
     "integers with a scale": (with_header(KIND, bytes([INTEGERS])), CorruptStreamError),
     "corrections that are not there": (with_header(FLAGS, struct.pack("<H", 3 | 8)), CorruptStreamError),
-    "unknown flag": (with_header(FLAGS, struct.pack("<H", 3 | 16)), UnsupportedFormatError),
+    "values as they are, and classes": (with_header(FLAGS, struct.pack("<H", 3 | 16)), CorruptStreamError),
+    "values as they are, too few": (
+        with_header(FLAGS, struct.pack("<H", 16), dataclasses.replace(FRAME, classes=b"", exact=b"")),
+        CorruptStreamError,
+    ),
+    "unknown flag": (with_header(FLAGS, struct.pack("<H", 3 | 32)), UnsupportedFormatError),
     "highest flag": (with_header(FLAGS, struct.pack("<H", 3 | 2**15)), UnsupportedFormatError),
     "flags without sections": (
         with_header(FLAGS, struct.pack("<H", 3), dataclasses.replace(FRAME, classes=b"")),
@@ -259,7 +261,7 @@ def test_damaged_section_of_classes_is_refused(section):
 @given(content=st.binary(max_size=300))
 @settings(deadline=None, max_examples=50)
 def test_inflating_returns_exactly_what_was_deflated(content):
-    section = bitstream.deflate(content)
+    section = deflate(content)
     assert inflate(section, len(content)) == content
     for wrong in (len(content) + 1, len(content) - 1):
         if wrong >= 0:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp import bitstream, chunk
+from xsarcomp import chunk, sections
 from xsarcomp.bitstream import BACKSCATTER, LATENTS, read_frame, write_frame
 from xsarcomp.block import Settings
 from xsarcomp.chunk import decode_backscatter, decode_latents, decode_lowest, encode_backscatter, encode_latents
@@ -173,7 +173,7 @@ def test_damage_with_right_checksums_gives_the_same_symbols_or_an_error(coder, s
     np.testing.assert_array_equal(decoded, decode_backscatter(small_chunk, None, coder))
 
 
-NAN_AT_FIRST = b"\x01" + bitstream.deflate(b"\x80" + bytes(11))
+NAN_AT_FIRST = b"\x01" + sections.deflate(b"\x80" + bytes(11))
 # What a writer with evil intent and right checksums can say about a chunk that cannot be.
 LIES = {
     "table set that the model lacks": {"anchor": 3},
@@ -185,7 +185,7 @@ LIES = {
     "integers with NaN": {"dtype": np.dtype("<i2"), "classes": NAN_AT_FIRST, "exact": b""},
     "symbols missing": {"symbols": b""},
     "class that does not exist": {"classes": b"\x09" + NAN_AT_FIRST[1:], "exact": b""},
-    "classes that do not exist": {"classes": b"\xff" + bitstream.deflate(b"\xc8" * 90), "exact": b""},
+    "classes that do not exist": {"classes": b"\xff" + sections.deflate(b"\xc8" * 90), "exact": b""},
     "classes missing, exact values there": {"classes": b""},
     "exact values missing": {"exact": b""},
     "exact values of another type": {"dtype": np.dtype("<f8")},

@@ -22,6 +22,12 @@ from xsarcomp.bitstream import BACKSCATTER, DTYPES, INTEGERS, LATENTS, read_fram
 from xsarcomp.errors import BitstreamError, SarcompError
 from xsarcomp.verification import record_store, verify_store
 
+LARGE = {
+    "backscatter": "streams-1.1/large-backscatter/c/0/0",
+    "latents": "streams-1.1/large-latents/vv_latents/c/0/0/0",
+    "integers": "streams-1.1/large-integers/c/0/0/0",
+}
+"""Frames of about 9 kB of all kinds; that of backscatter has classes, exact values, residuals and gains."""
 THREE = ("latents-1.0/vv_latents/c/0/0/0", "latents-1.1/vv_residual/c/0/0", "zarr3-1.1/vv/c/1/0")
 QUICK, LONG = 3000, 2_000_000
 SECONDS = 1.0
@@ -106,6 +112,89 @@ def test_the_three_streams_are_of_three_kinds_and_two_versions():
     assert [frame.kind for frame in frames] == [LATENTS, INTEGERS, BACKSCATTER]
     assert [bool(frame.corrections) for frame in frames] == [False, False, True]
     assert [FRAMES[name][5] for name in THREE] == [0, 1, 1]
+
+
+def refused_by(decode, content):
+    """Beginning of the error with which a decoder refuses damaged bytes."""
+    try:
+        decode(content)
+    except BitstreamError as error:
+        return " ".join(str(error).split()[:3])
+    raise AssertionError("damaged bytes were decoded")
+
+
+@pytest.fixture
+def whole_decoder(monkeypatch):
+    """Decoders of whole frames by kind, which fail the test if anything gets past the checks of the frame."""
+    for module, name in (
+        (chunk, "decode_symbols"),
+        (chunk, "decode_planes"),
+        (chunk.sections, "inflate"),
+        (chunk.corrections, "unpack"),
+        (integers_chunk, "decode_integers"),
+    ):
+
+        def never(*_arguments, name=name):
+            raise AssertionError(f"{name} was asked for damaged bytes")
+
+        monkeypatch.setattr(module, name, never)
+    coder = golden_coder()
+    return {
+        "backscatter": lambda content: chunk.decode_backscatter(content, None, coder),
+        "latents": lambda content: chunk.decode_latents(content, coder),
+        "integers": integers_chunk.decode_chunk,
+    }
+
+
+def test_the_large_streams_are_of_three_kinds_and_hold_every_section():
+    frames = {kind: read_frame((GOLDEN / path).read_bytes()) for kind, path in LARGE.items()}
+    assert [frame.kind for frame in frames.values()] == [BACKSCATTER, LATENTS, INTEGERS]
+    frame = frames["backscatter"]
+    assert all(map(len, (frame.classes, frame.exact, frame.corrections)))
+    assert frame.classes[0] == 255
+    flips = sum(8 * (GOLDEN / path).stat().st_size for path in LARGE.values())
+    assert flips > 200_000
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_every_flipped_bit_of_a_large_frame_is_refused_before_anything_is_decoded(whole_decoder, kind):
+    content = (GOLDEN / LARGE[kind]).read_bytes()
+    decode, found = whole_decoder[kind], Counter()
+    damaged = bytearray(content)
+    for place in range(len(content)):
+        for bit in range(8):
+            damaged[place] ^= 1 << bit
+            found[refused_by(decode, bytes(damaged))] += 1
+            damaged[place] ^= 1 << bit
+    payload = 8 * (len(content) - 58 - 4 * content[11])
+    dimensions = sum(not 2 <= content[11] ^ 1 << bit <= 8 for bit in range(8))
+    assert found == {
+        "the chunk begins": 32,
+        "the chunk has": 8,
+        "the header names": dimensions,
+        "the header does": 8 * len(content) - payload - 40 - dimensions,
+        "the payload does": payload,
+    }
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_every_truncation_of_a_large_frame_is_refused_before_anything_is_decoded(whole_decoder, kind):
+    content = (GOLDEN / LARGE[kind]).read_bytes()
+    header = 58 + 4 * content[11]
+    found = Counter(refused_by(whole_decoder[kind], content[:length]) for length in range(len(content)))
+    if kind == "backscatter":  # corrections run to the end, whose length the header does not say
+        frame = read_frame(content)
+        corrections = len(content) - len(frame.corrections)
+        assert found == {
+            "a frame of": 58,
+            "the header is": header - 58,
+            "the header announces": corrections + 1 - header,
+            "the payload does": len(content) - corrections - 1,
+        }
+    else:
+        assert found == {"a frame of": 58, "the header is": header - 58, "the header announces": len(content) - header}
+    for more in (b"\0", content):
+        refused_by(whole_decoder[kind], content + more)
 
 
 @pytest.mark.parametrize("name", THREE)

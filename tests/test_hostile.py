@@ -130,8 +130,9 @@ def test_very_many_headers_that_lie_are_refused_fast_and_without_memory(coder):
 
 
 def golden_frames():
-    """Every frame in the golden stores."""
-    chunks = {path: path.read_bytes() for path in sorted(GOLDEN.rglob("*")) if path.is_file() and path.suffix != ".npy"}
+    """Every frame in the golden stores; those of the streams are for :mod:`test_golden` and :mod:`test_damage`."""
+    paths = [path for path in sorted(GOLDEN.glob("[!s]*/**/*")) if path.is_file()]
+    chunks = {path: path.read_bytes() for path in paths}
     return {str(path.relative_to(GOLDEN)): content for path, content in chunks.items() if content[:4] == b"XSAR"}
 
 

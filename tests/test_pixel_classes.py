@@ -184,3 +184,21 @@ def test_present_classes_are_the_distinct_ones(classes):
 
 def test_no_pixels_have_no_classes():
     assert present_classes(np.zeros((0, 4), np.uint8)) == []
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_each_number_that_is_valid_comes_back_from_its_decibels(dtype, scale):
+    """What decoders limit must be no valid pixel: float32 reaches to 770 dB as amplitude."""
+    exponents = np.linspace(-330, 308, 1000)
+    with np.errstate(over="ignore"):
+        values = np.concatenate([10.0**exponents, [1e25, 1e-25, 1e30, 1e-45, 3.4e38]]).astype(dtype)
+    values[:-5:2] *= -1 if scale == "decibel" else 1
+    classes = classify(values, scale)
+    decoded = from_signal(to_signal(values, classes, scale, -12.0), scale, dtype, offset_db=-12.0)
+    valid = (classes == VALID) & (np.abs(values) >= np.finfo(dtype).tiny)  # subnormal numbers have coarse steps
+    assert valid.sum() > 8
+    if scale == "decibel":
+        np.testing.assert_allclose(decoded[valid], values[valid], rtol=2 * np.finfo(dtype).eps, atol=0.002)
+    else:
+        np.testing.assert_allclose(decoded[valid], values[valid], rtol=max(3e-4, 2 * float(np.finfo(dtype).eps)))

@@ -22,7 +22,7 @@
     manifest          what belongs into each chunk
     weights           model name or id -> verified coder; classic_weights: the autoencoder for comparison
     models/           torch networks
-    chunk, integers_chunk      one stored chunk <-> bytes: frame_checks
+    chunk, integers_chunk      one stored chunk <-> bytes: frame_checks, verbatim
     block             one window of a scene <-> symbols
     calm_speckle, speckle_restoration, speckle_keys      speckle: its spectrum, and made up again on request
     coder             a ready model: analysis, quantisation, reconstruction
@@ -36,7 +36,7 @@
     channel_coding    all channels in one call: channel_kernels
     kernels, sign_kernels, trellis_kernels, range_kernels, residual_kernels, decoder_kernels, speckle_kernels
                       compiled inner loops: compiled
-    bitstream         frame, checksums, limits
+    bitstream         frame, checksums, limits; sections: its classes and exact values
     input_check       does the input look like the training data: domain_check
     model_card, model_arrays, tiling, errors
     pretrained/       models that ship with the package

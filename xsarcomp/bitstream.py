@@ -8,7 +8,6 @@ after entropy decoding and before any pixel leaves.
 import hashlib
 import math
 import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +20,13 @@ from xsarcomp.errors import (
     RadiometryError,
     UnsupportedFormatError,
 )
-from xsarcomp.pixel_classes import present_classes
 
 MAGIC = b"XSAR"
 MAJOR, MINOR = 1, 1
 BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
 """Kinds of frames: pixels of a chunk that stands alone, a chunk of a grid of latents, or one of residuals or gains."""
-MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED = 1, 2, 4, 8
-_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED
+MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM = 1, 2, 4, 8, 16
+_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED | VERBATIM
 NO_MODEL = "0" * 16  # what frames of integers name, which need none
 
 DTYPES = (
@@ -55,7 +53,6 @@ SCALES = ("", "power", "amplitude", "decibel")
 
 LARGEST_DIMENSIONS = 8
 LARGEST_CHUNK = 2**26  # values
-LARGEST_EXPANSION = 10**5  # decoded over coded bytes of the mask and the exact values
 
 _FIXED = struct.Struct("<4sBBBBHBBBBd8sIII8sI")
 _CRC = struct.Struct("<I")
@@ -80,9 +77,9 @@ class Frame:
     model_id: str
     """First 16 hexadecimal digits of the model's SHA-256."""
     symbol_hash: bytes
-    """BLAKE2b, 8 bytes, of the symbols as little-endian int32 in C order."""
+    """BLAKE2b, 8 bytes, of the symbols as little-endian int32 in C order, or of the values where they stand as they are."""
     symbols: bytes
-    """Section of the entropy coder."""
+    """Section of the entropy coder, or the values as they are."""
     classes: bytes = b""
     """Section of the pixel classes; empty where all pixels are valid."""
     exact: bytes = b""
@@ -91,6 +88,8 @@ class Frame:
     """Section of what keeps promises, see :mod:`xsarcomp.corrections`; empty where nothing was promised."""
     fortran_order: bool = False
     """Whether the caller's array was in Fortran order and is to be returned so."""
+    verbatim: bool = False
+    """Whether ``symbols`` are the values as they are, see :mod:`xsarcomp.verbatim`; there is no other section then."""
 
 
 def _checksum(content: bytes) -> int:
@@ -145,9 +144,10 @@ def check_chunk(shape: tuple[int, ...], kind: int) -> None:
 def write_frame(frame: Frame) -> bytes:
     """Bytes of a frame."""
     flags = MASKED * bool(frame.classes) | HAS_EXACT * bool(frame.exact) | CORRECTED * bool(frame.corrections)
-    flags |= FORTRAN_ORDER * frame.fortran_order
+    flags |= FORTRAN_ORDER * frame.fortran_order | VERBATIM * frame.verbatim
     payload = frame.symbols + frame.classes + frame.exact + frame.corrections
-    minor = MINOR if frame.corrections or frame.kind == INTEGERS else 0  # what 1.0 can say, readers of 1.0 read
+    is_new = frame.corrections or frame.kind == INTEGERS or frame.verbatim
+    minor = MINOR if is_new else 0  # what 1.0 can say, readers of 1.0 read
     header = _FIXED.pack(
         MAGIC, MAJOR, minor, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
         SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
@@ -210,6 +210,8 @@ def read_frame(content: bytes) -> Frame:
         )
     if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
         raise CorruptStreamError("the flags of the header contradict its section lengths")
+    if flags & VERBATIM:
+        _check_verbatim(flags, symbols_length, math.prod(shape) * np.dtype(DTYPES[dtype_code]).itemsize)
     payload = content[start:]
     if _checksum(payload) != payload_crc:
         raise CorruptStreamError(
@@ -229,7 +231,17 @@ def read_frame(content: bytes) -> Frame:
         exact=payload[symbols_length + classes_length : stop - start],
         corrections=payload[stop - start :],
         fortran_order=bool(flags & FORTRAN_ORDER),
+        verbatim=bool(flags & VERBATIM),
     )
+
+
+def _check_verbatim(flags: int, found: int, expected: int) -> None:
+    """Refuse a frame of values as they are that has other sections, or another number of bytes than the values."""
+    if flags & (MASKED | HAS_EXACT | CORRECTED) or found != expected:
+        raise CorruptStreamError(
+            f"the header names {found} bytes of values as they are and flags {flags:#x}, expected {expected} bytes and no "
+            "other section"
+        )
 
 
 def _check_header(
@@ -248,53 +260,3 @@ def _check_header(
         )
     if min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
         raise LimitExceededError(f"the header asks for a chunk of shape {shape}, the limit is {LARGEST_CHUNK} values")
-
-
-def pack_classes(classes: NDArray[np.uint8]) -> bytes:
-    """Section of pixel classes; empty where all pixels are valid (class 0)."""
-    present = [name for name in present_classes(classes) if name > 0]
-    if not present:
-        return b""
-    if len(present) == 1:  # one kind of invalid pixel, nearly always: a bit each
-        return bytes([present[0]]) + deflate(np.packbits(classes > 0).tobytes())
-    return b"\xff" + deflate(np.ascontiguousarray(classes).tobytes())
-
-
-def unpack_classes(section: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Pixel classes from their section; the inverse of :func:`pack_classes`."""
-    if not section:
-        return np.zeros(shape, np.uint8)
-    count = math.prod(shape)
-    if section[0] == 0:
-        raise CorruptStreamError("the class section names class 0 as invalid, which no encoder writes")
-    if section[0] == 0xFF:
-        return np.frombuffer(inflate(section[1:], count), np.uint8).reshape(shape)
-    bits = np.unpackbits(np.frombuffer(inflate(section[1:], -(-count // 8)), np.uint8), count=count)
-    return (bits * np.uint8(section[0])).reshape(shape)
-
-
-def deflate(content: bytes) -> bytes:
-    """Compress a section without loss."""
-    return zlib.compress(content, 9)
-
-
-def inflate(section: bytes, expected: int) -> bytes:
-    """Decompress exactly the expected number of bytes.
-
-    Raises
-    ------
-    LimitExceededError
-        If so many bytes cannot honestly come from so small a section.
-    CorruptStreamError
-        If there are fewer or more bytes.
-    """
-    if expected > LARGEST_EXPANSION * max(1, len(section)):
-        raise LimitExceededError(f"{len(section)} bytes claim to expand to {expected}")
-    inflater = zlib.decompressobj()
-    try:
-        content = inflater.decompress(section, expected + 1)
-    except zlib.error as error:
-        raise CorruptStreamError(f"a section cannot be decompressed: {error}") from error
-    if len(content) != expected or not inflater.eof or inflater.unused_data:
-        raise CorruptStreamError(f"a section holds {len(content)} bytes, expected exactly {expected}")
-    return content

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp import bitstream, corrections, pixel_classes
+from xsarcomp import bitstream, corrections, pixel_classes, sections
 from xsarcomp.bitstream import BACKSCATTER, LATENTS, Frame
 from xsarcomp.block import (
     Settings,
@@ -22,6 +22,7 @@ from xsarcomp.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import CorruptStreamError, DimensionError, UnsupportedFormatError
 from xsarcomp.frame_checks import check_hash, check_kind, is_bare
+from xsarcomp.verbatim import shortest, verbatim_integers, verbatim_values
 
 
 def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCoder) -> bytes:
@@ -44,10 +45,11 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
     DimensionError
         If the chunk has fewer than two dimensions, none or too many values.
     RadiometryError
-        If the data type cannot hold backscatter.
+        If the data type cannot hold backscatter, or pixels are masked.
     """
     bitstream.check_chunk(backscatter.shape, BACKSCATTER)
     pixel_classes.check_dtype(backscatter.dtype)
+    pixel_classes.check_unmasked(backscatter)
     bitstream.check_stored_dtype(backscatter.dtype)
     planes = backscatter.reshape(-1, *backscatter.shape[-2:])
     signal, classes = signal_of(planes, settings, coder)
@@ -64,12 +66,12 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
         model_id=coder.model_id,
         symbol_hash=bitstream.symbol_hash(symbols),
         symbols=encode_symbols(symbols, coder.tables, anchor),
-        classes=bitstream.pack_classes(classes),
-        exact=bitstream.deflate(exact.tobytes()) if exact.size else b"",
+        classes=sections.pack_classes(classes),
+        exact=sections.deflate(exact.tobytes()) if exact.size else b"",
         corrections=_corrections(planes, classes, symbols, settings, coder),
         fortran_order=backscatter.flags.f_contiguous and not backscatter.flags.c_contiguous,
     )
-    return bitstream.write_frame(frame)
+    return bitstream.write_frame(shortest(frame, backscatter))
 
 
 def _corrections(planes: NDArray, classes, symbols, settings: Settings, coder: LappedCoder) -> bytes:
@@ -122,13 +124,17 @@ def read_backscatter(
     """
     frame = _frame(content, BACKSCATTER, coder)
     planes = math.prod(frame.shape[:-2])
-    symbols = _symbols(frame, (planes, CHANNELS, *map(latent_count, frame.shape[-2:])), coder)
     shape = (planes, *frame.shape[-2:])
-    classes = bitstream.unpack_classes(frame.classes, shape)
+    latents_shape = (planes, CHANNELS, *map(latent_count, frame.shape[-2:]))
+    if frame.verbatim:
+        classes = np.full(shape, pixel_classes.EXACT, np.uint8)
+        return frame, np.zeros(latents_shape, np.int32), classes, verbatim_values(frame).ravel(), None
+    symbols = _symbols(frame, latents_shape, coder)
+    classes = sections.unpack_classes(frame.classes, shape)
     _check_classes(classes, frame.dtype)
     count = int(np.count_nonzero(classes == pixel_classes.EXACT))
     exact = np.frombuffer(
-        bitstream.inflate(frame.exact, count * frame.dtype.itemsize) if frame.exact else b"", frame.dtype
+        sections.inflate(frame.exact, count * frame.dtype.itemsize) if frame.exact else b"", frame.dtype
     )
     if exact.size != count:
         raise CorruptStreamError(f"the chunk holds {exact.size} exact values for {count} pixels that need one")
@@ -170,7 +176,7 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
         symbol_hash=bitstream.symbol_hash(symbols),
         symbols=encode_symbols(symbols, coder.tables, anchor),
     )
-    return bitstream.write_frame(frame)
+    return bitstream.write_frame(shortest(frame, symbols))
 
 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
@@ -203,6 +209,8 @@ def decode_lowest(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
         If the frame is wrong, or what was read of its symbols.
     """
     frame = _frame_of_latents(content, coder)
+    if frame.verbatim:
+        return np.ascontiguousarray(verbatim_integers(frame)[..., 0, :, :])
     shape = (math.prod(frame.shape[:-3]), *frame.shape[-3:])
     lowest = decode_lowest_symbols(frame.symbols, shape, coder.tables, frame.anchor)
     return lowest.reshape(*frame.shape[:-3], *frame.shape[-2:])
@@ -266,6 +274,8 @@ def check_nodata(classes: NDArray[np.uint8], dtype: np.dtype, nodata: float | No
 
 def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArray[np.int32]:
     """Symbols of a frame, compared with their hash."""
+    if frame.verbatim:
+        return verbatim_integers(frame).reshape(shape)
     symbols = decode_symbols(frame.symbols, shape, coder.tables, frame.anchor)
     check_hash(symbols, frame)
     return symbols

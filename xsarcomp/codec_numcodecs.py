@@ -16,6 +16,7 @@ from xsarcomp.codec_checks import (
     with_advice,
 )
 from xsarcomp.errors import DimensionError
+from xsarcomp.pixel_classes import check_unmasked
 from xsarcomp.weights import load_coder
 
 
@@ -70,6 +71,7 @@ class BackscatterCodec(Codec):
 
     def encode(self, buf: Any) -> bytes:
         """Bytes of a chunk; it must arrive as an array, so the codec comes first in a pipeline."""
+        check_unmasked(buf)
         values = np.asarray(buf)
         if values.ndim < 2:
             raise DimensionError(

@@ -9,6 +9,7 @@ from xsarcomp.bitstream import INTEGERS, NO_MODEL, Frame, check_chunk, read_fram
 from xsarcomp.errors import CorruptStreamError, DimensionError
 from xsarcomp.frame_checks import check_hash, check_kind, is_bare
 from xsarcomp.residual_coding import decode_integers, encode_integers
+from xsarcomp.verbatim import shortest, verbatim_integers
 
 ABSENT = -(2**31)
 """Fill value of arrays of latents, residuals and gains. No chunk holds it, so what reads as it was never written, or is lost."""
@@ -41,7 +42,7 @@ def encode_chunk(integers: NDArray[np.int32]) -> bytes:
         symbol_hash=symbol_hash(planes),
         symbols=encode_integers(planes),
     )
-    return write_frame(frame)
+    return write_frame(shortest(frame, planes))
 
 
 def decode_chunk(content: bytes) -> NDArray[np.int32]:
@@ -50,6 +51,8 @@ def decode_chunk(content: bytes) -> NDArray[np.int32]:
     check_kind(frame, INTEGERS)
     if frame.model_id != NO_MODEL or frame.anchor or not is_bare(frame) or frame.dtype != np.int32:
         raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
+    if frame.verbatim:
+        return verbatim_integers(frame)
     integers = decode_integers(frame.symbols, (math.prod(frame.shape[:-2]), *frame.shape[-2:]))
     check_hash(integers, frame)
     return integers.reshape(frame.shape)

@@ -12,7 +12,22 @@ VALID, NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY, ZERO, NODATA, EXACT = range(7)
 """Pixel classes (uint8). EXACT: any other invalid value, kept by the caller as `exact_values`."""
 
 DECIBEL_LIMIT = 500.0
-"""Beyond +-500 dB a number is no backscatter (float32 power ends at -448 dB) but a fill: class EXACT."""
+"""Beyond +-500 dB a number is no backscatter (float32 power ends at -448 dB) but a fill: class EXACT. The transform would no
+longer be exact there, and decoders limit to it."""
+
+
+def check_unmasked(values: object) -> None:
+    """Refuse a masked array with masked pixels: what lies under the mask would be coded as backscatter.
+
+    Raises
+    ------
+    RadiometryError
+        If a pixel is masked.
+    """
+    if np.ma.is_masked(values):
+        raise RadiometryError(
+            "the array has masked pixels, and a chunk keeps values and no mask: fill them first, array.filled(numpy.nan)"
+        )
 
 
 def classify(backscatter: ArrayLike, scale: str, nodata: float | None = None) -> NDArray[np.uint8]:
@@ -52,10 +67,9 @@ def classify(backscatter: ArrayLike, scale: str, nodata: float | None = None) ->
         if scale == "decibel":
             classes[(values < -DECIBEL_LIMIT) | (values > DECIBEL_LIMIT)] = EXACT
         else:
-            if values.dtype.itemsize == 8 and values.dtype.kind == "f":
-                # beyond +-500 dB, which only float64 can hold, the transform would no longer be exact
-                exponent = DECIBEL_LIMIT / {"power": 10, "amplitude": 20}[scale]
-                classes[(values < 10.0**-exponent) | (values > 10.0**exponent)] = EXACT
+            if values.dtype.kind == "f":
+                lowest, highest = _limits(scale, values.dtype)
+                classes[(values < lowest) | (values > highest)] = EXACT
             classes[values < 0] = EXACT
             classes[values == 0] = ZERO
         if values.dtype.kind == "f":
@@ -78,12 +92,19 @@ def _all_valid(values: NDArray, scale: str, fill_value) -> bool:
     lowest, highest = values.min(), values.max()  # NaN if there is one, which compares with nothing
     if scale == "decibel":
         inside = lowest >= -DECIBEL_LIMIT and highest <= DECIBEL_LIMIT
-    elif values.dtype.itemsize == 8:
-        exponent = DECIBEL_LIMIT / {"power": 10, "amplitude": 20}[scale]
-        inside = lowest >= 10.0**-exponent and highest <= 10.0**exponent
+    elif values.dtype.kind == "f":
+        smallest, largest = _limits(scale, values.dtype)
+        inside = lowest > 0 and lowest >= smallest and highest <= largest
     else:
-        inside = lowest > 0 and highest < np.inf
+        inside = lowest > 0
     return bool(inside and (fill_value is None or not (values == fill_value).any()))
+
+
+def _limits(scale: str, dtype: np.dtype) -> tuple[np.floating, np.floating]:
+    """Power or amplitude at +-500 dB, or the last finite number of a dtype that does not reach so far."""
+    exponent = DECIBEL_LIMIT / {"power": 10, "amplitude": 20}[scale]
+    limits = np.finfo(dtype)
+    return limits.dtype.type(10.0**-exponent), limits.dtype.type(min(10.0**exponent, float(limits.max)))
 
 
 def present_classes(classes: NDArray[np.uint8]) -> list[int]:

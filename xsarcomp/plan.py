@@ -247,7 +247,10 @@ def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str,
         return
     classes = [radiometry.classify(values, scale, nodata) for values in windows]
     numbers = sum(int(((found == radiometry.VALID) | (found == radiometry.EXACT)).sum()) for found in classes)
-    negative = sum(int((found == radiometry.EXACT).sum()) for found in classes)
+    # of what is kept exactly, negative zero and what is beyond 500 dB are not negative
+    with np.errstate(invalid="ignore"):
+        kept = [(found == radiometry.EXACT) & (values < 0) for found, values in zip(classes, windows, strict=True)]
+    negative = sum(map(int, map(np.count_nonzero, kept)))
     if negative > numbers / 2:
         raise RadiometryError(
             f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "

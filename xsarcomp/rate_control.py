@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp import lapped
-from xsarcomp.bitstream import pack_classes
 from xsarcomp.block import SIGNAL_REACH, Settings, decode_planes, latent_count, mirrored_pixels, signal_of
 from xsarcomp.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.corrections import NO_PROMISES, Promises
@@ -17,6 +16,7 @@ from xsarcomp.error_bound import residuals_of
 from xsarcomp.errors import RateError
 from xsarcomp.pixel_classes import VALID
 from xsarcomp.residual_coding import encode_integers
+from xsarcomp.sections import pack_classes
 from xsarcomp.tile_means import TILE
 
 PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25, "8x": 4.0, "16x": 2.0, "32x": 1.0}

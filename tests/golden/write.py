@@ -5,11 +5,13 @@ usage: python tests/golden/write.py VERSION
 
 import hashlib
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 import zarr
+from cases import STREAMS
 
 import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.codec_numcodecs import BackscatterCodec
@@ -60,8 +62,8 @@ def format_2(folder: Path) -> np.ndarray:
 
 def sums() -> str:
     """Hash of every golden file, in the format of sha256sum."""
-    files = sorted(path for path in GOLDEN.rglob("*") if path.is_file() and path.parent != GOLDEN)
-    files += sorted(GOLDEN.glob("*.npy"))
+    files = sorted(path for path in GOLDEN.rglob("*") if path.is_file() and path.suffix not in (".md", ".py", ".pyc"))
+    files.remove(GOLDEN / "SHA256SUMS")
     return "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(GOLDEN).as_posix()}\n" for path in files
     )
@@ -69,12 +71,26 @@ def sums() -> str:
 
 def main(version: str) -> None:
     """Write all stores and the list of hashes."""
-    for name, write in (("latents", latents), ("zarr3", transparent), ("zarr2", format_2)):
-        folder = GOLDEN / f"{name}-{version}"
-        if folder.exists():
-            sys.exit(f"{folder} exists: golden stores are written once")
-        np.save(GOLDEN / f"{name}-{version}.npy", write(folder))
+    stores = {"latents": latents, "zarr3": transparent, "zarr2": format_2}
+    writers = {f"{name}-{version}": write for name, write in stores.items()}
+    writers |= {f"streams-{version}/{name}": stream.write for name, stream in STREAMS.items()}
+    check_unchanged([name for name in writers if (GOLDEN / name).exists()])
+    for name, write in writers.items():
+        (GOLDEN / name).parent.mkdir(exist_ok=True)
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # values unlike the training data
+            np.save(GOLDEN / f"{name}.npy", write(GOLDEN / name))
     (GOLDEN / "SHA256SUMS").write_text(sums())
+
+
+def check_unchanged(existing: list[str]) -> None:
+    """Stop if something is there already, or if what is listed is not what is there."""
+    if existing:
+        sys.exit(f"{', '.join(existing)} exists: golden stores are written once")
+    for line in (GOLDEN / "SHA256SUMS").read_text().splitlines():
+        expected, name = line.split("  ")
+        path = GOLDEN / name
+        if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            sys.exit(f"{name} was changed: restore it, golden stores are written once")
 
 
 if __name__ == "__main__":
