@@ -19,6 +19,7 @@ from stored_scenes import (
 )
 
 from xsarcomp.errors import ConfigurationError, NotEncodedError
+from xsarcomp.stored_chunks import _index_batches
 from xsarcomp.verification import record_store, verify_store
 
 
@@ -146,6 +147,31 @@ def test_an_array_that_claims_too_many_chunks_is_refused_without_counting_them(s
     (problem,) = verify_store(tmp_path / "a.zarr")["problems"]
     assert (problem["array"], problem["problem"]) == ("vv", "metadata")
     assert "limit" in problem["message"]
+
+
+@pytest.mark.parametrize("number", [2**20 + 4, 2**25])
+def test_an_array_that_claims_very_many_chunks_which_are_not_there_is_named_at_once(store, number):
+    """A grid of 2**25 chunks of which one is there took hours and gigabytes: each was looked at, and the positions kept."""
+    path = store("latents", recorded=False)
+    file = path / "vv_latents/zarr.json"
+    document = json.loads(file.read_text())
+    document["shape"] = [64, 8 * number, 8]
+    file.write_text(json.dumps(document))
+    tracemalloc.start()
+    try:
+        problems = verify_store(path, quick=True)["problems"]
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert any(
+        "vv_latents" in one["array"] and f"claims {number} chunks, of which 3 are there" in one["message"]
+        for one in problems
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 70), (2, 0, 5), (4, 5, 6)])
+def test_the_places_of_a_grid_are_visited_in_c_order(shape):
+    assert [index for batch in _index_batches(shape) for index in batch] == list(np.ndindex(shape))
 
 
 @pytest.mark.parametrize("kind", ["transparent", "sharded", "format 2"])

@@ -145,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(several=several, bits=st.lists(anything, min_size=1, max_size=3, unique=True))
     def flip_bits(self, several, bits):
         for key in {self._chunk(which) for which in several}:
-            if self.stored[key] is None:
+            if not self.stored[key]:  # absent, or cut to nothing
                 continue
             content = bytearray(self.stored[key])
             for bit in {bit % (8 * len(content)) for bit in bits}:

@@ -5,7 +5,6 @@ seen. Formats 2 and 3; frames inside shards are found through the shard's index.
 """
 
 import asyncio
-import itertools
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
@@ -34,6 +33,8 @@ FRAME_KINDS = {
     codec_zarr.LatentsCodec: LATENTS,
     codec_zarr.IntegersCodec: INTEGERS,
 }
+LARGEST_ABSENT = 2**20
+"""Objects of one array that are absent. Metadata may claim any grid; each chunk of it is looked at."""
 _NO_CHUNK = 2**64 - 1  # offset and length of an absent chunk in the index of a shard
 
 
@@ -99,6 +100,12 @@ class StoredArray:
                 self.present[index] = True
             elif name not in names:
                 self.strays.append(key)
+        there = int(np.count_nonzero(self.present))
+        if self.present.size - there > LARGEST_ABSENT:
+            raise LimitExceededError(
+                f"{self.path!r} claims {self.present.size} chunks, of which {there} are there; the limit is {LARGEST_ABSENT} absent "
+                "ones: check the shape in its metadata"
+            )
 
     @property
     def identities(self) -> str:
@@ -149,8 +156,7 @@ class StoredArray:
 
     def places(self) -> Iterator[Place]:
         """Where each chunk lies, in the order of the objects."""
-        indices = np.ndindex(self.present.shape)
-        while batch := list(itertools.islice(indices, BATCH)):
+        for batch in _index_batches(self.present.shape):
             keys = [self.prefix + self.array.metadata.encode_chunk_key(index) for index in batch]
             if self.shard_index is None:
                 for index, key in zip(batch, keys, strict=True):
@@ -202,11 +208,12 @@ class StoredArray:
 
     def contents(self, places: Iterable[Place], most: int | None = None) -> list[bytes | None]:
         """Stored bytes of chunks, ``most`` of each at most; None where there are none."""
-        return sync(_gathered(self._content(place, most) for place in places))
+        places = list(places)
+        there = [place for place in places if not (place.is_absent or place.problem)]
+        found = iter(sync(_gathered(self._content(place, most) for place in there)) if there else ())
+        return [None if place.is_absent or place.problem else next(found) for place in places]
 
     async def _content(self, place: Place, most: int | None) -> bytes | None:
-        if place.is_absent or place.problem:
-            return None
         first, last = place.span or (0, None)
         if most is not None:
             last = first + most if last is None else min(last, first + most)
@@ -219,6 +226,15 @@ async def keys_below(store: Store, prefix: str) -> list[str]:
     """Keys of the objects that begin with a prefix."""
     # zip files list their folders too, and browsers of object stores make empty objects that stand for folders
     return [key for key in await collected(store.list_prefix(prefix)) if not key.endswith("/")]
+
+
+def _index_batches(shape: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
+    """Indices of a grid in C order, some at a time; numpy.ndindex would hold all positions of each dimension."""
+    if not shape:
+        yield [()]
+    for start in range(0, math.prod(shape) if shape else 0, BATCH):
+        numbers = np.unravel_index(np.arange(start, min(start + BATCH, math.prod(shape))), shape)
+        yield list(zip(*(axis.tolist() for axis in numbers), strict=True))
 
 
 async def collected(keys: AsyncIterator[str]) -> list[str]:

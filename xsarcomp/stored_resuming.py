@@ -51,7 +51,7 @@ class Found:
     @property
     def zarr_format(self) -> int:
         """Format of Zarr, 2 or 3."""
-        return self.stored.group.metadata.zarr_format
+        return self.stored.root.metadata.zarr_format
 
     def holds(self, name: str, region: Spans) -> bool:
         """Whether all chunks (with shards, all shards) of a region of an array were there."""
@@ -79,7 +79,7 @@ class Found:
             if not known.present[index]:
                 target[window] = values[window]
             elif not is_compressed(target) and not _same(np.asarray(target[window]), np.asarray(values[window])):
-                raise _other_store(self.stored.group, f"{target.basename!r} holds other values")
+                raise _other_store(self.stored.root, f"{target.basename!r} holds other values")
 
     def accept(self, planned: zarr.Group, targets: dict[str, zarr.Array]) -> dict[str, zarr.Array]:
         """Compare with what would be written now, and write metadata that are missing.
@@ -101,7 +101,7 @@ class Found:
         ConfigurationError
             If they differ.
         """
-        group = self.stored.group
+        group = self.stored.root
         if surplus := sorted(self.arrays.keys() - targets.keys()):
             raise _other_store(group, f"it holds {', '.join(surplus)}, which would not be written now")
         if self.zarr_format != planned.metadata.zarr_format:
@@ -116,7 +116,7 @@ class Found:
 
     def _accept_documents(self, planned: zarr.Group) -> None:
         """Compare all metadata, then write what is missing, and consolidate where that is wanted and was not done."""
-        group, must_consolidate, missing = self.stored.group, False, {}
+        group, must_consolidate, missing = self.stored.root, False, {}
         for key in sync(collected(planned.store.list_prefix(_key(planned, "")))):
             name = key.removeprefix(_key(planned, ""))
             content, there = _read(planned.store, key), _read(group.store, _key(group, name))

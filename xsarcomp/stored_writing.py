@@ -92,7 +92,7 @@ def write_dataset(
         _check_aligned(arrays)
         blocks = list(_blocks(_grids(dataset, arrays.lazy)))
         if found is not None:
-            arrays.targets, root = found.accept(root, arrays.targets), found.stored.group
+            arrays.targets, root = found.accept(root, arrays.targets), found.stored.root
         _write_memory(arrays, found)
         missing = [block for block in blocks if found is None or not found.holds(*block.last)]
         _write_lazy(arrays, missing)
