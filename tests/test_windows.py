@@ -138,3 +138,97 @@ def test_a_watched_computation_reports_growing_counts_up_to_all_tasks(scheduler)
 def test_the_lock_for_writing_serves_the_scheduler_in_use():
     with windows.write_lock():
         pass
+
+
+class Effects:
+    """A function for calls that notes what it got; threads share it."""
+
+    def __init__(self):
+        self.got = []
+
+    def __call__(self, *blocks):
+        self.got.append([np.array(block) for block in blocks])
+
+
+def counted_source(made, shape=(8, 8), chunk=4):
+    """A lazy source that notes which of its blocks are made."""
+    chunks = tuple((chunk,) * (size // chunk) for size in shape)
+
+    def make(block):
+        made.append(block)
+        return np.full([stop - start for start, stop in block], len(made))
+
+    return windows.map_windows(make, [], chunks, int, name="source")
+
+
+def doubled(array):
+    return windows.map_windows(
+        lambda _block, values: 2 * values,
+        [windows.Source(array, windows.same_window)],
+        array.chunks,
+        int,
+        name="double",
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_each_call_gets_its_blocks_once_and_nothing_is_made_twice_or_in_vain(scheduler):
+    made, effects = [], Effects()
+    source = counted_source(made)
+    array = doubled(source)
+    places = [(0, 0), (1, 1)]
+    calls = [windows.Call(effects, ((array, place), (source, place)), place) for place in places]
+    with dask.config.set(scheduler=scheduler):
+        windows.run_calls(calls, name="effects")
+    assert sorted(made) == [((0, 4), (0, 4)), ((4, 8), (4, 8))]
+    assert len(effects.got) == 2
+    for both, plain in effects.got:
+        np.testing.assert_array_equal(both, 2 * plain)
+
+
+def test_blocks_that_two_calls_need_are_made_once():
+    made, effects = [], Effects()
+    source = counted_source(made, (4, 4))
+    windows.run_calls([windows.Call(effects, ((source, (0, 0)),), (number,)) for number in range(3)], name="effects")
+    assert len(made) == 1
+    assert len(effects.got) == 3
+
+
+def test_a_layer_with_as_many_tasks_as_are_still_needed_of_others_does_not_run():
+    """Dask's culling by layers would keep it: what it makes was put into the calls."""
+    made, effects = [], Effects()
+    source = counted_source(made)
+    array = doubled(source)
+    with Names() as names:
+        windows.run_calls(
+            [windows.Call(effects, ((array, place), (source, place)), place) for place in np.ndindex(2, 2)],
+            name="sarcomp-effects",
+        )
+    assert len(made) == len(effects.got) == 4
+    assert any("effects" in name for name in names.seen)
+    assert not any("double" in name for name in names.seen)
+
+
+class Names(dask.callbacks.Callback):
+    """Notes the names of the tasks that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def _pretask(self, key, _graph, _state):
+        self.seen.add(key[0])
+
+
+def test_no_call_is_no_work():
+    windows.run_calls([], name="nothing")
+
+
+def test_what_a_store_without_computing_returns_is_run():
+    target = np.zeros((8, 8))
+    windows.run_writes(dask.array.store(dask.array.ones((8, 8), chunks=4), target, compute=False))
+    assert target.all()
+
+    delayed = dask.delayed(target.fill)(2)
+    windows.run_writes(delayed)
+    assert (target == 2).all()

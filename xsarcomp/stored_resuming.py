@@ -12,7 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.stored_chunks import StoredArray, collected, is_compressed
+from xsarcomp.stored_chunks import StoredArray, is_compressed, keys_below
 from xsarcomp.stored_groups import StoredGroup, open_stored
 
 Spans = tuple[slice, ...]
@@ -117,7 +117,7 @@ class Found:
     def _accept_documents(self, planned: zarr.Group) -> None:
         """Compare all metadata, then write what is missing, and consolidate where that is wanted and was not done."""
         group, must_consolidate, missing = self.stored.root, False, {}
-        for key in sync(collected(planned.store.list_prefix(_key(planned, "")))):
+        for key in sync(keys_below(planned.store, _key(planned, ""))):
             name = key.removeprefix(_key(planned, ""))
             content, there = _read(planned.store, key), _read(group.store, _key(group, name))
             if name == _CONSOLIDATED[2]:

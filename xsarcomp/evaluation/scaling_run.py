@@ -69,7 +69,7 @@ class Phase:
     processor_seconds: float
     """Of all processes."""
     tasks: int
-    """In the graph that was handed to Dask."""
+    """In the graph of what was computed; the writer makes one of those of a block."""
     peaks: dict[str, int]
     """Process to bytes of resident memory at most, over those after its imports."""
     task_seconds: dict[str, float] = field(default_factory=dict)
