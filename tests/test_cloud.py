@@ -312,23 +312,27 @@ def test_processes_of_a_cluster_write_and_read_behind_a_url(requests, scene, tmp
     assert verify_store(place.target)["ok"]
 
 
-def test_dates_are_appended_to_a_repository_and_the_snapshot_before_stays_as_it_was(scene):
+@pytest.mark.parametrize("kind", KINDS)
+def test_dates_are_appended_to_a_repository_and_the_snapshot_before_stays_as_it_was(scene, kind):
     icechunk = pytest.importorskip("icechunk", reason="pip install icechunk")
     times = np.array(["2024-01-01", "2024-01-13"], "datetime64[ns]")
-    stack = xr.concat([scene, scene * np.float32(0.7)], dim="time", coords="minimal", compat="override").assign_coords(
-        time=times
-    )
+    stack = xr.concat([scene, scene * np.float32(0.7)], dim="time", coords="minimal", compat="override")
+    stack = stack.assign_coords(time=times)
     first, second = stack.isel(time=[0]), stack.isel(time=[1])
     repository = icechunk.Repository.create(icechunk.in_memory_storage())
     session = repository.writable_session("main")
-    first.to_zarr(session.store, encoding=first.sarcomp.encoding(**REQUESTS["bound"]), consolidated=False)
+    if kind == "latents":
+        first.sarcomp.encode(**REQUESTS["bound"]).to_zarr(session.store, consolidated=False)
+    else:
+        first.to_zarr(session.store, encoding=first.sarcomp.encoding(**REQUESTS["bound"]), consolidated=False)
     snapshot = session.commit("first date")
     session = repository.writable_session("main")
-    second.to_zarr(session.store, append_dim="time", consolidated=False)
+    later = second.sarcomp.encode(**REQUESTS["bound"]) if kind == "latents" else second
+    later.to_zarr(session.store, append_dim="time", consolidated=False)
     session.commit("second date")
 
-    both = read("transparent", repository.readonly_session("main").store)
-    before = read("transparent", repository.readonly_session(snapshot_id=snapshot).store)
+    both = read(kind, repository.readonly_session("main").store)
+    before = read(kind, repository.readonly_session(snapshot_id=snapshot).store)
     assert (both.sizes["time"], before.sizes["time"]) == (2, 1)
     assert both.sarcomp.compare(stack)["max_error_db"] <= BOUND_DB
     np.testing.assert_array_equal(before.vv.values, both.vv[:1].values)
