@@ -1,10 +1,18 @@
-"""Two worker processes: the same stores and the same values as here, the model loaded there by its id."""
+"""Two worker processes: the same stores and the same values as here, the model loaded there by its id; one is killed."""
 
+import collections
+import contextlib
+import os
+import signal
+import threading
+import time
 import warnings
 
 import numpy as np
 import pytest
 import xarray as xr
+
+from xsarcomp.evaluation.large_scene import large_scene
 
 distributed = pytest.importorskip("distributed")
 
@@ -90,3 +98,71 @@ def test_a_worker_loads_the_model_once_and_after_that_keeps_it(client, original)
     lazy = original.chunk(100)
     lazy.sarcomp.encode(bits_per_pixel=1).vv_latents.data.persist().compute()
     assert all(count <= 1 for count in client.run(misses).values())
+
+
+class Journal(distributed.diagnostics.plugin.SchedulerPlugin):
+    """Which worker finished which task, in the order of time."""
+
+    def __init__(self):
+        self.finished = []
+
+    def transition(self, key, start, finish, *arguments, **options):
+        if (start, finish) == ("processing", "memory"):
+            self.finished.append((key, options["worker"]))
+
+
+def with_sources(keys, sources):
+    """Tasks and all that they are made from."""
+    found, left = set(), list(keys)
+    while left:
+        key = left.pop()
+        if key not in found:
+            found.add(key)
+            left += sources.get(key, ())
+    return found
+
+
+def test_a_killed_worker_costs_what_it_had_made_and_no_block_of_the_other(tmp_path):
+    scene = large_scene((1536, 2560), chunk=512, border=False)[["vv"]]
+    encoded = scene.sarcomp.encode(bits_per_pixel=1, scale="decibel", model="s1-grd-10m-lapped")
+    arguments = {"zarr_format": 3, "consolidated": False}
+    encoded.compute(scheduler="threads").to_zarr(tmp_path / "expected.zarr", **arguments)
+    journal, errors = Journal(), []
+    with contextlib.ExitStack() as stack:
+        # own cluster: its workers come and go
+        options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        cluster = stack.enter_context(distributed.LocalCluster(**options))
+        client = stack.enter_context(distributed.Client(cluster))
+        cluster.scheduler.add_plugin(journal)
+        processes = client.run(os.getpid)
+        victim = min(processes)
+
+        def store():
+            try:
+                with client.as_current():
+                    encoded.to_zarr(tmp_path / "killed.zarr", **arguments)
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=store)
+        thread.start()
+        blocks = 3 * 15  # latents, mask, exact values
+        deadline = time.monotonic() + 200
+        while sum("sarcomp" in str(key) for key, _ in journal.finished) < blocks // 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        tasks = dict(cluster.scheduler.tasks)
+        sources = {key: [source.key for source in task.dependencies] for key, task in tasks.items()}
+        os.kill(processes[victim], signal.SIGKILL)
+        thread.join(200)
+        assert not thread.is_alive()
+    assert errors == []
+    assert files(tmp_path / "killed.zarr") == files(tmp_path / "expected.zarr")
+    counts = collections.Counter(key for key, _ in journal.finished)
+    twice = {key for key, count in counts.items() if count > 1}
+    by_victim = {key for key, worker in journal.finished if worker == victim}
+    assert any("sarcomp" in str(key) for key in twice)
+    assert max(counts.values()) == 2
+    # what it had stored is stored again: Dask keeps the result of a task on the worker that ran it
+    assert twice <= with_sources(by_victim, sources)
+    assert sum("sarcomp" in str(key) for key in counts) == blocks
