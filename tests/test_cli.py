@@ -108,7 +108,9 @@ def test_payload_is_the_sum_of_the_chunk_files(folder, source, kind):
     report = strict_json((folder / f"{source}-{kind}.json").read_text())
     store = folder / f"{source}-{kind}.zarr"
     arrays = ["band_data"] if source == "nan" else ["vv", "vh"]
-    parts = [f"{name}_{part}" for name in arrays for part in ("latents", "mask")] if kind == "latents" else arrays
+    parts = (
+        [f"{name}_{part}" for name in arrays for part in ("latents", "mask", "coding")] if kind == "latents" else arrays
+    )
     chunks = [path for part in parts for path in (store / part / "c").rglob("*") if path.is_file()]
     assert report["payload_bytes"] == sum(path.stat().st_size for path in chunks)
     everything = [path for path in store.rglob("*") if path.is_file()]

@@ -24,6 +24,20 @@
 Each message says what was found, what was expected, and what to do.
 """
 
+import sys
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def callers_level() -> int:
+    """``stacklevel`` with which a warning names the line outside the package that led to it."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 LARGEST_MESSAGE = 2000
 """Characters; what a message quotes may come from a file that anybody wrote, and ends up in logs."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xsarcomp import radiometry
 from xsarcomp.domain_check import Deviation, Domain, cut_windows, plane_statistics
-from xsarcomp.errors import DomainWarning
+from xsarcomp.errors import DomainWarning, callers_level
 from xsarcomp.model_card import ModelCard
 from xsarcomp.rate_control import Sample
 
@@ -77,7 +77,7 @@ def compare_with_training(
     return Comparison(name=name, outside_share=share, deviations=deviations)
 
 
-def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: str, stacklevel: int) -> None:
+def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: str) -> None:
     """Warn once of all that is unlike the training data of a model.
 
     Parameters
@@ -87,8 +87,6 @@ def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: 
     card : ModelCard
     scale : str
         Scale that the values were taken for.
-    stacklevel : int
-        Of the caller, as for `warnings.warn`.
     """
     comparisons = list(comparisons)
     words = [
@@ -112,5 +110,5 @@ def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: 
             f"{scale}. It is coded, not clipped, but rate and error may be other than documented: check product, calibration "
             "and scale, and measure with compare()",
             DomainWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=callers_level(),
         )

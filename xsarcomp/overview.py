@@ -28,7 +28,7 @@ from xsarcomp.coarse_grid import (
     pixels_of,
 )
 from xsarcomp.coder import LappedCoder
-from xsarcomp.errors import ConfigurationError
+from xsarcomp.errors import ConfigurationError, callers_level
 from xsarcomp.integers_chunk import check_present
 from xsarcomp.plane_coding import own_records
 from xsarcomp.quantization import dequantize
@@ -279,7 +279,7 @@ def _coarse_rest(
         warnings.warn(
             f"left out of the overview: {', '.join(left)}. They stand on the full grid and are neither latents nor coordinates "
             "of numbers or times, so nothing says what they are in a block of pixels. Coarsen them yourself",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
     coarse = {
         name: coarse_coordinate(dataset.variables[name], spatial, factor, name=name, lazily=lazily) for name in averaged

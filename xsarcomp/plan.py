@@ -15,7 +15,7 @@ from xsarcomp.block import latent_count
 from xsarcomp.calm_speckle import measured_calm_variances
 from xsarcomp.coder import LappedCoder
 from xsarcomp.corrections import Promises
-from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError
+from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError, callers_level
 from xsarcomp.input_check import compare_with_training, report_unlike
 from xsarcomp.lapped import BLOCK
 from xsarcomp.plane_coding import fingerprinted
@@ -113,7 +113,7 @@ def make_plan(
         for name, look in looks.items()
     }
     scales = " and ".join(sorted({look.scale for look in looks.values()}))
-    report_unlike(compared.values(), coder.card, scale=scales, stacklevel=3)
+    report_unlike(compared.values(), coder.card, scale=scales)
     records = {
         name: _record(dataset[name], look, target, estimate, coder, compared[name].outside_share)
         for name, look in looks.items()
@@ -190,7 +190,7 @@ def _report_missed(target: Target, estimate: Estimate) -> None:
     if value > target.value * (1 + REPORTED_MISS):
         warnings.warn(
             f"{target.asked} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xsarcomp.errors import UnsupportedFormatError
+from xsarcomp.errors import UnsupportedFormatError, callers_level
 
 
 def to_json(value: Any) -> Any:
@@ -76,6 +76,6 @@ def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
     if lost:
         warnings.warn(
             f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(lost)}",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
     return kept

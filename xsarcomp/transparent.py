@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.bitstream import check_stored_dtype
-from xsarcomp.errors import ConfigurationError
+from xsarcomp.errors import ConfigurationError, callers_level
 from xsarcomp.plan import make_plan
 from xsarcomp.rate_control import Target
 from xsarcomp.record import Record
@@ -79,7 +79,7 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
             f"{array.name!r} has chunks of {' x '.join(map(str, edges.values()))} pixels, and each chunk of a transparent store "
             f"is coded alone: bits are wasted below about {SMALLEST_EDGE} pixels. Rechunk first: "
             f".chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
     return tuple(chunks)
 

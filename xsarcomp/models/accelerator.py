@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xsarcomp.errors import ConfigurationError
+from xsarcomp.errors import ConfigurationError, callers_level
 from xsarcomp.models.integer_arithmetic import FEATURES, LARGEST
 from xsarcomp.models.integer_network import IntegerNetwork
 
@@ -193,7 +193,7 @@ def _on_device(network: IntegerNetwork, device: torch.device) -> AcceleratedNetw
     warnings.warn(
         f"{device} {problem}: the network runs on the processor. Set {VARIABLE}=cpu to say so",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=callers_level(),
     )
     return None
 

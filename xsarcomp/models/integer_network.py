@@ -109,10 +109,7 @@ class IntegerNetwork:
         self._scratch = Scratch()
 
     def scales(self, step_db: float) -> list[tuple[Tensor, Tensor]]:
-        """Factor and addend of each layer, in the order of use.
-
-        They are kept. Threads that ask at once may each compute them, and get the same numbers.
-        """
+        """Factor and addend of each layer, in the order of use. They are kept; threads may each compute the same ones."""
         scales = self._scales_of_step.get(step_db)
         if scales is None:
             scales = self._scales_at(step_db)
