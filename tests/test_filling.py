@@ -73,6 +73,7 @@ def test_filling_by_windows_equals_filling_the_whole(seed, share, blob, data):
     )
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 100), shift=st.integers(-300, 300))
 def test_filling_does_not_depend_on_the_number_of_planes_or_memory_layout(seed, shift):
     signal, classes = _scene(seed, (3, 2, 33, 40), 0.5, 3)

@@ -108,8 +108,8 @@ def seconds_in_tasks() -> Iterator[dict[str, float]]:
     Yields
     ------
     dict of str to float
-        Name of the process to the seconds of all its tasks, filled when the context ends. Fetching what a task needs from
-        another process is part of it, waiting for something to do is not.
+        Name of the process to the seconds in which it computed tasks, filled when the context ends. Waiting is no part of
+        it, nor is fetching what a task needs from another process, which goes on beside other tasks.
     """
     import distributed
 
@@ -119,7 +119,8 @@ def seconds_in_tasks() -> Iterator[dict[str, float]]:
     with distributed.get_task_stream(client) as stream:
         yield seconds
     for task in stream.data:
-        seconds[names[task["worker"]]] += sum(part["stop"] - part["start"] for part in task["startstops"])
+        computed = (part for part in task["startstops"] if part["action"] == "compute")
+        seconds[names[task["worker"]]] += sum(part["stop"] - part["start"] for part in computed)
 
 
 def _names(client: Any) -> dict[str, str]:
