@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import xarray as xr
 
@@ -48,6 +49,7 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     FileNotFoundError
         If a local path does not exist.
     """
+    path = local_path(path)
     if "://" not in path and not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist")
     if is_zarr(path):
@@ -73,6 +75,11 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     return scene
 
 
+def local_path(path: str) -> str:
+    """The path of a ``file://`` URL; anything else as it is."""
+    return unquote(urlsplit(path).path) if path.startswith("file://") else path
+
+
 def refuse_same(source: str, target: str) -> None:
     """Refuse to write over what is read, or into it: scenes are read while they are written.
 
@@ -81,6 +88,7 @@ def refuse_same(source: str, target: str) -> None:
     ConfigurationError
         If the target is the source, lies in it or holds it.
     """
+    source, target = local_path(source), local_path(target)
     first, second = Path(source).resolve(), Path(target).resolve()
     if "://" not in source + target and (first.is_relative_to(second) or second.is_relative_to(first)):
         raise ConfigurationError(f"{target} and {source} are the same or in each other: choose another name")
@@ -120,6 +128,7 @@ def write_store(
     """
     from xsarcomp.stored_writing import write_dataset  # zarr need not be loaded to read a raster
 
+    path = local_path(path)
     if Path(path).exists():
         if not overwrite:
             raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
@@ -198,7 +207,15 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
     FileNotFoundError
         If the folder of the target does not exist.
     """
+    path = local_path(path)
     ending = Path(path).suffix.lower()
+    if "://" in path:
+        if ending != ".zarr":
+            raise ConfigurationError(
+                f"{path} is a URL, where a .zarr store can be written: write a local file, and copy it"
+            )
+        write_store(_plain(dataset), path, overwrite=overwrite)
+        return
     if Path(path).exists() and not overwrite:  # it may well be the original that was compressed
         raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
     if not Path(path).parent.is_dir():
