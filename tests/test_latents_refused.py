@@ -89,3 +89,9 @@ def test_a_damaged_chunk_on_disk_is_an_error_and_no_picture(encoded, tmp_path):
     file.write_bytes(bytes(content))
     with pytest.raises(CorruptStreamError):
         stored.sarcomp.decode().load()
+
+
+def test_nodata_in_the_mask_of_a_store_that_declares_none_is_an_error(encoded):
+    encoded.vv_mask[3, 4] = 5
+    with pytest.raises(CorruptStreamError, match="declare nodata=None"):
+        encoded.sarcomp.decode().load()

@@ -266,3 +266,11 @@ def test_writing_again_on_the_same_workers_writes_again(encoded, workers, tmp_pa
     for name in ("one", "two"):
         encoded.sarcomp.to_zarr(tmp_path / name)
     assert all_files(tmp_path / "one") == all_files(tmp_path / "two")
+
+
+def test_latents_in_zarr_format_2_are_refused_before_anything_is_written(encoded, tmp_path):
+    with pytest.raises(
+        ConfigurationError, match=r"format 2, which has no codec for them: use format 3, or a transparent"
+    ):
+        encoded.sarcomp.to_zarr(tmp_path / "a", zarr_format=2)
+    assert not (tmp_path / "a").exists()

@@ -109,17 +109,8 @@ def write_store(
 ) -> None:
     """Write a Zarr format 3 store, a compressed one with its manifest; an existing one only if that is wanted.
 
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-    path : str
-        Path or URL.
-    overwrite : bool
-        Replace a store that is there when the new one is finished (a URL: before it is begun).
-    encoding : dict, optional
-        Of a transparent store.
-    resume : bool, optional
-        Go on with what an interrupted writer left. None: nobody will, so an interrupted one leaves nothing.
+    ``overwrite`` replaces a store when the new one is finished (a URL: before it is begun). ``resume`` goes on with what an
+    interrupted writer left; None: nobody will, so an interrupted one leaves nothing.
 
     Raises
     ------
@@ -138,7 +129,10 @@ def write_store(
     with warnings.catch_warnings(), _finished(path, resume) as partial:
         # xarray consolidates as it always did; that the specification does not have it yet is known
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        write_dataset(dataset, partial, mode=mode, zarr_format=3, encoding=encoding, resume=bool(resume))
+        try:
+            write_dataset(dataset, partial, mode=mode, zarr_format=3, encoding=encoding, resume=bool(resume))
+        except FileExistsError as error:  # behind a URL
+            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite") from error
 
 
 def write_transparent(

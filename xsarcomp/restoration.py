@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xsarcomp import pixel_classes
 from xsarcomp.block import backscatter_of
+from xsarcomp.chunk import check_nodata
 from xsarcomp.correction_parts import GAIN, corrections_in_store, decode_signal, gains_window, latents_window
 from xsarcomp.entropy_tables import CHANNELS
 from xsarcomp.errors import DimensionError, NotEncodedError
@@ -253,6 +254,7 @@ def decode_block(
     symbols = parts["latents"].reshape(-1, *parts["latents"].shape[-3:])
     check_present(symbols, f"latents of {record.name!r}")
     planes = parts["mask"].reshape(-1, *shape[-2:])
+    check_nodata(planes, np.dtype(record.dtype), record.nodata)
     held = parts["exact"].reshape(planes.shape) if "exact" in parts else None
     added = corrections_in_store(block, parts.get("residual"), parts.get("gains"), record)
     values = np.empty(planes.shape, np.dtype(record.dtype))

@@ -76,6 +76,11 @@ def write_dataset(
         raise ConfigurationError(
             f"mode is {mode!r}, expected 'w-' (the default) or 'w': to append or to write regions call xarray's Dataset.to_zarr"
         )
+    if zarr_format == 2 and any(ATTRIBUTE in variable.attrs for variable in dataset.variables.values()):
+        raise ConfigurationError(
+            "latents were to be written in Zarr format 2, which has no codec for them: use format 3, or a transparent store, "
+            "dataset.sarcomp.encoding(zarr_format=2)"
+        )
     if resume and mode is not None:
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
     if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):
