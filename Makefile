@@ -19,7 +19,7 @@ demo: $(STAMP)
 	$(RUN)/xsarcomp demo $(SOURCE)
 
 test: $(STAMP) lint
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n 2 --dist loadfile
 
 # The long forms of tests about hostile input, damage, kills and threads: hours
 soak: $(STAMP)
