@@ -146,7 +146,7 @@ def missing_chunks(path):
 
 
 def test_a_killed_writer_leaves_whole_chunks_and_writing_again_gives_the_undisturbed_store(undisturbed, tmp_path):
-    kill_writers(3, 1, undisturbed, tmp_path)
+    kill_writers(10, 1, undisturbed, tmp_path)
 
 
 @pytest.mark.soak
@@ -428,8 +428,8 @@ def kill_workers(count, seed, tmp_path):
 
 
 def test_a_killed_dask_worker_changes_no_byte_of_the_finished_store(tmp_path):
-    killed, hit, _ = kill_workers(2, 3, tmp_path)
-    assert killed == 2
+    killed, hit, _ = kill_workers(5, 3, tmp_path)
+    assert killed == 5
     assert hit >= 1
 
 

@@ -43,7 +43,7 @@ from store_model import (
 from xsarcomp.errors import BitstreamError, CorruptStreamError
 from xsarcomp.verification import record_store, verify_store
 
-QUICK, LONG = {"max_examples": 15, "stateful_step_count": 15}, {"max_examples": 100, "stateful_step_count": 500}
+QUICK, LONG = {"max_examples": 50, "stateful_step_count": 20}, {"max_examples": 500, "stateful_step_count": 100}
 LARGEST = 4
 numbers = st.integers(0, PLANES - 1)
 anything = st.integers(0, 2**20)
