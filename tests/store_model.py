@@ -198,3 +198,7 @@ def all_files(path):
 
 def open_array(path, name, mode="r"):
     return zarr.open_array(Path(path) / name, mode=mode)
+
+
+def partial_files(path):
+    return {name for name in all_files(path) if name.endswith(".partial")}

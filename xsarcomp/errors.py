@@ -24,10 +24,11 @@
 Each message says what was found, what was expected, and what to do.
 """
 
+import os
 import sys
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def callers_level() -> int:
