@@ -226,7 +226,8 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
 
 def _without_padding(integers: np.ndarray) -> np.ndarray:
     """Integers of a chunk; those at the edge arrive padded with the fill value, which no chunk holds."""
-    return np.where(integers == integers_chunk.ABSENT, np.int32(0), integers)
+    is_padding = integers == integers_chunk.ABSENT
+    return np.where(is_padding, np.int32(0), integers) if is_padding.any() else integers
 
 
 def _selects_lowest(selection: Any, dimensions: int) -> bool:
