@@ -8,7 +8,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.scenes.simulation import simulated_dataset
 
 
 def main(folder: Path) -> None:

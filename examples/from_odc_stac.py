@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.scenes.simulation import simulated_dataset
 
 
 def loaded() -> xr.Dataset:

@@ -10,7 +10,7 @@ import xarray as xr
 from affine import Affine
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.scenes.simulation import simulated_dataset
 
 
 def stacked() -> xr.DataArray:

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulated_dataset
-from xsarcomp.verification import verify_store
+from xsarcomp.scenes.simulation import simulated_dataset
+from xsarcomp.stores.verification import verify_store
 
 
 def scene_of(date: pd.Timestamp) -> xr.Dataset:

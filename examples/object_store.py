@@ -7,9 +7,9 @@ from pathlib import Path
 import xarray as xr
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulated_dataset
-from xsarcomp.stores import store_report
-from xsarcomp.verification import record_store, verify_store
+from xsarcomp.scenes.simulation import simulated_dataset
+from xsarcomp.stores.report import store_report
+from xsarcomp.stores.verification import record_store, verify_store
 
 
 def main(folder: Path) -> None:

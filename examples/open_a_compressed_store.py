@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.scenes.simulation import simulated_dataset
 
 
 def main(folder: Path) -> None:

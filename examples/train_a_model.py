@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.evaluation.simulation import simulate_scene, simulated_dataset
-from xsarcomp.models.autoencoder import AutoencoderConfig, LappedAutoencoder
-from xsarcomp.models.integer_network import integer_arrays
+from xsarcomp.codec.installed_models import load_coder, model_bytes
+from xsarcomp.models.refiner.export import integer_arrays
+from xsarcomp.models.refiner.network import LappedAutoencoder, RefinerConfig
+from xsarcomp.models.refiner.task import encoder_quantizer
+from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
 from xsarcomp.training.loop import LoopConfig, seed_everything, training_loop
 from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
-from xsarcomp.training.train import encoder_quantizer
-from xsarcomp.weights import load_coder, model_bytes
 
 NAME = "tiny"
 
@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
     # tables and quantiser are those of the shipped profile; a network of 16 channels is trained to refine its latents
     linear = load_coder("s1-grd-10m-lapped")
     seed_everything(0)
-    sizes = AutoencoderConfig(channels=16, blocks=1, smallest_step_db=2.9, largest_step_db=3.1)
+    sizes = RefinerConfig(channels=16, blocks=1, smallest_step_db=2.9, largest_step_db=3.1)
     model = LappedAutoencoder(sizes, encoder_quantizer(linear), linear.card.offset_db)
     batches = PatchSampler(planes, PatchConfig(patch=128, batch=2, seed=0))
     for report in training_loop(model, batches, LoopConfig(steps=20, learning_rate=3e-3, ema_decay=0.9)):

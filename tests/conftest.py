@@ -25,11 +25,12 @@ def sar_data():
 @pytest.fixture(scope="session")
 def model_content():
     """Bytes of a small model file without a network, fitted to a simulated scene of 256 x 256 pixels."""
-    from xsarcomp import lapped, weights
-    from xsarcomp.entropy_tables import EntropyTables
-    from xsarcomp.evaluation.simulation import simulate_scene
-    from xsarcomp.model_card import ModelCard
-    from xsarcomp.training.tables import fit_anchor
+    from xsarcomp.codec import installed_models as weights
+    from xsarcomp.codec import lapped
+    from xsarcomp.codec.entropy_tables import EntropyTables
+    from xsarcomp.codec.model_card import ModelCard
+    from xsarcomp.models.refiner.tables import fit_anchor
+    from xsarcomp.scenes.simulation import simulate_scene
 
     decibel = 10 * np.log10(simulate_scene((256, 256), seed=11, nodata_border=False).astype(np.float64))
     signal = np.rint((decibel - OFFSET_DB) * 512) / 512
@@ -58,18 +59,18 @@ def model_content():
 
 @pytest.fixture(scope="session")
 def coder(model_content):
-    """A ready :class:`~xsarcomp.coder.LappedCoder` with tables for 1, 3.6 and 10 dB."""
-    from xsarcomp.weights import coder_from_bytes
+    """A ready :class:`~xsarcomp.codec.coder.LappedCoder` with tables for 1, 3.6 and 10 dB."""
+    from xsarcomp.codec.installed_models import coder_from_bytes
 
     return coder_from_bytes(model_content)
 
 
 @pytest.fixture(scope="session")
 def disturbed_refiner():
-    """Function (config, seed) -> a :class:`~xsarcomp.models.autoencoder.LatentRefiner` with random numbers everywhere."""
+    """Function (config, seed) -> a :class:`~xsarcomp.models.refiner.network.LatentRefiner` with random numbers everywhere."""
     import torch
 
-    from xsarcomp.models.autoencoder import LatentRefiner
+    from xsarcomp.models.refiner.network import LatentRefiner
 
     def make(config, seed=0):
         with torch.random.fork_rng([]):
@@ -88,21 +89,21 @@ def network_content(coder, disturbed_refiner):
     """Bytes of a model file: the small model with a random integer network of 16 channels and 2 blocks."""
     from dataclasses import replace
 
-    from xsarcomp.models.autoencoder import AutoencoderConfig
-    from xsarcomp.models.integer_network import integer_arrays
-    from xsarcomp.weights import model_bytes
+    from xsarcomp.codec.installed_models import model_bytes
+    from xsarcomp.models.refiner.export import integer_arrays
+    from xsarcomp.models.refiner.network import RefinerConfig
 
     card = replace(
         coder.card, name="simulated-network", architecture="lapped-residual", network={"channels": 16, "blocks": 2}
     )
-    arrays = integer_arrays(disturbed_refiner(AutoencoderConfig(channels=16, blocks=2)))
+    arrays = integer_arrays(disturbed_refiner(RefinerConfig(channels=16, blocks=2)))
     return model_bytes(card, coder.basis, coder.tables, coder.shifts, arrays)
 
 
 @pytest.fixture(scope="session")
 def network_coder(network_content):
-    """A ready :class:`~xsarcomp.models.inference.ResidualCoder` of ``network_content``."""
-    from xsarcomp.weights import coder_from_bytes
+    """A ready :class:`~xsarcomp.codec.network.coder.ResidualCoder` of ``network_content``."""
+    from xsarcomp.codec.installed_models import coder_from_bytes
 
     return coder_from_bytes(network_content)
 
@@ -110,7 +111,7 @@ def network_coder(network_content):
 @pytest.fixture(scope="session")
 def speckled():
     """A small simulated plane of sigma0: float32, shape (y=88, x=104), dB, all pixels valid; read-only."""
-    from xsarcomp.evaluation.simulation import simulate_scene
+    from xsarcomp.scenes.simulation import simulate_scene
 
     decibel = 10 * np.log10(simulate_scene((88, 104), seed=7, nodata_border=False)[0])
     decibel.setflags(write=False)
@@ -120,7 +121,7 @@ def speckled():
 @pytest.fixture(scope="session")
 def scene():
     """A simulated scene as a reader gives it: vv and vh, float32 power, (y=300, x=360), NaN borders, CRS; read-only."""
-    from xsarcomp.evaluation.simulation import simulated_dataset
+    from xsarcomp.scenes.simulation import simulated_dataset
 
     dataset = simulated_dataset((300, 360), seed=3)
     for name in ("vv", "vh"):
@@ -135,9 +136,9 @@ def classic_content():
 
     import torch
 
-    from xsarcomp.classic_weights import ClassicCard, classic_model_bytes
-    from xsarcomp.evaluation.simulation import simulate_scene
-    from xsarcomp.models.classic import ClassicAutoencoder, ClassicConfig
+    from xsarcomp.models.classic.model_file import ClassicCard, classic_model_bytes
+    from xsarcomp.models.classic.network import ClassicAutoencoder, ClassicConfig
+    from xsarcomp.scenes.simulation import simulate_scene
     from xsarcomp.training.loop import LoopConfig, training_loop
     from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
 
@@ -158,8 +159,8 @@ def classic_content():
 
 @pytest.fixture(scope="session")
 def classic_codec(classic_content):
-    """A ready :class:`~xsarcomp.models.classic_codec.ClassicCodec` of ``classic_content``."""
-    from xsarcomp.classic_weights import classic_codec_from_bytes
+    """A ready :class:`~xsarcomp.models.classic.codec.ClassicCodec` of ``classic_content``."""
+    from xsarcomp.models.classic.model_file import classic_codec_from_bytes
 
     return classic_codec_from_bytes(classic_content)
 
@@ -167,7 +168,7 @@ def classic_codec(classic_content):
 @pytest.fixture(scope="session")
 def small():
     """3 x 4 chunks of 64 pixels, the last ones cut; the nodata border leaves no chunk empty."""
-    from xsarcomp.evaluation.simulation import simulated_dataset
+    from xsarcomp.scenes.simulation import simulated_dataset
 
     return simulated_dataset((150, 210), 5)
 
@@ -175,9 +176,8 @@ def small():
 @pytest.fixture(scope="session")
 def originals(small, tmp_path_factory):
     """A folder with a store of each kind, as it was written and with a manifest."""
-    from stored_scenes import KINDS, write
-
-    from xsarcomp.verification import record_store
+    from tests.support.stored_scenes import KINDS, write
+    from xsarcomp.stores.verification import record_store
 
     folder = tmp_path_factory.mktemp("stores")
     for kind in KINDS:

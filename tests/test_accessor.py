@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import xsarcomp
+from xsarcomp.codec.rate_control import PRESETS
 from xsarcomp.errors import (
     AlreadyLossyError,
     DimensionError,
@@ -13,8 +14,7 @@ from xsarcomp.errors import (
     RadiometryError,
     RateError,
 )
-from xsarcomp.evaluation.simulation import simulated_dataset
-from xsarcomp.rate_control import PRESETS
+from xsarcomp.scenes.simulation import simulated_dataset
 
 
 def test_the_accessor_is_there_for_arrays_and_datasets(scene):
@@ -172,7 +172,7 @@ def test_more_bits_lose_less(scene):
 
 
 def test_a_model_can_be_chosen_by_name_and_by_id(scene):
-    from xsarcomp.weights import resolve_model
+    from xsarcomp.codec.installed_models import resolve_model
 
     small = scene[["vv"]].isel(y=slice(100, 164), x=slice(100, 164))
     for model in ("s1-grd-10m-lapped", resolve_model("s1-grd-10m-lapped")):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp import chunk
+from xsarcomp.codec import chunk
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
 
 

@@ -16,7 +16,7 @@ import rioxarray
 import xarray as xr
 
 from xsarcomp.cli import main
-from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.scenes.simulation import simulated_dataset
 
 COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
 METRICS = {"rmse_db", "bias_db", "max_error_db", "enl_ratio", "edge_preservation", "valid_pixels"}

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xsarcomp import demo, files, stores
+from xsarcomp import demo
 from xsarcomp.demo import run_demo
 from xsarcomp.errors import ConfigurationError, MissingDependencyError, RateError
-from xsarcomp.evaluation.simulation import simulated_dataset
+from xsarcomp.scenes.simulation import simulated_dataset
+from xsarcomp.stores import files
+from xsarcomp.stores import report as stores
 
 FIGURES = {"scene", "scale", "model", "store", "rate", "error", "ENL ratio", "edge preservation", "radiometric bias"}
 

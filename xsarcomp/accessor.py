@@ -5,8 +5,8 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp.rate_control import Target
-from xsarcomp.variables import backscatter_names
+from xsarcomp.codec.rate_control import Target
+from xsarcomp.scenes.variables import backscatter_names
 
 
 class Accessor:
@@ -89,13 +89,13 @@ class Accessor:
         Examples
         --------
         >>> import xarray as xr, xsarcomp
-        >>> from xsarcomp.evaluation.simulation import simulated_dataset
+        >>> from xsarcomp.scenes.simulation import simulated_dataset
         >>> encoded = simulated_dataset((64, 64), seed=1).sarcomp.encode(bits_per_pixel=1)
         >>> sorted(encoded.data_vars)
         ['vh_latents', 'vh_mask', 'vv_latents', 'vv_mask']
         """
-        from xsarcomp.joining import plan_latents
-        from xsarcomp.latents import encode_dataset
+        from xsarcomp.latents.append import plan_latents
+        from xsarcomp.latents.encode import encode_dataset
 
         request = {
             "bits_per_pixel": bits_per_pixel,
@@ -148,7 +148,7 @@ class Accessor:
         --------
         ``scene.to_zarr("plain.zarr", encoding=scene.sarcomp.encoding(bits_per_pixel=1.0))``
         """
-        from xsarcomp.transparent import plan_encoding
+        from xsarcomp.stores.transparent import plan_encoding
 
         target = Target.from_arguments(
             bits_per_pixel=bits_per_pixel,
@@ -180,7 +180,7 @@ class Accessor:
         scale : {"power", "amplitude", "decibel"}, optional
             Scale of both; found out if None.
         html : str or path-like, optional
-            File for a report with pictures, one self-contained page; see :func:`xsarcomp.evaluation.page.write_report`.
+            File for a report with pictures, one self-contained page; see :func:`xsarcomp.evaluation.report.page.write_report`.
 
         Returns
         -------
@@ -200,7 +200,7 @@ class Accessor:
             If a report is asked for without Jinja or Matplotlib.
         """
         if html is not None:
-            from xsarcomp.evaluation.page import write_report
+            from xsarcomp.evaluation.report.page import write_report
 
             return write_report(html, original, self._obj, scale=scale)
         from xsarcomp.evaluation.compare import compare
@@ -215,6 +215,6 @@ class Accessor:
         dict
             Variable name to a dict.
         """
-        from xsarcomp.description import describe
+        from xsarcomp.latents.info import describe
 
         return describe(self._dataset())

@@ -4,7 +4,6 @@ Nothing heavy is imported at module level: xarray imports every installed engine
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,20 +12,9 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from xsarcomp.record import Record
-from xsarcomp.speckle_keys import SpeckleKeys
-
-
-def open_zarr_store(
-    store: Any, *, chunks: dict | None, group: str | None = None, storage_options: dict[str, Any] | None = None
-) -> xr.Dataset:
-    """Open a Zarr store with its coordinates, consolidated or not."""
-    with warnings.catch_warnings():
-        # a store without consolidated metadata is as good; xarray would advise about it at each opening
-        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata", RuntimeWarning)
-        return xr.open_dataset(
-            store, engine="zarr", chunks=chunks, group=group, storage_options=storage_options, decode_coords="all"
-        )
+from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.speckle_keys import SpeckleKeys
+from xsarcomp.stores.opening import open_zarr_store
 
 
 class LazyBackscatter(BackendArray):
@@ -44,7 +32,7 @@ class LazyBackscatter(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._window)
 
     def _region(self, block: tuple) -> np.ndarray:
-        from xsarcomp.restoration import decode_region
+        from xsarcomp.latents.decode import decode_region
 
         return decode_region(self.parts, block, self.record, self.speckle)
 
@@ -118,11 +106,11 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         ConfigurationError
             If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
-        from xsarcomp.lapped import BLOCK
-        from xsarcomp.latents import CHUNK_LATENTS
-        from xsarcomp.overview import checked_factor, overview_dataset
-        from xsarcomp.restoration import aligned_parts, decoded_variable, encoded_names, with_decoded
-        from xsarcomp.speckle_keys import speckle_keys
+        from xsarcomp.codec.lapped import BLOCK
+        from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_names, with_decoded
+        from xsarcomp.latents.encode import CHUNK_LATENTS
+        from xsarcomp.latents.overview import checked_factor, overview_dataset
+        from xsarcomp.latents.speckle_keys import speckle_keys
 
         if isinstance(filename_or_obj, os.PathLike):
             filename_or_obj = os.fspath(filename_or_obj)

@@ -57,7 +57,8 @@ def encode(
     with --resume also after an error. The same command with --resume goes on and makes only what is missing; without it,
     all is made again.
     """
-    from xsarcomp import files, stores
+    from xsarcomp.stores import files
+    from xsarcomp.stores import report as stores
 
     files.refuse_same(source, store)
     scene = files.open_scene(source)
@@ -78,7 +79,8 @@ def encode(
 @click.option("--restore", help="speckle: add noise like the speckle that was lost; it is made up.")
 def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
     """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
-    from xsarcomp import files, stores
+    from xsarcomp.stores import files
+    from xsarcomp.stores import report as stores
 
     files.refuse_same(store, target)
     stores.check_decodable(store, restore)  # says what is wrong with a store before a target is created
@@ -96,12 +98,12 @@ def decode(store: str, target: str, overview: int | None, overwrite: bool, resto
 @click.option("--latents", is_flag=True, help="Statistics of the latents by band of frequency instead.")
 def info(store: str, as_json: bool, latents: bool) -> None:
     """Show what STORE holds: rate, sizes, model, scale, step."""
-    from xsarcomp import stores
+    from xsarcomp.stores import report as stores
 
     if not latents:
         print_store(stores.store_report(store), as_json)
         return
-    from xsarcomp.evaluation.latent_statistics import latent_statistics
+    from xsarcomp.latents.statistics import latent_statistics
 
     with progress("reading"):
         found = latent_statistics(stores.open_compressed(store)[0])
@@ -118,8 +120,8 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
 
     The exit status is 0 if all is well, else 1.
     """
-    from xsarcomp.chunk_checks import Finding
-    from xsarcomp.verification import record_store, verify_store
+    from xsarcomp.stores.chunk_checks import Finding
+    from xsarcomp.stores.verification import record_store, verify_store
 
     with bar("checking") as moved:
         if record:
@@ -149,14 +151,14 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
 @click.option("--html", help="Also write a report with pictures into this file, one self-contained page.")
 def compare(original: str, restored: str, scale: str | None, as_json: bool, html: str | None) -> None:
     """Measure RESTORED against ORIGINAL: error in dB, speckle, edges, radiometric bias."""
-    from xsarcomp import files
+    from xsarcomp.stores import files
 
     scenes = files.open_scene(original), files.open_scene(restored)
     with progress("comparing"):
         if html is None:
             metrics = scenes[1].sarcomp.compare(scenes[0], scale=scale)
         else:
-            from xsarcomp.evaluation.page import write_report
+            from xsarcomp.evaluation.report.page import write_report
 
             metrics = write_report(html, *scenes, scale=scale, names=(original, restored))
     print_json(metrics) if as_json else print_table(metrics)
@@ -168,8 +170,8 @@ def compare(original: str, restored: str, scale: str | None, as_json: bool, html
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 def train(config: Path, data: Path | None, resume: bool) -> None:
     """Train a model as the TOML file CONFIG says, and gate it against the profile without a network."""
-    from xsarcomp.training.train import read_config
-    from xsarcomp.training.train import train as run
+    from xsarcomp.models.config import read_config
+    from xsarcomp.models.fitting import train as run
 
     written = run(read_config(config, data), resume=resume, report=click.echo)
     click.echo(f"wrote {written}")
@@ -190,73 +192,26 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 
 
 @cli.command()
-@click.argument("scenes", nargs=-1)
+@click.argument("scenes", nargs=-1, required=True)
 @click.option("--model", "models", multiple=True, help="Name or id; several are compared. Default: all installed.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables, the CSV and the plot.")
 @click.option("--codecs", help="Classical codecs by name, with commas: AV1,JPEG XL. Default: all that are installed.")
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
-@click.option("--promises", is_flag=True, help="Measure what error bounds and kept means cost, instead of the table.")
-@click.option("--presets", is_flag=True, help="Measure the presets on SCENES instead: stored bytes, errors, goals.")
-@click.option("--metrics", is_flag=True, help="List every figure of compare by rate on SCENES instead.")
-@click.option("--speed", is_flag=True, help="Time a large simulated scene through Zarr stores; needs no SCENES.")
-@click.option(
-    "--scene", "sizes", multiple=True, help="Measure time and memory on a made scene, as 25000x16000; several."
-)
-@click.option(
-    "--way",
-    "ways",
-    multiple=True,
-    help="With --scene: threads, cluster-1, cluster-2, untuned-1, untuned-2, transparent. Default: all.",
-)
 def benchmark(
     scenes: tuple[str, ...],
     models: tuple[str, ...],
     output: Path | None,
     codecs: str | None,
     no_slow: bool,
-    promises: bool,
-    presets: bool,
-    metrics: bool,
-    speed: bool,
-    sizes: tuple[str, ...],
-    ways: tuple[str, ...],
 ) -> None:
     """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES.
 
     SCENES are one split: they are pooled, and resampled for the intervals, together.
     """
-    from xsarcomp.evaluation.benchmark import run_benchmark
-    from xsarcomp.evaluation.speed import run_speed
+    from xsarcomp.benchmarks.table import run_benchmark
 
-    if not scenes and (presets or metrics or not (speed or sizes)):
-        raise click.UsageError("found no SCENES, expected files of backscatter to measure on, or --speed.")
-    if promises:
-        from xsarcomp.evaluation.promises import run_promises
-
-        for line in run_promises(scenes, models, output):
-            click.echo(line)
-    if presets:
-        from xsarcomp.evaluation.presets import run_presets
-
-        for line in run_presets(scenes, next(iter(models), None), output):
-            click.echo(line)
-    if metrics:
-        from xsarcomp.evaluation.metrics_table import run_metrics
-
-        for line in run_metrics(scenes, next(iter(models), None), output):
-            click.echo(line)
-    if scenes and not (promises or presets or metrics):
-        for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
-            click.echo(line)
-    if speed:
-        for line in run_speed(models, slow=not no_slow, output=output):
-            click.echo(line)
-    if sizes:
-        from xsarcomp.evaluation.large_scene import chip_files
-        from xsarcomp.evaluation.scaling_study import run_scaling
-
-        for line in run_scaling(sizes, ways, chips=chip_files(), model=next(iter(models), None), output=output):
-            click.echo(line)
+    for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
+        click.echo(line)
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def progress(what: str) -> Iterator[None]:
         if report is None:
             yield
             return
-        from xsarcomp.windows import watched
+        from xsarcomp.scenes.windows import watched
 
         with watched(report):
             yield

@@ -42,10 +42,10 @@ class DatasetAccessor(Accessor):
             If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
         if overview is not None:
-            from xsarcomp.overview import checked_factor, overview_dataset
+            from xsarcomp.latents.overview import checked_factor, overview_dataset
 
             return overview_dataset(self._obj, checked_factor(overview, restore=restore))
-        from xsarcomp.restoration import decode_dataset
+        from xsarcomp.latents.decode import decode_dataset
 
         return decode_dataset(self._obj, restore)
 
@@ -86,7 +86,7 @@ class DatasetAccessor(Accessor):
         CorruptStreamError
             If a store that was resumed holds damaged chunks.
         """
-        from xsarcomp.stored_writing import write_dataset
+        from xsarcomp.stores.writing import write_dataset
 
         form = {"zarr_format": zarr_format, "consolidated": consolidated, "storage_options": storage_options}
         write_dataset(self._obj, store, mode=mode, group=group, encoding=encoding, resume=resume, **form)

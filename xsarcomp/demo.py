@@ -6,8 +6,9 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp import files, stores
 from xsarcomp.errors import MissingDependencyError
+from xsarcomp.stores import files
+from xsarcomp.stores import report as stores
 
 SIMULATED_SHAPE = (1024, 1024)
 SEED = 2026
@@ -20,7 +21,7 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
     Parameters
     ----------
     source : str or None
-        Anything that :func:`xsarcomp.files.open_scene` opens; a simulated Sentinel-1 scene if None.
+        Anything that :func:`xsarcomp.stores.files.open_scene` opens; a simulated Sentinel-1 scene if None.
     output : Path
         Folder for the store and the picture.
     request : dict
@@ -33,7 +34,7 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
     """
     output.mkdir(parents=True, exist_ok=True)
     if source is None:
-        from xsarcomp.evaluation.simulation import simulated_dataset
+        from xsarcomp.scenes.simulation import simulated_dataset
 
         scene = simulated_dataset(SIMULATED_SHAPE, SEED).chunk()
         yield (
@@ -86,7 +87,7 @@ def _picture(scene: xr.Dataset, restored: xr.Dataset, scale: str, path: Path) ->
 
 def _middle(array: xr.DataArray, planes: int) -> xr.DataArray:
     """Middle of the first planes of an array, at most ``PICTURE_PIXELS`` a side, in memory."""
-    from xsarcomp.variables import spatial_dimensions
+    from xsarcomp.scenes.variables import spatial_dimensions
 
     spatial = spatial_dimensions(array)
     cut = {

@@ -5,7 +5,7 @@ size. `xsarcomp.evaluation.pooling` says how planes are put together, `xsarcomp.
 means and how far it may go.
 """
 
-from xsarcomp.evaluation.maps import Mapper, MapSums
+from xsarcomp.evaluation.map_sums import Mapper, MapSums
 from xsarcomp.evaluation.matching import array_pairs, scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 
@@ -93,7 +93,7 @@ def compare(original, restored, *, scale=None):
 
         Maps: ``water_fraction`` and ``water_iou`` of planes whose name says their polarization;
         ``change_fraction``, ``change_false_alarm_rate`` and ``change_miss_rate`` between dates that follow each other
-        along a dimension of time, see `xsarcomp.evaluation.maps`.
+        along a dimension of time, see `xsarcomp.evaluation.map_sums`.
 
         And ``scale``: the one that was used ("mixed" where it was found to differ between variables).
 

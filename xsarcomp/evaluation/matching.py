@@ -4,10 +4,10 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import DimensionError, RadiometryError
-from xsarcomp.evaluation import fidelity
 from xsarcomp.evaluation.plane_pair import PlanePair, piece_areas
-from xsarcomp.radiometry import infer_scale
-from xsarcomp.variables import backscatter_names
+from xsarcomp.metrics import fidelity
+from xsarcomp.radiometry.decibel import infer_scale
+from xsarcomp.scenes.variables import backscatter_names
 
 _SPATIAL_NAMES = (
     ("y", "x"),

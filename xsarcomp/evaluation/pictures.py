@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import DimensionError, MissingDependencyError
-from xsarcomp.evaluation.fidelity import decibel_from_power, power_and_validity
-from xsarcomp.evaluation.rate_distortion import rmse_at_rates
+from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
+from xsarcomp.metrics.rate_distortion import rmse_at_rates
 
 _MOST_PIXELS = 1600
 """Longest side that is drawn; larger scenes are thinned out first, since a figure cannot show them."""

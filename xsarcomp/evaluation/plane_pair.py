@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from xsarcomp.evaluation import fidelity
+from xsarcomp.metrics import fidelity
 
 PIECE_PIXELS = 2048
 """Side of the pieces in which large planes are measured, so that memory does not grow with the scene. It is a multiple of

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from xsarcomp.evaluation import distribution, fidelity, speckle, structure
-from xsarcomp.evaluation.point_targets import point_targets
+from xsarcomp.metrics import distribution, fidelity, speckle, structure
+from xsarcomp.metrics.point_targets import point_targets
 
 # Percentiles are read from a histogram, because the errors of a long stack do not fit in memory. Its bins
 # have a constant relative width of 0.1 %, from below the rounding of float32 to above any possible error.

@@ -1,0 +1,262 @@
+"""What a rate does to maps of water and of change: the study of ``docs/benchmarks/downstream.md``.
+
+::
+
+    python -m maps DATA docs/benchmarks
+
+DATA is a folder with ``validation`` and ``test``, each with GeoTIFFs in ``grd_decibel`` of which some have a mask drawn by
+hand beside them (``*_water.tif``: 1 water, 0 land), and NetCDF stacks in ``rtc_stacks``. Nothing is chosen on them:
+thresholds are those of `xsarcomp.evaluation.map_sums` and `xsarcomp.metrics.maps`.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xsarcomp.errors import ConfigurationError
+from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, Mapper, MapSums
+from xsarcomp.evaluation.matching import scene_pairs
+from xsarcomp.metrics.maps import water_agreement
+from xsarcomp.scenes.variables import backscatter_names
+from xsarcomp.stores import files
+
+SPLITS = ("validation", "test")
+RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Bits per pixel and polarization."""
+FILE_NAME = "downstream.md"
+_MASK = "_water"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaterRow:
+    """Water of one plane at one rate."""
+
+    scene: str
+    plane: str
+    rate: float
+    """Bits per pixel and polarization that were asked for."""
+    estimated_rate: float
+    """What the step that was found takes."""
+    water: float
+    """Share of known pixels that are water in the mask drawn by hand, 0..1."""
+    original_to_mask: float
+    """Intersection over union of the original's map and the mask."""
+    restored_to_mask: float
+    """The same of the restored scene."""
+    agreement: float
+    """Of both maps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """Change in the stacks of a split, of one polarization, at one rate."""
+
+    plane: str
+    rate: float
+    estimated_rate: float
+    sums: MapSums
+
+
+def restored_at(scene: xr.Dataset, rate: float, model: str | None = None) -> tuple[xr.Dataset, float]:
+    """Encode and decode a scene in memory.
+
+    Parameters
+    ----------
+    scene : Dataset
+    rate : float
+        Bits per pixel and polarization.
+    model : str, optional
+        Name or id.
+
+    Returns
+    -------
+    restored : Dataset
+    estimated_rate : float
+        Bits per pixel of the step that was found.
+    """
+    encoded = scene.sarcomp.encode(bits_per_pixel=rate, model=model)
+    described = encoded.sarcomp.info().values()
+    return encoded.sarcomp.decode(), float(np.mean([each["estimated_bits_per_pixel"] for each in described]))
+
+
+def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str | None = None) -> Iterator[WaterRow]:
+    """Water maps of chips that have a mask drawn by hand, plane by plane.
+
+    Parameters
+    ----------
+    chips : sequence of Path
+        GeoTIFFs with bands that are named after their polarization; the mask of ``a.tif`` is ``a_water.tif``.
+    rates : sequence of float
+    model : str, optional
+
+    Yields
+    ------
+    WaterRow
+        Chips without a valid pixel are left out.
+    """
+    for chip in chips:
+        scene = files.open_scene(str(chip)).load()
+        mask = files.open_scene(str(chip.with_name(f"{chip.stem}{_MASK}.tif")))[files.RASTER_VARIABLE].values[0]
+        if not _has_valid_pixel(scene):
+            continue
+        for rate in rates:
+            restored, estimated = restored_at(scene, rate, model)
+            for pair in scene_pairs(scene, restored):
+                polarization = pair.name.split()[-1].lower()
+                found = water_agreement(
+                    pair.original_power,
+                    pair.restored_power,
+                    pair.valid,
+                    threshold_db=WATER_THRESHOLDS_DB[polarization],
+                    reference=mask,
+                )
+                known = pair.valid & np.isin(mask, (0, 1))
+                yield WaterRow(
+                    scene=chip.stem,
+                    plane=polarization,
+                    rate=rate,
+                    estimated_rate=estimated,
+                    water=float(np.mean(mask[known] == 1)),
+                    original_to_mask=found.original_to_reference,
+                    restored_to_mask=found.restored_to_reference,
+                    agreement=found.intersection_over_union,
+                )
+
+
+def _has_valid_pixel(scene: xr.Dataset) -> bool:
+    return any(np.isfinite(scene[name].values).any() for name in backscatter_names(scene))
+
+
+def change_rows(
+    stacks: Sequence[Path], rates: Sequence[float] = RATES, model: str | None = None
+) -> Iterator[ChangeRow]:
+    """Change between the dates of stacks, polarization by polarization, all stacks together.
+
+    Parameters
+    ----------
+    stacks : sequence of Path
+        Files with a dimension of time.
+    rates : sequence of float
+    model : str, optional
+
+    Yields
+    ------
+    ChangeRow
+    """
+    scenes = [files.open_scene(str(path)).load() for path in stacks]
+    for rate in rates:
+        sums: dict[str, MapSums] = {}
+        estimates = []
+        for scene in scenes:
+            restored, estimated = restored_at(scene, rate, model)
+            estimates.append(estimated)
+            mapper = Mapper()
+            for pair in scene_pairs(scene, restored):
+                polarization = pair.name.split()[-1].lower()
+                sums[polarization] = sums.get(polarization, MapSums()) + mapper.of(pair)
+        for polarization, found in sums.items():
+            yield ChangeRow(plane=polarization, rate=rate, estimated_rate=float(np.mean(estimates)), sums=found)
+
+
+def markdown(split: str, water: Sequence[WaterRow], change: Sequence[ChangeRow]) -> Iterator[str]:
+    """Yield the tables of a split.
+
+    Parameters
+    ----------
+    split : str
+    water : sequence of WaterRow
+    change : sequence of ChangeRow
+
+    Yields
+    ------
+    str
+        Lines of Markdown.
+    """
+    rates = sorted({row.rate for row in [*water, *change]})
+    heading = " | ".join(f"{rate:g}" for rate in rates)
+    yield f"### {split}: water"
+    yield ""
+    yield f"| chip | plane | water | map | original | {heading} |"
+    yield f"|---|---|---|---|---|{'---|' * len(rates)}"
+    for scene, plane in dict.fromkeys((row.scene, row.plane) for row in water):
+        rows = sorted((row for row in water if (row.scene, row.plane) == (scene, plane)), key=lambda row: row.rate)
+        first = rows[0]
+        to_mask = " | ".join(f"{row.restored_to_mask:.3f}" for row in rows)
+        agreement = " | ".join(f"{row.agreement:.3f}" for row in rows)
+        name = f"| {scene} | {plane.upper()} | {first.water:.1%}"
+        yield f"{name} | against the mask | {first.original_to_mask:.3f} | {to_mask} |"
+        yield f"{name} | against the original's map | 1 | {agreement} |"
+    yield ""
+    yield f"### {split}: change"
+    yield ""
+    yield f"| plane | share of pixels | original | {heading} |"
+    yield f"|---|---|---|{'---|' * len(rates)}"
+    for plane in dict.fromkeys(row.plane for row in change):
+        rows = sorted((row for row in change if row.plane == plane), key=lambda row: row.rate)
+        figures = [row.sums.figures() for row in rows]
+        added = " | ".join(f"{each['change_false_alarm_rate']:.2%}" for each in figures)
+        lost = " | ".join(f"{each['change_miss_rate']:.2%}" for each in figures)
+        blank = "| " * len(rates)
+        yield f"| {plane.upper()} | changed, of all | {figures[0]['change_fraction']:.2%} {blank}|"
+        yield f"| {plane.upper()} | added, of the unchanged | 0 | {added} |"
+        yield f"| {plane.upper()} | lost, of the changed | 0 | {lost} |"
+    yield ""
+    taken = [row.estimated_rate / row.rate for row in [*water, *change]]
+    yield f"The steps that were found take {min(taken):.0%} to {max(taken):.0%} of the rate that was asked for."
+
+
+def run_study(data: Path, output: Path, *, rates: Sequence[float] = RATES, model: str | None = None) -> Iterator[str]:
+    """Measure all splits, yield the tables, and put them between the marks of the page in ``output``.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with the splits, see the head of this file.
+    output : Path
+        Folder of ``downstream.md``. What stands outside the marks stays.
+    rates : sequence of float
+    model : str, optional
+
+    Yields
+    ------
+    str
+
+    Raises
+    ------
+    ConfigurationError
+        If a split has neither chips with masks nor stacks.
+    """
+    lines = []
+    for split in SPLITS:
+        masks = sorted((data / split / "grd_decibel").glob(f"*{_MASK}.tif"))
+        chips = [path.with_name(path.name.replace(_MASK, "")) for path in masks]
+        stacks = sorted((data / split / "rtc_stacks").glob("*.nc"))
+        if not chips or not stacks:
+            raise ConfigurationError(
+                f"found {len(chips)} chips with a water mask and {len(stacks)} stacks in {data / split}, expected some of each. "
+                "Check the folder."
+            )
+        lines += [*markdown(split, [*water_rows(chips, rates, model)], [*change_rows(stacks, rates, model)]), ""]
+    yield from lines
+    write_between_marks(output / FILE_NAME, lines)
+
+
+def write_between_marks(path: Path, lines: Sequence[str]) -> None:
+    """Replace what stands between the marks of a page; a page without marks gets them at its end."""
+    start, stop = "<!-- study -->", "<!-- /study -->"
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Maps after compression\n"
+    if start not in text:
+        text = f"{text.rstrip()}\n\n{start}\n{stop}\n"
+    head, rest = text.split(start, 1)
+    path.write_text(f"{head}{start}\n{chr(10).join(lines).strip()}\n{stop}{rest.split(stop, 1)[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m maps DATA OUTPUT")
+    for line in run_study(Path(sys.argv[1]), Path(sys.argv[2])):
+        print(line)

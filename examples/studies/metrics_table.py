@@ -1,0 +1,196 @@
+"""Every figure of a comparison by rate, for one way of decoding or several: the table of all metrics.
+
+A *variant* is a way from a scene to what a user gets back at a rate, as a function. Those of `VARIANTS` decode as users
+do, and without what keeps the mean power. Others can be passed along.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import xarray as xr
+
+from xsarcomp.benchmarks.markdown import write_page
+from xsarcomp.benchmarks.table import measurable_scenes, planes_dataset
+from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.evaluation import glossary
+from xsarcomp.evaluation.matching import scene_pieces
+from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
+
+RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Bits per pixel and polarization."""
+
+Variant = Callable[[xr.Dataset, float], xr.Dataset]
+"""From a scene and bits per pixel to what is restored, on the same grid."""
+
+
+def decoded(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
+    """Restore a scene as users get it.
+
+    Parameters
+    ----------
+    scene : xarray.Dataset
+        Backscatter.
+    bits_per_pixel : float
+    model : str, optional
+        Name or id; the default model if None.
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory.
+    """
+    return scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model).sarcomp.decode().compute()
+
+
+def with_speckle(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
+    """Restore a scene and its speckle; parameters and result are those of `decoded`."""
+    return scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model).sarcomp.decode(restore="speckle").compute()
+
+
+def with_means(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
+    """Restore a scene whose tiles keep their mean power; parameters and result are those of `decoded`."""
+    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, keep_means=True, model=model)
+    return encoded.sarcomp.decode().compute()
+
+
+def decoded_without_power(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
+    """Restore a scene without the correction that keeps the mean power: nearest in dB, too low in power.
+
+    Parameters and result are those of `decoded`; the scene is in decibels.
+    """
+    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model, scale="decibel")
+    step_db = {one["step_db"] for one in encoded.sarcomp.info().values()}.pop()  # one for all variables
+    return encoded.sarcomp.decode().compute() - load_coder(model).mean_correction_db(step_db)
+
+
+def standard_variants(model: str | None = None) -> dict[str, Variant]:
+    """Ways of decoding that are offered, and what they are compared with.
+
+    Parameters
+    ----------
+    model : str, optional
+        Name or id; the default model if None.
+
+    Returns
+    -------
+    dict of str to function
+    """
+    return {
+        "decoded": functools.partial(decoded, model=model),
+        "speckle restored": functools.partial(with_speckle, model=model),
+        "means of tiles kept": functools.partial(with_means, model=model),
+        "without the correction of the mean power": functools.partial(decoded_without_power, model=model),
+    }
+
+
+def run_metrics(
+    paths: Sequence[str],
+    model: str | None = None,
+    output: Path | None = None,
+    *,
+    variants: Mapping[str, Variant] | None = None,
+    rates: Sequence[float] = RATES,
+) -> Iterator[str]:
+    """Measure, and yield lines of progress and of Markdown; with ``output`` also write ``metrics.md`` there.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Scenes of one split; they are measured in decibels and pooled as `compare` pools planes.
+    model : str, optional
+        Name or id; the default model if None.
+    output : Path, optional
+        Folder; made if it does not exist.
+    variants : mapping of str to function, optional
+        Ways of decoding by name; `standard_variants` if None.
+    rates : sequence of float
+        Bits per pixel and polarization.
+
+    Yields
+    ------
+    str
+
+    Raises
+    ------
+    RateError
+        If no scene has a valid pixel.
+    """
+    scenes = measurable_scenes(paths)
+    datasets = [planes_dataset(scene.planes) for scene in scenes]
+    chosen = standard_variants(model) if variants is None else variants
+    lines = [
+        f"Model {load_coder(model).card.name}; {len(scenes)} scenes ({', '.join(scene.name for scene in scenes)}), pooled. "
+        "Columns are the bits per pixel and polarization that were asked for; the figures are those of `compare` "
+        "(`docs/evaluation.md` says what they mean, and gives the goals, which are meant for about 1 bit per pixel).",
+    ]
+    for name, variant in chosen.items():
+        columns = []
+        for rate in rates:
+            columns.append(pooled_figures(datasets, functools.partial(variant, bits_per_pixel=rate)))
+            yield f"{name}, {rate:g} bits per pixel: done"
+        lines += ["", f"## {name[0].upper()}{name[1:]}", "", *_table(columns, rates)]
+    yield from lines
+    if output is not None:
+        yield write_page(output / "metrics.md", lines)
+
+
+def pooled_figures(
+    scenes: Sequence[xr.Dataset], restore: Callable[[xr.Dataset], xr.Dataset], *, scale: str = "decibel"
+) -> dict[str, Any]:
+    """Figures of several scenes together.
+
+    Parameters
+    ----------
+    scenes : sequence of xarray.Dataset
+        Backscatter.
+    restore : function
+        From a scene to what is restored, on the same grid.
+    scale : {"power", "amplitude", "decibel"}
+        Scale of the scenes.
+
+    Returns
+    -------
+    dict of str to float or int
+        What `xsarcomp.evaluation.compare.compare` gives for one scene, without ``scale`` and maps: the planes of a benchmark
+        have neither names nor dates.
+    """
+    errors, texture = ErrorSums(), TextureSums()
+    for scene in scenes:
+        for piece in scene_pieces(scene, restore(scene), scale=scale):
+            errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
+    return errors.figures() | texture.figures()
+
+
+def _table(columns: Sequence[Mapping[str, Any]], rates: Sequence[float]) -> Iterator[str]:
+    """A row for each figure, a column for each rate."""
+    yield f"| figure | {' | '.join(f'{rate:g}' for rate in rates)} | goal |"
+    yield "|---" * (len(rates) + 2) + "|"
+    for key in columns[0]:
+        figure = glossary.FIGURES.get(key)
+        title = f"`{key}`" + (f", {figure.unit}" if figure and figure.unit else "")
+        values = " | ".join(_text(column[key]) for column in columns)
+        yield f"| {title} | {values} | {figure.goal if figure else ''} |"
+
+
+def _text(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return "-" if math.isnan(value) else f"{value:.4g}"
+
+
+@click.command()
+@click.argument("scenes", nargs=-1, required=True)
+@click.option("--model", help="Name or id of an installed model; the default model if not given.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables.")
+def main(scenes: tuple[str, ...], model: str | None, output: Path | None) -> None:
+    """List every metric of compare by rate on SCENES, files of one split."""
+    for line in run_metrics(scenes, model, output):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""No frame is much longer than its values: what coding would make longer is stored as it is, and comes back without loss."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xsarcomp.codec.chunk import (
+    decode_backscatter,
+    decode_latents,
+    decode_lowest,
+    encode_backscatter,
+    encode_latents,
+    read_backscatter,
+)
+from xsarcomp.codec.frame import DTYPES, read_frame, write_frame
+from xsarcomp.codec.guarantees import Promises
+from xsarcomp.codec.integers_chunk import decode_chunk, encode_chunk
+from xsarcomp.codec.window import Settings
+from xsarcomp.errors import BitstreamError, CorruptStreamError
+from xsarcomp.radiometry.pixel_classes import EXACT
+
+LARGEST_EXCESS = 128
+"""Bytes of a frame beyond those of its values: the header of 8 dimensions has 90, of two 66; an empty symbol section 5."""
+
+
+def random_bits(shape, dtype, seed=0):
+    """Values of random bits: every class of pixels, and for floats all that they can hold."""
+    dtype = np.dtype(dtype)
+    content = np.random.default_rng(seed).bytes(int(np.prod(shape)) * dtype.itemsize)
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def noise(shape, dtype, seed=0):
+    """Uniform noise over 300 dB, or over all values of an integer type, in decibel."""
+    generator, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    if dtype.kind == "f":
+        return generator.uniform(-150, 150, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return generator.integers(limits.min, limits.max, shape, dtype.newbyteorder("="), endpoint=True).astype(dtype)
+
+
+def holes(shape, dtype, seed=0):
+    """Every other pixel invalid in one of several ways; mean 0.1, as power."""
+    generator, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    level = 0.1 if dtype.kind == "f" else 50.0
+    values = generator.gamma(4.4, level / 4.4, shape).astype(dtype)
+    others = [0, np.nan, np.inf, -1.5, -0.0] if dtype.kind == "f" else [0, np.iinfo(dtype).max]
+    others = np.array(others).astype(dtype)
+    return np.where(generator.random(shape) < 0.5, values, generator.choice(others, shape)).astype(dtype)
+
+
+def exact_everywhere(shape, dtype, seed=0):
+    """No backscatter at all: negative power, or in unsigned types no zero."""
+    values = -np.abs(random_bits(shape, dtype, seed)) if np.dtype(dtype).kind != "u" else noise(shape, dtype, seed)
+    return values.astype(dtype)
+
+
+CONTENT = {"bits": random_bits, "noise": noise, "holes": holes, "exact": exact_everywhere}
+
+
+@pytest.mark.filterwarnings("ignore:overflow|invalid value|divide by zero:RuntimeWarning")
+@pytest.mark.parametrize("content", CONTENT)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", ["power", "decibel"])
+def test_no_frame_is_longer_than_its_values_by_more_than_a_header(coder, dtype, content, scale):
+    for shape, step_db in (((1, 1), 0.02), ((3, 40, 50), 0.02), ((70, 90), 2.0), ((1,) * 7 + (9,), 0.5)):
+        values = CONTENT[content](shape, dtype)
+        frame = encode_backscatter(values, Settings(step_db=step_db, scale=scale, nodata=7), coder)
+        assert len(frame) <= values.nbytes + LARGEST_EXCESS
+        found = decode_backscatter(frame, 7, coder)
+        assert (found.shape, found.dtype) == (values.shape, values.dtype)
+        if read_frame(frame).verbatim:
+            assert found.tobytes() == values.tobytes()
+
+
+@given(
+    shape=st.lists(st.integers(1, 20), min_size=2, max_size=4).map(tuple),
+    dtype=st.sampled_from(DTYPES),
+    content=st.sampled_from(sorted(CONTENT)),
+    step_db=st.sampled_from([0.02, 0.3, 3.0, 64.0]),
+    scale=st.sampled_from(["power", "amplitude", "decibel"]),
+    promises=st.sampled_from([{}, {"max_error_db": 0.2}, {"keep_means": True}]),
+    seed=st.integers(0, 2**32),
+)
+@pytest.mark.filterwarnings("ignore:overflow|invalid value|divide by zero:RuntimeWarning")
+@settings(deadline=None, max_examples=40)
+def test_whatever_is_asked_no_frame_is_longer_than_its_values(
+    coder, shape, dtype, content, step_db, scale, promises, seed
+):
+    values = CONTENT[content](shape, dtype, seed)
+    made = Promises.made(promises.get("max_error_db"), promises.get("keep_means", False), np.dtype(dtype), None, scale)
+    frame = encode_backscatter(values, Settings(step_db=step_db, scale=scale, promises=made), coder)
+    assert len(frame) <= values.nbytes + LARGEST_EXCESS
+    assert decode_backscatter(frame, None, coder).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(64, 1, 1), (2, 64, 4, 5), (64, 16, 16)])
+@pytest.mark.parametrize("largest", [20, 2**19 - 1, 2**20 - 1])
+def test_no_frame_of_latents_is_longer_than_they_are(coder, shape, largest):
+    latents = np.random.default_rng(0).integers(-largest, largest + 1, shape).astype(np.int32)
+    latents[..., 0, :, :] //= 4
+    frame = encode_latents(latents, 0, coder)
+    assert len(frame) <= latents.nbytes + LARGEST_EXCESS
+    np.testing.assert_array_equal(decode_latents(frame, coder), latents)
+    np.testing.assert_array_equal(decode_lowest(frame, coder), latents[..., 0, :, :])
+
+
+@given(
+    shape=st.lists(st.integers(1, 12), min_size=2, max_size=3).map(tuple),
+    largest=st.sampled_from([1, 14, 15, 300, 2**20 - 1]),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_frame_of_integers_is_longer_than_they_are(shape, largest, seed):
+    integers = np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32)
+    frame = encode_chunk(integers)
+    assert len(frame) <= integers.nbytes + LARGEST_EXCESS
+    np.testing.assert_array_equal(decode_chunk(frame), integers)
+
+
+@pytest.fixture
+def verbatim(coder):
+    """A frame of values as they are, and the values."""
+    values = random_bits((9, 11), "<f4")
+    frame = encode_backscatter(values, Settings(step_db=0.02, scale="decibel"), coder)
+    assert read_frame(frame).verbatim
+    return frame, values
+
+
+def test_a_frame_of_values_as_they_are_is_of_the_new_minor_version_and_holds_nothing_else(verbatim):
+    content, values = verbatim
+    frame = read_frame(content)
+    assert content[4:6] == b"\x01\x01"
+    assert frame.symbols == values.tobytes()
+    assert (frame.classes, frame.exact, frame.corrections) == (b"", b"", b"")
+    assert len(content) == 66 + values.nbytes
+
+
+def test_all_its_pixels_are_exact_ones(verbatim, coder):
+    content, values = verbatim
+    _, symbols, classes, exact, added = read_backscatter(content, coder)
+    assert (classes == EXACT).all()
+    assert exact.tobytes() == values.tobytes()
+    assert added is None
+    assert not symbols.any()
+    assert symbols.shape == (1, 64, 2, 2)
+
+
+def test_memory_order_comes_back_and_the_bytes_are_those_of_c_order(coder):
+    values = np.asfortranarray(random_bits((9, 11), ">f8"))
+    content = encode_backscatter(values, Settings(step_db=0.02, scale="power"), coder)
+    frame, found = read_frame(content), decode_backscatter(content, None, coder)
+    assert frame.verbatim
+    assert frame.symbols == np.ascontiguousarray(values).tobytes()
+    assert found.flags.f_contiguous
+    assert found.flags.writeable
+    assert found.tobytes() == values.tobytes()
+
+
+def forged(content, **changes):
+    return write_frame(dataclasses.replace(read_frame(content), **changes))
+
+
+def test_values_that_are_not_those_of_the_hash_are_refused(verbatim, coder):
+    content, values = verbatim
+    other = bytearray(values.tobytes())
+    other[5] ^= 1
+    with pytest.raises(CorruptStreamError, match="hash"):
+        decode_backscatter(forged(content, symbols=bytes(other)), None, coder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"symbols": bytes(395)},
+        {"symbols": bytes(397)},
+        {"symbols": b""},
+        {"shape": (9, 12)},
+        {"dtype": np.dtype("<f8")},
+        {"classes": b"\x01\x02"},
+        {"exact": b"\x01"},
+        {"corrections": bytes(20)},
+        {"verbatim": False},
+        {"step_db": 0.0},
+        {"anchor": 2},
+    ],
+    ids=str,
+)
+def test_a_frame_of_values_as_they_are_that_cannot_be_is_refused(verbatim, coder, change):
+    with pytest.raises(BitstreamError):
+        decode_backscatter(forged(verbatim[0], **change), None, coder)
+
+
+@pytest.mark.parametrize("value", [2**20, -(2**20), 2**31 - 1, -(2**31)])
+def test_integers_as_they_are_have_the_limits_of_all_integers(coder, value):
+    latents = np.random.default_rng(0).integers(-(2**20) + 1, 2**20, (64, 4, 4)).astype(np.int32)
+    latents[0] = 0
+    for content, decode in (
+        (encode_latents(latents, 0, coder), lambda content: decode_latents(content, coder)),
+        (encode_latents(latents, 0, coder), lambda content: decode_lowest(content, coder)),
+        (encode_chunk(latents), decode_chunk),
+    ):
+        wrong = latents.copy()
+        wrong[3, 2, 1] = value
+        as_they_are = dataclasses.replace(read_frame(content), verbatim=True, symbols=wrong.tobytes())
+        right_hash = hashlib.blake2b(as_they_are.symbols, digest_size=8).digest()
+        with pytest.raises(CorruptStreamError, match="no encoder writes"):
+            decode(write_frame(dataclasses.replace(as_they_are, symbol_hash=right_hash)))

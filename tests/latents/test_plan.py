@@ -1,0 +1,136 @@
+"""Plans: one step for all variables, honest records, and requests that cannot be met refused with advice."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xsarcomp.codec.installed_models import resolve_model
+from xsarcomp.codec.rate_control import Target
+from xsarcomp.errors import AlreadyLossyError, DimensionError, ModelNotFoundError, RadiometryError
+from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.plan import make_plan, refuse_lossy
+
+
+def plan(dataset, names=None, *, scale="auto", recompress=False, model=None, **target):
+    return make_plan(
+        dataset,
+        names or list(dataset.data_vars),
+        Target.from_arguments(**target),
+        model=model,
+        scale=scale,
+        recompress=recompress,
+        chunk_pixels=512 * 512,
+    )
+
+
+def test_all_variables_share_one_step_and_each_has_its_record(scene):
+    found = plan(scene, ["vv", "vh"], bits_per_pixel=1)
+    assert {record.step_db for record in found.records.values()} == {found.estimate.step_db}
+    record = found.records["vh"]
+    assert (record.name, record.dims, record.spatial, record.pixels) == ("vh", ("y", "x"), ("y", "x"), (300, 360))
+    assert record.dtype == "<f4"
+    assert record.scale == "power"
+    assert "median" in record.scale_reason or "units" in record.scale_reason
+    assert record.model_id == resolve_model()
+    assert record.target == "bits_per_pixel=1"
+    assert record.attributes == scene.vh.attrs
+    assert record.encoding == {"grid_mapping": "spatial_ref"}
+    assert record.estimated_bits_per_pixel == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_dask_and_numpy_give_the_same_plan(scene, lazy):
+    given = scene.chunk(97) if lazy else scene
+    assert plan(given, ["vv"], rmse_db=1).records["vv"].step_db == plan(scene, ["vv"], rmse_db=1).records["vv"].step_db
+
+
+def test_the_scale_that_the_caller_names_is_taken(scene):
+    with pytest.warns(UserWarning, match=r"outside the .* dB .*scale decibel"):
+        record = plan(scene + 100, ["vv"], scale="decibel").records["vv"]
+    assert (record.scale, record.scale_reason) == ("decibel", "given by the caller")
+    assert record.outside_training_range == 1.0
+
+
+def test_an_unknown_scale_is_refused(scene):
+    with pytest.raises(RadiometryError, match="'log' is unknown"):
+        plan(scene, ["vv"], scale="log")
+
+
+def test_uncalibrated_numbers_are_refused_with_advice():
+    numbers = np.random.default_rng(0).integers(1, 500, (40, 40)).astype(np.uint16)
+    with pytest.raises(RadiometryError, match="Calibrate to sigma0 or gamma0 first, or say scale='amplitude'"):
+        plan(xr.Dataset({"vv": (("y", "x"), numbers)}))
+
+
+def test_complex_values_are_refused_with_advice():
+    with pytest.raises(RadiometryError, match=r"complex64 found.*Detect it first"):
+        plan(xr.Dataset({"vv": (("y", "x"), np.ones((40, 40), np.complex64))}))
+
+
+def test_dimensions_that_differ_in_type_alone_are_refused():
+    values = xr.DataArray(np.full((3, 3, 3), 0.1, np.float32), dims=("1", "y", "x"), name="vv").to_dataset()
+    clash = xr.Dataset({"vv": xr.Variable(("1", 1, "y", "x"), values.vv.values[None])})
+    with pytest.raises(DimensionError, match="expected different names"):
+        plan(clash, ["vv"], bits_per_pixel=50)
+
+
+def test_an_unknown_model_is_refused_with_those_that_are_installed(scene):
+    with pytest.raises(ModelNotFoundError, match=r"'no-such-model' is not installed. Installed: .*s1-grd-10m"):
+        plan(scene, ["vv"], model="no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "encoding"),
+    [
+        ({LOSS_ATTRIBUTE: "xsarcomp: decoded"}, {}),
+        ({}, {"serializer": {"name": "xsarcomp.backscatter", "configuration": {}}}),
+        ({}, {"compressors": ({"id": "xsarcomp.backscatter"},)}),
+    ],
+    ids=str,
+)
+def test_data_with_loss_is_refused_unless_it_is_wanted(scene, attributes, encoding):
+    lossy = scene[["vv"]].copy()
+    lossy.vv.attrs |= attributes
+    lossy.vv.encoding |= encoding
+    with pytest.raises(AlreadyLossyError, match="Encode the original, or pass recompress=True"):
+        plan(lossy)
+    assert plan(lossy, recompress=True).records["vv"].step_db > 0
+
+
+@pytest.mark.parametrize(
+    "encoding", [{}, {"serializer": None, "compressors": None}, {"compressors": ()}, {"compressors": (None,)}], ids=str
+)
+def test_other_codecs_are_no_reason_to_refuse(scene, encoding):
+    array = scene.vv.copy()
+    array.encoding |= encoding
+    refuse_lossy(array)
+
+
+def test_objects_of_codecs_are_recognised(scene):
+    from zarr.codecs import BloscCodec, BytesCodec
+
+    from xsarcomp.stores import codec_numcodecs, codec_zarr
+
+    settings = {"model": resolve_model(), "step_db": 1.0, "scale": "power"}
+    array = scene.vv.copy()
+    array.encoding = {"serializer": BytesCodec(), "compressors": (BloscCodec(),)}
+    refuse_lossy(array)
+    for name, codec in (("serializer", codec_zarr), ("compressors", codec_numcodecs)):
+        instance = codec.BackscatterCodec(**settings)
+        array.encoding = {name: instance if name == "serializer" else (instance,)}
+        with pytest.raises(AlreadyLossyError):
+            refuse_lossy(array)
+
+
+def test_values_outside_the_training_range_are_said_and_recorded(scene):
+    bright = scene[["vv"]] * 1e4
+    with pytest.warns(UserWarning, match=r"of the values of 'vv' lie outside the .* coded, not clipped"):
+        record = plan(bright, scale="power", bits_per_pixel=1).records["vv"]
+    assert record.outside_training_range > 0.1
+
+
+def test_a_short_header_share_is_counted_in_the_rate(scene):
+    small = scene[["vv"]].isel(y=slice(200, 240), x=slice(100, 140))
+    alone = plan(small, bits_per_pixel=2).estimate
+    assert alone.bits_per_pixel == pytest.approx(2, rel=0.03)
+    assert alone.step_db > plan(scene[["vv"]], bits_per_pixel=2).estimate.step_db

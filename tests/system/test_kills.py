@@ -1,0 +1,211 @@
+"""Dask workers and commands that are killed or interrupted: the finished store has the bytes of an undisturbed one."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.support.store_model import FORMAT, all_files, partial_files
+from xsarcomp.scenes.large_scene import large_scene as whole_scene
+from xsarcomp.stores.verification import record_store, verify_store
+
+
+def large_scene():
+    """Six Dask blocks of backscatter with holes: about a second of work."""
+    values = np.random.default_rng(5).gamma(4.4, 0.1 / 4.4, (1024, 1100)).astype(np.float32)
+    values[500:700, 490:530] = np.nan
+    return xr.DataArray(values, dims=("y", "x"), name="vv").chunk(512)
+
+
+def dask_jobs():
+    """Functions that write the scene to a path, one for each kind of store; all is planned before."""
+    scene = large_scene()
+    encoded = scene.sarcomp.encode(max_error_db=3.0, scale="power", model="s1-grd-10m-lapped")
+    encoding = scene.to_dataset().sarcomp.encoding(bits_per_pixel=1, scale="power", model="s1-grd-10m-lapped")
+    return [
+        lambda path: encoded.sarcomp.to_zarr(path, mode="w", **FORMAT),
+        lambda path: scene.to_dataset().sarcomp.to_zarr(path, mode="w", encoding=encoding, **FORMAT),
+    ]
+
+
+def kill_a_worker(job, path, client, pid, delay):
+    """Run a job and kill the worker of that process id meanwhile; True if the job was still running then.
+
+    None if the cluster has no worker any more that could finish the job.
+    """
+    errors = []
+
+    def run():
+        try:
+            with client.as_current():
+                job(path)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(delay)
+    was_running = thread.is_alive()
+    os.kill(pid, signal.SIGKILL)
+    thread.join(240)
+    if thread.is_alive() and not client.scheduler_info()["workers"]:
+        client.close()  # ends the job
+        thread.join(60)
+        return None
+    assert not thread.is_alive()
+    assert not errors
+    return was_running
+
+
+def undisturbed_jobs(folder):
+    """Each job, the files that it writes, and how long it takes, s; in the cluster that is at hand."""
+    found = []
+    for number, job in enumerate(dask_jobs()):
+        started = time.perf_counter()
+        job(folder / f"undisturbed {number}")
+        found.append((job, all_files(folder / f"undisturbed {number}"), time.perf_counter() - started))
+    return found
+
+
+def kill_workers_of_one_cluster(first, count, rng, folder):
+    """Kill workers until there were ``count`` kills or a worker does not come back; gives what each kill was.
+
+    The nanny of a worker that was killed while it started gives up, which is no matter of ours: the caller goes on with a
+    new cluster.
+    """
+    distributed = pytest.importorskip("distributed")
+    folder.mkdir()
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        jobs = undisturbed_jobs(folder)
+        for number in range(first, count):
+            (job, expected, seconds), path = jobs[number % len(jobs)], folder / f"killed {number}"
+            try:
+                client.wait_for_workers(2, timeout=60)
+                pids = sorted(client.run(os.getpid).values())
+            except (TimeoutError, distributed.comm.CommClosedError):
+                return
+            was_running = kill_a_worker(job, path, client, rng.choice(pids), rng.uniform(0.1, 0.8) * seconds)
+            if was_running is None:
+                return
+            left = partial_files(path)
+            assert {name: content for name, content in all_files(path).items() if name not in left} == expected
+            assert record_store(path)["ok"]
+            assert not partial_files(path)
+            assert verify_store(path, quick=True)["ok"]
+            shutil.rmtree(path)
+            yield was_running, len(left)
+
+
+def kill_workers(count, seed, tmp_path):
+    """Number of kills, of those during a job, and of temporary files that they left."""
+    rng, total, clusters = random.Random(seed), np.zeros(3, int), 0
+    while total[0] < count:
+        before, clusters = total[0], clusters + 1
+        for was_running, left in kill_workers_of_one_cluster(before, count, rng, tmp_path / str(clusters)):
+            total += 1, was_running, left
+            print("workers killed, during a job, temporary files left:", total, flush=True)
+        assert total[0] > before, "no worker of a new cluster was killed"
+    return total
+
+
+def test_a_killed_dask_worker_changes_no_byte_of_the_finished_store(tmp_path):
+    killed, hit, _ = kill_workers(5, 3, tmp_path)
+    assert killed == 5
+    assert hit >= 1
+
+
+@pytest.mark.soak
+def test_a_hundred_killed_dask_workers_change_no_byte_of_the_finished_stores(tmp_path):
+    killed, hit, _ = kill_workers(100, 4, tmp_path)
+    assert killed == 100
+    assert hit >= 50  # jobs take longer at first, so that some kills come after them
+
+
+COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
+KINDS = {"latents": ("vv_latents", ["--max-error-db", "4"]), "transparent": ("vv", ["--transparent"])}
+
+
+def encode_command(folder, kind, store, *options):
+    """Start ``xsarcomp encode`` of the source in a folder."""
+    request = ["--bits-per-pixel", "3", "--scale", "decibel", "--model", "s1-grd-10m-lapped", *KINDS[kind][1]]
+    command = [*COMMAND, "encode", "source.zarr", store, *request, *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finished_files(store, kind):
+    """Path, inode and time of the files whose being there means that a block is finished."""
+    found = {}
+    for file in (store / KINDS[kind][0] / "c").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a temporary file that has its name by now
+            if file.is_file() and not file.name.endswith(".partial"):
+                found[file.relative_to(store)] = (file.stat().st_ino, file.stat().st_mtime_ns)
+    return found
+
+
+def stop_when(child, store, kind, count, how):
+    """Send a signal to a command when it has finished so many chunks; what it said, None if it was finished before."""
+    while len(finished_files(store, kind)) < count and child.poll() is None:
+        time.sleep(0.002)
+    child.send_signal(how)
+    said = child.communicate(timeout=240)[1]
+    return None if child.returncode == 0 else said
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder with a scene of 3 x 4 chunks and its stores that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("source")
+    whole_scene((1536, 2048), chunk=512)[["vv"]].to_zarr(folder / "source.zarr", consolidated=False)
+    for kind in KINDS:
+        child = encode_command(folder, kind, f"{kind}.zarr")
+        assert child.wait(240) == 0, child.stderr.read()
+        child.stderr.close()
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_command_that_is_killed_twice_goes_on_and_makes_no_finished_block_again(source, kind):
+    store, partial = f"killed-{kind}.zarr", source / f".partial-killed-{kind}.zarr"
+    before, killed = {}, 0
+    for count in (3, 8):
+        child = encode_command(source, kind, store, "--resume")
+        killed += stop_when(child, partial, kind, count, signal.SIGKILL) is not None
+        found = finished_files(partial, kind)
+        assert found.items() >= before.items()
+        before = found
+    assert killed == 2
+    assert 8 <= len(before) < 12
+    child = encode_command(source, kind, store, "--resume")
+    assert child.wait(240) == 0, child.stderr.read()
+    child.stderr.close()
+    assert finished_files(source / store, kind).items() >= before.items()
+    assert all_files(source / store) == all_files(source / f"{kind}.zarr")
+    assert not partial.exists()
+
+
+def test_an_interrupted_command_says_how_to_go_on_and_another_request_is_refused(source):
+    partial = source / ".partial-interrupted.zarr"
+    said = stop_when(encode_command(source, "latents", "interrupted.zarr"), partial, "latents", 2, signal.SIGINT)
+    assert "the same command with --resume goes on" in said
+    assert "Traceback" not in said
+    before = finished_files(partial, "latents")
+    assert before
+    child = encode_command(source, "latents", "interrupted.zarr", "--resume", "--keep-means")
+    assert "was begun with another scene or other options" in child.communicate(timeout=240)[1]
+    assert child.returncode == 1
+    assert finished_files(partial, "latents") == before
+    child = encode_command(source, "latents", "interrupted.zarr", "--resume")
+    assert child.communicate(timeout=240)[1] == ""
+    assert all_files(source / "interrupted.zarr") == all_files(source / "latents.zarr")

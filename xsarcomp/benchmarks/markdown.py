@@ -1,0 +1,218 @@
+"""What a benchmark found, as Markdown, CSV and a plot."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xsarcomp.benchmarks import gaussian_bound
+from xsarcomp.benchmarks.bootstrap import CONFIDENCE_PERCENT, RESAMPLES, bd_rate_intervals, scene_curve
+from xsarcomp.benchmarks.measurement import Sweep
+from xsarcomp.errors import MissingDependencyError, RateError
+from xsarcomp.metrics.rate_distortion import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    RATES,
+    LogCurve,
+    RatePoint,
+    rmse_at_rates,
+    value_at_rate,
+)
+
+REFERENCES = ("AV1", "JPEG XL", "JPEG 2000")
+"""Codecs that the others are compared with, where they were measured."""
+QUALITY_RATE = 1.0
+"""Bits per pixel at which speckle, edges and bias are tabulated."""
+CARD_RATES = (LOWEST_RATE, *RATES)
+"""Bits per pixel at which every figure of the first codec is listed scene by scene."""
+QUALITIES = {"enl_ratio": "ENL ratio", "edge_preservation": "edges", "bias_db": "bias dB"}
+
+_WHOLE = 0.95
+_PRINTED = {"enl_ratio": "{:.3f}", "edge_preservation": "{:.3f}", "bias_db": "{:+.3f}"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """All that was measured in a run."""
+
+    scenes: Sequence[str]
+    """Names, in the order of the measurements."""
+    sweeps: Mapping[str, Sweep]
+    """Measurements of each codec."""
+    speeds: Mapping[str, tuple[float, float]]
+    """Megapixels per second of encoding and decoding; the Gaussian bound has none."""
+    notes: Sequence[str] = ()
+    """Lines on what could not be measured."""
+
+    @property
+    def references(self) -> list[str]:
+        """Codecs that the others are compared with."""
+        return [name for name in REFERENCES if name in self.sweeps]
+
+    def curves(self, scenes: Sequence[int] | None = None) -> dict[str, list[RatePoint]]:
+        """Curve of each codec over some scenes by number; over all by default."""
+        numbers = range(len(self.scenes)) if scenes is None else scenes
+        return {name: scene_curve(measured, numbers) for name, measured in self.sweeps.items()}
+
+
+def markdown(result: Result) -> Iterator[str]:
+    """Yield the lines of the tables: all scenes together, BD-rates scene by scene, every figure of the first codec.
+
+    Parameters
+    ----------
+    result : Result
+
+    Yields
+    ------
+    str
+    """
+    yield from _summary(result)
+    yield ""
+    yield (
+        f"RMSE in dB at {', '.join(f'{rate:g}' for rate in RATES)} bits per pixel and polarization. Rate at equal error, mean "
+        f"over the errors that the reference has from {LOWEST_RATE:g} to {HIGHEST_RATE:g} bits per pixel (BD-rate), with "
+        f"the {CONFIDENCE_PERCENT:g} % interval of {RESAMPLES} bootstrap resamples of the {len(result.scenes)} scenes; "
+        f"* less than {100 * _WHOLE:g} % of those errors are reached by both. ENL ratio, edge preservation (Pearson) and "
+        f"bias of the mean power at {QUALITY_RATE:g} bit per pixel. Speeds: one plane after the other in this run, mean "
+        "over the settings, threads as each library chooses; HEVC and AV1 with the start of the program. Invalid pixels are "
+        "filled with the median for every codec and count for nothing; no codec stores their mask."
+    )
+    yield from result.notes
+    for reference in result.references if len(result.scenes) > 1 else ():
+        yield ""
+        yield from _by_scene(result, reference)
+    yield ""
+    yield from _qualities_by_scene(result, next(iter(result.sweeps)))
+
+
+def write(result: Result, lines: Iterable[str], folder: Path) -> Iterator[str]:
+    """Write ``rate_distortion.md``, ``.csv`` and ``.png``.
+
+    Parameters
+    ----------
+    result : Result
+    lines : iterable of str
+        What `markdown` gave.
+    folder : Path
+        Made if it does not exist.
+
+    Yields
+    ------
+    str
+        What was written, or why not.
+    """
+    yield write_page(folder / "rate_distortion.md", lines)
+    _write_csv(folder / "rate_distortion.csv", result)
+    yield f"wrote {folder / 'rate_distortion.csv'}"
+    yield _draw(folder / "rate_distortion.png", result)
+
+
+def write_page(path: Path, lines: Iterable[str]) -> str:
+    """Write lines of Markdown to a file, whose folder is made if it does not exist; returns what to say about it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"wrote {path}"
+
+
+def _summary(result: Result) -> Iterator[str]:
+    references, curves = result.references, result.curves()
+    intervals = bd_rate_intervals(result.sweeps, references)
+    yield _row(
+        "codec",
+        *(f"{rate:g}" for rate in RATES),
+        *(f"rate vs {name}" for name in references),
+        *QUALITIES.values(),
+        "encode Mpx/s",
+        "decode Mpx/s",
+    )
+    yield "|---" * (len(RATES) + len(references) + len(QUALITIES) + 3) + "|"
+    for name, points in curves.items():
+        yield _row(
+            name,
+            *(_number("{:.3f}", error) for error in _errors(points)),
+            *(_gain(curves, name, other, intervals.get((name, other))) for other in references),
+            *(_number(_PRINTED[key], value_at_rate(points, key, QUALITY_RATE)) for key in QUALITIES),
+            *(_number("{:.2f}", speed) for speed in result.speeds.get(name, (math.nan, math.nan))),
+        )
+
+
+def _by_scene(result: Result, reference: str) -> Iterator[str]:
+    others = [name for name in result.sweeps if name != reference]
+    yield _row(f"scene, rate vs {reference}", *others)
+    yield "|---" * (len(others) + 1) + "|"
+    for number, scene in enumerate(result.scenes):
+        curves = result.curves([number])
+        yield _row(scene, *(_gain(curves, name, reference) for name in others))
+
+
+def _qualities_by_scene(result: Result, name: str) -> Iterator[str]:
+    """Every figure of one codec, scene by scene and rate by rate."""
+    yield _row(f"{name}, scene", "bits per pixel", "RMSE dB", *QUALITIES.values())
+    yield "|---" * (len(QUALITIES) + 3) + "|"
+    for number, scene in enumerate(result.scenes):
+        points = result.curves([number])[name]
+        for rate, error in zip(CARD_RATES, _errors(points, CARD_RATES), strict=True):
+            qualities = (_number(_PRINTED[key], value_at_rate(points, key, rate)) for key in QUALITIES)
+            yield _row(scene, f"{rate:g}", _number("{:.3f}", error), *qualities)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(form: str, value: float) -> str:
+    if abs(value) >= 1000:  # the number of looks of what has become constant
+        return f"{value:.0e}"
+    return "-" if math.isnan(value) else form.format(value)
+
+
+def _errors(points: Sequence[RatePoint], rates: Sequence[float] = RATES) -> Sequence[float]:
+    try:
+        return rmse_at_rates(points, rates).tolist()
+    except RateError:  # fewer than two points with falling error
+        return [math.nan] * len(rates)
+
+
+def _gain(
+    curves: Mapping[str, Sequence[RatePoint]],
+    name: str,
+    reference: str,
+    interval: tuple[float, float] | None = None,
+) -> str:
+    if name == reference:
+        return "0"
+    try:
+        percent, share = LogCurve(curves[name]).bd_rate(LogCurve(curves[reference]), (LOWEST_RATE, HIGHEST_RATE))
+    except RateError:  # no common error
+        return "-"
+    text = f"{percent:+.1f} %" + ("*" if share < _WHOLE else "")
+    if interval is None or math.isnan(interval[0]):
+        return text
+    return f"{text} ({interval[0]:+.1f} to {interval[1]:+.1f})"
+
+
+def _write_csv(path: Path, result: Result) -> None:
+    """One row for each scene, codec and setting, and for all scenes together ("all")."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["scene", "codec", "setting", "bits_per_pixel", "rmse_db", *QUALITIES])
+        groups = {"all": None} | {name: [number] for number, name in enumerate(result.scenes)}
+        for scene, numbers in groups.items():
+            for codec, points in result.curves(numbers).items():
+                for point in points:
+                    figures = (getattr(point, name) for name in ("bits_per_pixel", "rmse_db", *QUALITIES))
+                    cells = ("" if math.isnan(figure) else f"{figure:.5f}" for figure in figures)
+                    writer.writerow([scene, codec, f"{point.setting:.5g}", *cells])
+
+
+def _draw(path: Path, result: Result) -> str:
+    from xsarcomp.evaluation.pictures import rate_distortion_figure
+
+    curves = result.curves()
+    bounds = {name: curves.pop(name) for name in (gaussian_bound.NAME,) if name in curves}
+    try:
+        rate_distortion_figure(curves, bounds, reference=next(iter(result.references), None)).savefig(path)
+    except (MissingDependencyError, RateError) as error:
+        return f"no plot: {error}"
+    return f"wrote {path}"

@@ -1,0 +1,262 @@
+"""The frame around a coded chunk: header, checksums, limits. ``docs/format.md`` is its normative text.
+
+A frame is checked in this order: length, magic and version, header checksum, flags and codes, limits, lengths of the
+sections, payload checksum. Only then does anything allocate memory for the content. The hash of the symbols is compared
+after entropy decoding and before any pixel leaves.
+"""
+
+import hashlib
+import math
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.errors import (
+    CorruptStreamError,
+    DimensionError,
+    LimitExceededError,
+    RadiometryError,
+    UnsupportedFormatError,
+)
+
+MAGIC = b"XSAR"
+MAJOR, MINOR = 1, 1
+BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
+"""Kinds of frames: pixels of a chunk that stands alone, a chunk of a grid of latents, or one of residuals or gains."""
+MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM = 1, 2, 4, 8, 16
+_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED | VERBATIM
+NO_MODEL = "0" * 16  # what frames of integers name, which need none
+
+DTYPES = (
+    "<f4",
+    "<f8",
+    "<f2",
+    "|u1",
+    "<u2",
+    "|i1",
+    "<i2",
+    "<i4",
+    "<u4",
+    ">f4",
+    ">f8",
+    ">f2",
+    ">u2",
+    ">i2",
+    ">i4",
+    ">u4",
+)
+"""Position is the code in the header; new ones are added at the end."""
+SCALES = ("", "power", "amplitude", "decibel")
+"""Position is the code in the header; a chunk of latents has none."""
+
+LARGEST_DIMENSIONS = 8
+LARGEST_CHUNK = 2**26  # values
+
+_FIXED = struct.Struct("<4sBBBBHBBBBd8sIII8sI")
+_CRC = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A chunk as it is stored."""
+
+    kind: int
+    """BACKSCATTER, LATENTS or INTEGERS."""
+    dtype: np.dtype
+    """Data type of the decoded chunk."""
+    shape: tuple[int, ...]
+    """Shape of the decoded chunk."""
+    anchor: int
+    """Index of the table set."""
+    step_db: float
+    """Quantisation step in dB; 0 in a chunk of latents, where it stands in the attributes."""
+    scale: str
+    """Scale of the backscatter; empty in a chunk of latents."""
+    model_id: str
+    """First 16 hexadecimal digits of the model's SHA-256."""
+    symbol_hash: bytes
+    """BLAKE2b, 8 bytes, of the symbols as little-endian int32 in C order, or of the values where they stand as they are."""
+    symbols: bytes
+    """Section of the entropy coder, or the values as they are."""
+    classes: bytes = b""
+    """Section of the pixel classes; empty where all pixels are valid."""
+    exact: bytes = b""
+    """Section of the values stored exactly."""
+    corrections: bytes = b""
+    """Section of what keeps promises, see :mod:`xsarcomp.codec.guarantees`; empty where nothing was promised."""
+    fortran_order: bool = False
+    """Whether the caller's array was in Fortran order and is to be returned so."""
+    verbatim: bool = False
+    """Whether ``symbols`` are the values as they are, see :mod:`xsarcomp.codec.verbatim`; there is no other section then."""
+
+
+def _checksum(content: bytes) -> int:
+    """CRC32C."""
+    import google_crc32c  # here, so that training runs on machines without it
+
+    return google_crc32c.value(content)
+
+
+def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
+    """Hash of symbols that encoder and decoder compare, 8 bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(symbols, "<i4").data, digest_size=8).digest()
+
+
+def coded_values(shape: tuple[int, ...], kind: int) -> int:
+    """Values that coding a chunk handles: pixels are filled up to whole blocks of 8 x 8."""
+    if kind != BACKSCATTER:
+        return math.prod(shape)
+    return math.prod(shape[:-2]) * math.prod(-(-size // 8) * 8 for size in shape[-2:])
+
+
+def check_stored_dtype(dtype: np.dtype) -> None:
+    """Refuse a data type that frames do not hold.
+
+    Raises
+    ------
+    RadiometryError
+        If the format has no code for it.
+    """
+    if dtype.str not in DTYPES:
+        raise RadiometryError(
+            f"data type {dtype} is not in the format of transparent stores, which hold floats of 2, 4 and 8 bytes and integers "
+            "of 1, 2 and 4: convert to float32, or use a latents store"
+        )
+
+
+def check_chunk(shape: tuple[int, ...], kind: int) -> None:
+    """Refuse a chunk that the format does not hold.
+
+    Raises
+    ------
+    DimensionError
+        If there are fewer than two or too many dimensions, or too many values.
+    """
+    if not 2 <= len(shape) <= LARGEST_DIMENSIONS or min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
+        raise DimensionError(
+            f"a chunk of shape {tuple(shape)} cannot be coded: expected 2 to {LARGEST_DIMENSIONS} dimensions of at least 1 "
+            f"and at most {LARGEST_CHUNK} values in blocks of 8 x 8 pixels. Choose chunks of about 512 x 512 pixels."
+        )
+
+
+def write_frame(frame: Frame) -> bytes:
+    """Bytes of a frame."""
+    flags = MASKED * bool(frame.classes) | HAS_EXACT * bool(frame.exact) | CORRECTED * bool(frame.corrections)
+    flags |= FORTRAN_ORDER * frame.fortran_order | VERBATIM * frame.verbatim
+    payload = frame.symbols + frame.classes + frame.exact + frame.corrections
+    is_new = frame.corrections or frame.kind == INTEGERS or frame.verbatim
+    minor = MINOR if is_new else 0  # what 1.0 can say, readers of 1.0 read
+    header = _FIXED.pack(
+        MAGIC, MAJOR, minor, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
+        SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
+        len(frame.classes), len(frame.exact), frame.symbol_hash, _checksum(payload),
+    )  # fmt: skip
+    header += struct.pack(f"<{len(frame.shape)}I", *frame.shape)
+    return header + _CRC.pack(_checksum(header)) + payload
+
+
+def read_frame(content: bytes) -> Frame:
+    """Frame from bytes, checked.
+
+    Parameters
+    ----------
+    content : bytes
+        Exactly one frame.
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    CorruptStreamError
+        If lengths or checksums disagree.
+    UnsupportedFormatError
+        If the bytes are no frame, or one of a newer version or with unknown codes.
+    LimitExceededError
+        If the header asks for more than the limits allow.
+    """
+    if len(content) < _FIXED.size + _CRC.size:
+        raise CorruptStreamError(f"a frame of {len(content)} bytes is shorter than its header: the chunk is truncated")
+    (
+        magic, major, minor, kind, dtype_code, flags, anchor, dimensions, scale_code, reserved, step_db, model,
+        symbols_length, classes_length, exact_length, expected_hash, payload_crc,
+    ) = _FIXED.unpack_from(content)  # fmt: skip
+    if magic != MAGIC:
+        raise UnsupportedFormatError(
+            f"the chunk begins with {magic!r}, expected {MAGIC!r}: it was not written by xsarcomp"
+        )
+    if major != MAJOR:
+        raise UnsupportedFormatError(
+            f"the chunk has format {major}.{minor}, this version reads {MAJOR}.x: update xsarcomp"
+        )
+    if not 2 <= dimensions <= LARGEST_DIMENSIONS:
+        raise CorruptStreamError(f"the header names {dimensions} dimensions, expected 2 to {LARGEST_DIMENSIONS}")
+    header_length = _FIXED.size + 4 * dimensions
+    if len(content) < header_length + _CRC.size:
+        raise CorruptStreamError("the header is truncated")
+    if _CRC.unpack_from(content, header_length)[0] != _checksum(content[:header_length]):
+        raise CorruptStreamError("the header does not match its checksum: the chunk is damaged, restore it from a copy")
+    shape = struct.unpack_from(f"<{dimensions}I", content, _FIXED.size)
+    _check_header(kind, dtype_code, flags | reserved << 16, scale_code, step_db, shape)
+    start = header_length + _CRC.size
+    stop = start + symbols_length + classes_length + exact_length
+    if stop > len(content) or (stop < len(content)) != bool(flags & CORRECTED):
+        raise CorruptStreamError(
+            f"the header announces {stop} bytes{' and corrections' if flags & CORRECTED else ''}, found {len(content)}: "
+            "the chunk is truncated or something was appended"
+        )
+    if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
+        raise CorruptStreamError("the flags of the header contradict its section lengths")
+    if flags & VERBATIM:
+        _check_verbatim(flags, symbols_length, math.prod(shape) * np.dtype(DTYPES[dtype_code]).itemsize)
+    payload = content[start:]
+    if _checksum(payload) != payload_crc:
+        raise CorruptStreamError(
+            "the payload does not match its checksum: the chunk is damaged, restore it from a copy"
+        )
+    return Frame(
+        kind=kind,
+        dtype=np.dtype(DTYPES[dtype_code]),
+        shape=shape,
+        anchor=anchor,
+        step_db=step_db,
+        scale=SCALES[scale_code],
+        model_id=model.hex(),
+        symbol_hash=expected_hash,
+        symbols=payload[:symbols_length],
+        classes=payload[symbols_length : symbols_length + classes_length],
+        exact=payload[symbols_length + classes_length : stop - start],
+        corrections=payload[stop - start :],
+        fortran_order=bool(flags & FORTRAN_ORDER),
+        verbatim=bool(flags & VERBATIM),
+    )
+
+
+def _check_verbatim(flags: int, found: int, expected: int) -> None:
+    """Refuse a frame of values as they are that has other sections, or another number of bytes than the values."""
+    if flags & (MASKED | HAS_EXACT | CORRECTED) or found != expected:
+        raise CorruptStreamError(
+            f"the header names {found} bytes of values as they are and flags {flags:#x}, expected {expected} bytes and no "
+            "other section"
+        )
+
+
+def _check_header(
+    kind: int, dtype_code: int, flags: int, scale_code: int, step_db: float, shape: tuple[int, ...]
+) -> None:
+    """Codes and limits of a header whose checksum holds."""
+    known = kind in (BACKSCATTER, LATENTS, INTEGERS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
+    if not known or flags & ~_KNOWN_FLAGS:
+        raise UnsupportedFormatError(
+            f"the header holds kind {kind}, data type {dtype_code}, scale {scale_code}, flags {flags:#x}, of which one is "
+            "unknown to this version: update xsarcomp"
+        )
+    if not (math.isfinite(step_db) and 0 <= step_db < 1e3) or (kind == BACKSCATTER) != bool(scale_code):
+        raise CorruptStreamError(
+            f"the header holds a step of {step_db} dB and scale code {scale_code}, which cannot be"
+        )
+    if min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
+        raise LimitExceededError(f"the header asks for a chunk of shape {shape}, the limit is {LARGEST_CHUNK} values")

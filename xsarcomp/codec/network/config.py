@@ -1,0 +1,54 @@
+"""Sizes of the network that refines latents."""
+
+from dataclasses import dataclass
+
+from xsarcomp.codec.coder import QUANTIZER_REACH
+from xsarcomp.codec.lapped import BLOCK
+from xsarcomp.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefinerConfig:
+    """Sizes of the residual network and the range of steps that it is trained for."""
+
+    channels: int = 128
+    """Width of the network."""
+    blocks: int = 3
+    """Number of residual blocks; each adds one latent (8 pixels) to the halo."""
+    smallest_step_db: float = 0.3
+    """Smallest quantisation step in training, dB."""
+    largest_step_db: float = 20.0
+    """Largest quantisation step in training, dB."""
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.channels <= 1024 and 1 <= self.blocks <= 32):
+            raise ConfigurationError(f"channels {self.channels} and blocks {self.blocks}: expected 1..1024 and 1..32")
+        if not 0 < self.smallest_step_db <= self.largest_step_db:
+            raise ConfigurationError(
+                f"steps from {self.smallest_step_db} to {self.largest_step_db} dB: expected 0 < smallest <= largest"
+            )
+
+    @property
+    def reach(self) -> int:
+        """Latents on each side that an output depends on.
+
+        One for the differences of the lowest channel, one for the entry, and one for each block.
+        """
+        return self.blocks + 2
+
+    def check_patch(self, pixels: int) -> None:
+        """Refuse patches that leave no latents between the borders that training cuts off.
+
+        Parameters
+        ----------
+        pixels : int
+            Edge of a training patch.
+
+        Raises
+        ------
+        ConfigurationError
+            If the patch is too small.
+        """
+        smallest = BLOCK * (2 * (self.reach + QUANTIZER_REACH) + 3)
+        if pixels < smallest:
+            raise ConfigurationError(f"patch is {pixels} pixels, expected at least {smallest} for {self.blocks} blocks")

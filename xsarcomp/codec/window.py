@@ -1,0 +1,284 @@
+"""The whole way of one window of a scene, and of one chunk that stands alone.
+
+A *scene* is the array that shares one grid of latents: the whole variable in a latents store, a single chunk in a
+transparent store. Windows of it are coded separately and give exactly the latents of the whole, because they read
+``PIXEL_REACH`` pixels around and everything is anchored to the scene's first pixel. Beyond its edges a scene continues
+as its mirror image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.codec import lapped
+from xsarcomp.codec import speckle as speckle_restoration
+from xsarcomp.codec.coder import QUANTIZER_REACH, LappedCoder
+from xsarcomp.codec.error_bound import check_bound, keep_unbounded
+from xsarcomp.codec.guarantees import NO_PROMISES, Corrections, Promises, corrections_of
+from xsarcomp.codec.speckle import Speckle
+from xsarcomp.errors import DimensionError
+from xsarcomp.radiometry import decibel as radiometry
+from xsarcomp.radiometry.filling import FILL_BLOCK
+from xsarcomp.tiling import aligned_spans, reflect_indices, round_up
+
+SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
+# The signal around a window must be filled as it is in the whole scene, and filling looks further.
+PIXEL_REACH = round_up(SIGNAL_REACH, FILL_BLOCK) + FILL_BLOCK
+TILE_LATENTS = 128
+"""Latents of a tile in :func:`encode_planes` and :func:`decode_planes`: bounds their memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an encoder is told beside the data; travels in metadata."""
+
+    step_db: float
+    """Quantisation step in dB."""
+    scale: str
+    """"power", "amplitude" or "decibel"."""
+    nodata: float | None = None
+    """Declared fill value of the data; None without one."""
+    promises: Promises = NO_PROMISES
+    """What is kept whatever the step."""
+
+
+def latent_count(pixels: int) -> int:
+    """Latents along an axis of so many pixels."""
+    return -(-pixels // lapped.BLOCK)
+
+
+def pixel_span(start: int, stop: int, pixels: int) -> tuple[int, int]:
+    """Pixels of an axis that encoding latents ``start..stop`` reads, within the scene; aligned to the filling."""
+    first, last = start * lapped.BLOCK, stop * lapped.BLOCK
+    start = first // FILL_BLOCK * FILL_BLOCK - PIXEL_REACH
+    return max(0, start), min(pixels, round_up(last, FILL_BLOCK) + PIXEL_REACH)
+
+
+def mirrored_pixels(start: int, stop: int, pixels: int) -> NDArray[np.intp]:
+    """Pixels that stand at positions of an axis that may lie beyond the scene.
+
+    Pixels between the last one and the end of its block repeat the last one; beyond that the scene is mirrored.
+    """
+    indices, _ = reflect_indices(start, stop, latent_count(pixels) * lapped.BLOCK)
+    return np.minimum(indices, pixels - 1)
+
+
+def latent_span(start: int, stop: int, latents: int, coder: LappedCoder) -> tuple[int, int]:
+    """Latents of an axis that decoding latents ``start..stop`` reads, within the scene."""
+    return max(0, start - coder.latent_reach), min(latents, stop + coder.latent_reach)
+
+
+Axis = tuple[int, int, int, int]
+"""Place of a window on one axis of the latent grid: first and stop latent of the window, size of the scene, and the
+position of the first pixel or latent that is at hand."""
+
+
+def encode_window(
+    signal: NDArray[np.float64], coder: LappedCoder, step_db: float, rows: Axis, columns: Axis
+) -> NDArray[np.int32]:
+    """Symbols of a window of the latent grid, tile by tile.
+
+    Parameters
+    ----------
+    signal : ndarray of float64, shape (plane, y, x), dB above the offset
+        Filled signal of the window's pixels and those around that are in the scene, see :func:`pixel_span`.
+    coder : LappedCoder
+    step_db : float
+        Quantisation step in dB.
+    rows, columns : tuple of (first latent, stop latent, pixels of the scene, first pixel of ``signal``)
+
+    Returns
+    -------
+    ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+    """
+
+    def gather(start: int, stop: int, pixels: int, first: int) -> NDArray[np.intp]:
+        return mirrored_pixels(start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH, pixels) - first
+
+    shape = (len(signal), lapped.CHANNELS, rows[1] - rows[0], columns[1] - columns[0])
+    symbols = np.empty(shape, np.int32)
+    for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
+        for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
+            # not by indexing, which is slower and may leave the copy transposed: the transform would crawl
+            tile = np.take(signal, gather(top, bottom, *rows[2:]), axis=1)
+            tile = np.take(tile, gather(left, right, *columns[2:]), axis=2)
+            place = np.s_[:, :, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
+            symbols[place] = coder.quantize(coder.analyze(tile), step_db)
+    return symbols
+
+
+def decode_window(
+    symbols: NDArray[np.int32],
+    coder: LappedCoder,
+    step_db: float,
+    rows: Axis,
+    columns: Axis,
+    speckle: Speckle | None = None,
+) -> NDArray[np.float32]:
+    """Signal of a window of the latent grid, tile by tile.
+
+    Parameters
+    ----------
+    symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        Symbols of the window and those around that are in the scene, see :func:`latent_span`.
+    coder, step_db
+        As for encoding.
+    rows, columns : tuple of (first latent, stop latent, latents of the scene, first latent of ``symbols``)
+    speckle : Speckle, optional
+        Of the planes, to restore theirs: see :mod:`xsarcomp.codec.speckle`.
+
+    Returns
+    -------
+    ndarray of float32, shape (plane, y, x), dB above the offset
+        Whole blocks: cut off what lies beyond the scene.
+    """
+
+    def places(start: int, stop: int, latents: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        return reflect_indices(start - coder.latent_reach, stop + coder.latent_reach, latents)
+
+    block = lapped.BLOCK
+    signal = np.empty((len(symbols), block * (rows[1] - rows[0]), block * (columns[1] - columns[0])), np.float32)
+    for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
+        for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
+            at = places(top, bottom, rows[2]), places(left, right, columns[2])
+            held = [
+                (axis - first, backwards) for (axis, backwards), first in zip(at, (rows[3], columns[3]), strict=True)
+            ]
+            tile = lapped.mirrored(symbols, *held)
+            y, x = block * (top - rows[0]), block * (left - columns[0])
+            height, width = block * (bottom - top), block * (right - left)
+            signal[:, y : y + height, x : x + width] = (
+                coder.synthesize(tile, step_db)
+                if speckle is None
+                else speckle_restoration.synthesize(tile, coder, step_db, speckle, *at)
+            )
+    return signal
+
+
+def encode_planes(signal: NDArray[np.float64], coder: LappedCoder, step_db: float) -> NDArray[np.int32]:
+    """Symbols of a whole scene, shape (plane, latent=64, ceil(y / 8), ceil(x / 8)); see :func:`encode_window`."""
+    rows, columns = ((0, latent_count(size), size, 0) for size in signal.shape[1:])
+    return encode_window(signal, coder, step_db, rows, columns)
+
+
+def decode_planes(
+    symbols: NDArray[np.int32],
+    shape: tuple[int, int],
+    coder: LappedCoder,
+    step_db: float,
+    speckle: Speckle | None = None,
+) -> NDArray[np.float32]:
+    """Signal of a whole scene of (y, x) pixels, shape (plane, y, x); see :func:`decode_window`."""
+    latents = symbols.shape[2:]
+    if tuple(latents) != tuple(latent_count(size) for size in shape):
+        raise DimensionError(f"{latents[0]} x {latents[1]} latents cannot hold {shape[0]} x {shape[1]} pixels")
+    rows, columns = ((0, count, count, 0) for count in latents)
+    return decode_window(symbols, coder, step_db, rows, columns, speckle)[:, : shape[0], : shape[1]]
+
+
+def classes_of(backscatter: NDArray, settings: Settings) -> NDArray[np.uint8]:
+    """Pixel classes of backscatter; with an error bound, those that it cannot cover are kept exactly too."""
+    classes = radiometry.classify(backscatter, settings.scale, settings.nodata)
+    return classes if settings.promises.max_error_db is None else keep_unbounded(classes, backscatter)
+
+
+def signal_of(
+    backscatter: NDArray, settings: Settings, coder: LappedCoder, origin: tuple[int, int] = (0, 0)
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Filled signal and pixel classes of backscatter.
+
+    Parameters
+    ----------
+    backscatter : ndarray of a real dtype, shape (plane, y, x)
+    settings : Settings
+    coder : LappedCoder
+        Its card gives the level of the signal.
+    origin : tuple of (row, column)
+        Place of the first pixel in the scene, multiples of 16.
+
+    Returns
+    -------
+    signal : ndarray of float64, shape (plane, y, x), dB above the offset
+    classes : ndarray of uint8, shape (plane, y, x)
+        See :mod:`xsarcomp.radiometry.pixel_classes`.
+    """
+    classes = classes_of(backscatter, settings)
+    signal = radiometry.to_signal(backscatter, classes, settings.scale, coder.card.offset_db)
+    return radiometry.fill_invalid(signal, classes, origin=origin), classes
+
+
+def backscatter_of(
+    signal: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    exact: NDArray | None,
+    dtype: np.dtype,
+    settings: Settings,
+    coder: LappedCoder,
+    corrections: Corrections | None = None,
+) -> NDArray:
+    """Backscatter from a decoded signal, with the pixels that held none put back.
+
+    Parameters
+    ----------
+    signal : ndarray of float32, shape (plane, y, x), dB above the offset
+    classes : ndarray of uint8, same shape
+    exact : ndarray, one-dimensional, or None
+        Values of the pixels of class EXACT, in C order.
+    dtype : dtype
+    settings : Settings
+    coder : LappedCoder
+    corrections : Corrections, optional
+        What keeps the promises.
+
+    Returns
+    -------
+    ndarray of ``dtype``, same shape
+    """
+    correction_db = coder.mean_correction_db(settings.step_db)
+    if corrections is not None:
+        signal = corrections.applied(signal, coder.card.offset_db + correction_db, coder.card.offset_db)
+    values = radiometry.from_signal(
+        signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db
+    )
+    return radiometry.restore_invalid(values, classes, settings.nodata, exact)
+
+
+def corrections_for(
+    backscatter: NDArray,
+    signal: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    settings: Settings,
+    coder: LappedCoder,
+) -> Corrections:
+    """Corrections that keep the promises of the settings; a bound is compared with what a decoder returns.
+
+    Parameters
+    ----------
+    backscatter : ndarray of a real dtype, shape (plane, y, x)
+        The original; its first pixel begins a tile of :mod:`xsarcomp.codec.tile_means`.
+    signal : ndarray of float32, same shape, dB above the offset
+        What its symbols decode to.
+    classes : ndarray of uint8, same shape
+    settings : Settings
+    coder : LappedCoder
+
+    Returns
+    -------
+    Corrections
+
+    Raises
+    ------
+    BoundError
+        If a valid pixel would be off by more than the bound.
+    """
+    decibel = radiometry.decibel_from_backscatter(backscatter, settings.scale, classes=classes)
+    offset_db = coder.card.offset_db
+    level_db = offset_db + coder.mean_correction_db(settings.step_db)
+    made = corrections_of(decibel, signal, classes, settings.promises, level_db, offset_db)
+    if settings.promises.max_error_db is not None:
+        exact = radiometry.exact_values(backscatter, classes)
+        restored = backscatter_of(signal, classes, exact, backscatter.dtype, settings, coder, made)
+        restored_db = radiometry.decibel_from_backscatter(restored, settings.scale, classes=classes)
+        check_bound(decibel, restored_db, classes, settings.promises.max_error_db)
+    return made

@@ -1,0 +1,263 @@
+"""Backscatter to signal and back: decibels minus an offset in steps of 1/512 dB, and the return to any scale.
+
+Three parts have files of their own below this one, whose names are offered here too:
+`xsarcomp.radiometry.scales` finds out which scale the values have, `xsarcomp.radiometry.pixel_classes` which pixels are
+invalid and puts them back, `xsarcomp.radiometry.filling` fills them for the transform.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from xsarcomp.errors import RadiometryError
+from xsarcomp.radiometry.filling import FILL_REACH, SIGNAL_STEPS_PER_DB, fill_invalid
+from xsarcomp.radiometry.pixel_classes import (
+    DECIBEL_LIMIT,
+    EXACT,
+    NAN,
+    NEGATIVE_INFINITY,
+    NODATA,
+    POSITIVE_INFINITY,
+    VALID,
+    ZERO,
+    classify,
+    exact_values,
+    restore_invalid,
+)
+from xsarcomp.radiometry.scales import SCALES, ScaleEvidence, check_dtype, check_scale, infer_scale
+
+__all__ = [
+    "DECIBEL_LIMIT", "EXACT", "FILL_REACH", "NAN", "NEGATIVE_INFINITY", "NODATA", "POSITIVE_INFINITY",
+    "SCALES", "SIGNAL_STEPS_PER_DB", "VALID", "ZERO", "RangeReport", "ScaleEvidence", "check_dtype",
+    "check_scale", "classify", "decibel_from_backscatter", "exact_values", "fill_invalid", "from_signal",
+    "infer_scale", "mean_power_correction_db", "out_of_range", "restore_invalid", "to_signal",
+]  # fmt: skip
+
+_DECIBEL_PER_DECADE = {"power": 10.0, "amplitude": 20.0}
+
+
+def decibel_from_backscatter(
+    backscatter: ArrayLike, scale: str, *, classes: NDArray[np.uint8] | None = None
+) -> NDArray[np.float64]:
+    """Convert backscatter to decibels: 10 log10(power), 20 log10(amplitude), or the values themselves.
+
+    Computed on a C-contiguous native float64 copy: vectorised logarithms may differ in the last bit between
+    memory layouts, and the result must not depend on layout or byte order.
+
+    Parameters
+    ----------
+    backscatter : ndarray of real numbers, any shape
+        Values in `scale`.
+    scale : {"power", "decibel", "amplitude"}
+        Scale of the values.
+    classes : ndarray of uint8, same shape, optional
+        Result of `classify`; computed without nodata if not given.
+
+    Returns
+    -------
+    ndarray of float64, same shape, dB
+        0 at invalid pixels; no warning is raised for them.
+    """
+    classes = classify(backscatter, scale) if classes is None else np.asarray(classes)
+    with np.errstate(all="ignore"):
+        decibel = np.array(backscatter, dtype=np.float64, order="C")
+    decibel[classes != VALID] = 0.0 if scale == "decibel" else 1.0  # the logarithm of one is zero
+    if scale != "decibel":
+        check_scale(scale)
+        np.log10(decibel, out=decibel)
+        decibel *= _DECIBEL_PER_DECADE[scale]
+    return decibel
+
+
+def to_signal(
+    backscatter: ArrayLike, classes: NDArray[np.uint8], scale: str, offset_db: ArrayLike
+) -> NDArray[np.float64]:
+    """Turn backscatter into the signal: decibels minus an offset, in exact steps of 1/512 dB.
+
+    The signal is a multiple of 1/512 of at most 2**22 steps. Weighted sums with fixed-point coefficients are
+    then exact in float64, so that the linear transform gives the same latents in any order of summation, on
+    every machine. The step is far below speckle (about 2 dB) and adds 0.0006 dB of RMSE.
+
+    Parameters
+    ----------
+    backscatter : ndarray of real numbers, shape (..., y, x)
+        Values in `scale`.
+    classes : ndarray of uint8, same shape
+        Result of `classify`.
+    scale : {"power", "decibel", "amplitude"}
+        Scale of the values.
+    offset_db : float, or ndarray that broadcasts to the shape
+        Level in dB that becomes zero, from the model card.
+
+    Returns
+    -------
+    ndarray of float64, same shape, dB above the offset
+        0 at invalid pixels: pass it to `fill_invalid` next.
+    """
+    signal = decibel_from_backscatter(backscatter, scale, classes=classes)
+    signal -= offset_db
+    signal *= SIGNAL_STEPS_PER_DB
+    np.rint(signal, out=signal)
+    signal /= SIGNAL_STEPS_PER_DB
+    signal[np.asarray(classes) != VALID] = 0.0
+    return signal
+
+
+def from_signal(
+    signal_db: ArrayLike,
+    scale: str,
+    dtype: DTypeLike,
+    *,
+    offset_db: ArrayLike,
+    correction_db: ArrayLike = 0.0,
+) -> NDArray:
+    """Turn a decoded signal back into backscatter; the inverse of `to_signal`.
+
+    A value stays a valid one: it is limited to what `dtype` can hold (largest finite value instead of
+    infinity, no wrap of integers), and power and amplitude never fall to zero, which would read as invalid.
+
+    Parameters
+    ----------
+    signal_db : ndarray of float, any shape, dB above the offset
+        Decoded signal, finite.
+    scale : {"power", "decibel", "amplitude"}
+        Scale to return.
+    dtype : dtype
+        float16, float32, float64 or integer, any byte order; integers are rounded.
+    offset_db : float, or ndarray that broadcasts to the shape
+        The offset given to `to_signal`.
+    correction_db : float, or ndarray that broadcasts to the shape
+        Added to keep the mean power, see `mean_power_correction_db`.
+
+    Returns
+    -------
+    ndarray of `dtype`, same shape
+
+    Raises
+    ------
+    RadiometryError
+        If the signal holds NaN, or the dtype or scale is not supported.
+    """
+    dtype = np.dtype(dtype)
+    check_dtype(dtype)
+    check_scale(scale)
+    # one array, worked on in place; a number alone stays an array
+    values = np.asarray(np.asarray(signal_db, dtype=np.float64) + (np.asarray(offset_db, np.float64) + correction_db))
+    if np.isnan(values).any():
+        raise RadiometryError(
+            "the decoded signal holds NaN; expected finite decibels. Check model and input of the decoder."
+        )
+    lowest, highest = _valid_limits(scale, dtype)
+    with np.errstate(all="ignore"):
+        if scale != "decibel":
+            values /= _DECIBEL_PER_DECADE[scale]
+            np.power(10.0, values, out=values)
+        if dtype.kind in "iu":
+            np.rint(values, out=values)
+        return np.clip(values, lowest, highest, out=values).astype(dtype, copy=False)
+
+
+def _valid_limits(scale: str, dtype: np.dtype) -> tuple[float, float]:
+    """Smallest and largest valid value of a scale that the dtype can hold, as float64."""
+    if dtype.kind == "f":
+        native = dtype.newbyteorder("=").type
+        lowest, highest = float(np.nextafter(native(0), native(1))), float(np.finfo(dtype).max)
+    else:
+        lowest, highest = 1.0, float(np.iinfo(dtype).max)
+        if int(highest) > np.iinfo(dtype).max:  # 2**63 - 1 is no float64, and 2**63 would wrap
+            highest = math.nextafter(highest, 0.0)
+    if dtype.kind == "f" and scale != "decibel":  # float64 reaches further than what classify takes as valid
+        exponent = DECIBEL_LIMIT / _DECIBEL_PER_DECADE[scale]
+        lowest, highest = max(lowest, 10.0**-exponent), min(highest, 10.0**exponent)
+    if scale == "decibel":
+        lowest = -DECIBEL_LIMIT if dtype.kind == "f" else max(float(np.iinfo(dtype).min), -DECIBEL_LIMIT)
+        highest = min(highest, DECIBEL_LIMIT)
+    return lowest, highest
+
+
+def mean_power_correction_db(mean_squared_error_db: ArrayLike) -> float | NDArray[np.float64]:
+    """Return the decibels to add after decoding so that the mean power is kept.
+
+    A decoder that returns the conditional mean in decibels returns too little power, because power is convex
+    in decibels. For Gaussian errors of variance MSE the lost factor is ``exp((ln10 / 10)**2 * MSE / 2)``, in
+    decibels ``ln10 / 20 * MSE``, about 0.115 MSE.
+
+    Parameters
+    ----------
+    mean_squared_error_db : float or ndarray, dB squared, >= 0
+        Mean squared error of the decoded decibels.
+
+    Returns
+    -------
+    float, or ndarray of float64, dB
+
+    Raises
+    ------
+    RadiometryError
+        If it is negative or not finite.
+
+    References
+    ----------
+    Miller (1984), "Reducing transformation bias in curve fitting", The American Statistician 38(2), 124-126.
+    """
+    error = np.asarray(mean_squared_error_db, dtype=np.float64)
+    if not (np.isfinite(error) & (error >= 0)).all():
+        raise RadiometryError(
+            f"mean squared error {mean_squared_error_db} dB^2: expected finite and not negative. "
+            "Compute it over valid pixels only."
+        )
+    correction = math.log(10.0) / 20.0 * error
+    return float(correction) if correction.ndim == 0 else correction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeReport:
+    """How many valid values lie outside the range of the training data. Reports add up over blocks."""
+
+    valid_count: int
+    """Number of valid values."""
+    below_count: int
+    """Number of valid values below the lowest."""
+    above_count: int
+    """Number of valid values above the highest."""
+
+    @property
+    def outside_count(self) -> int:
+        """Number of valid values outside the range."""
+        return self.below_count + self.above_count
+
+    @property
+    def outside_share(self) -> float:
+        """Share of valid values outside the range, 0 to 1; 0 where nothing is valid."""
+        return self.outside_count / max(self.valid_count, 1)
+
+    def __add__(self, other: "RangeReport") -> "RangeReport":
+        return RangeReport(
+            valid_count=self.valid_count + other.valid_count,
+            below_count=self.below_count + other.below_count,
+            above_count=self.above_count + other.above_count,
+        )
+
+
+def out_of_range(
+    signal_db: ArrayLike, lowest_db: ArrayLike, highest_db: ArrayLike, valid: NDArray[np.bool_]
+) -> RangeReport:
+    """Count valid values outside [lowest, highest]; nothing is clipped, the caller reports.
+
+    Parameters
+    ----------
+    signal_db : ndarray of float, shape (..., y, x), dB
+        Signal or decibels, on the same level as the range.
+    lowest_db, highest_db : float, or ndarray that broadcasts to the shape, dB
+        Range of the training data, from the model card.
+    valid : ndarray of bool, same shape
+        ``classes == VALID``.
+    """
+    signal_db, valid = np.asarray(signal_db), np.asarray(valid, dtype=bool)
+    return RangeReport(
+        valid_count=int(np.count_nonzero(valid)),
+        below_count=int(np.count_nonzero(valid & (signal_db < lowest_db))),
+        above_count=int(np.count_nonzero(valid & (signal_db > highest_db))),
+    )

@@ -1,0 +1,148 @@
+"""What a compressed store holds and how large it is."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xsarcomp.codec.installed_models import model_name
+from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError
+from xsarcomp.latents.info import describe
+from xsarcomp.latents.metadata import ATTRIBUTE, Record, part_names
+from xsarcomp.stores.files import is_zarr
+from xsarcomp.stores.listing import stored_sizes
+from xsarcomp.stores.opening import open_zarr_store
+from xsarcomp.stores.stored_array import METADATA
+
+
+def open_compressed(
+    store: Any, *, storage_options: dict[str, Any] | None = None
+) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
+    """Open a compressed store as it is, and say what its variables are.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+        A URL ends in ``.zarr``.
+    storage_options : dict, optional
+        Passed to the file system of a URL.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store.
+    NotEncodedError
+        If the store holds nothing that xsarcomp compressed.
+    """
+    if isinstance(store, str | os.PathLike):
+        store = os.fspath(store)
+        _check_path(store)
+    try:
+        dataset = open_zarr_store(store, chunks={}, storage_options=storage_options)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{store} holds no Zarr group: check the name, and what the store asks for") from error
+    variables = describe(dataset)
+    if not variables:
+        raise NotEncodedError(
+            f"{store} holds nothing that xsarcomp compressed: variables {list(map(str, dataset.data_vars))}"
+        )
+    return dataset, variables
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path that leads to no Zarr store; of a URL only its ending is known yet."""
+    is_url = "://" in path
+    if not is_url and not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if not is_zarr(path):
+        why = "a URL of one ends in .zarr" if is_url else "expected one that xsarcomp encode wrote"
+        raise NotEncodedError(f"{path} is no Zarr store: {why}")
+
+
+def check_decodable(path: str, restore: str | None = None) -> None:
+    """Say what is wrong with a store that is to be decoded.
+
+    Raises
+    ------
+    FileNotFoundError, NotEncodedError
+        As :func:`open_compressed` does.
+    ConfigurationError
+        If something is to be restored in a transparent store, whose chunks are decoded inside Zarr.
+    """
+    _, variables = open_compressed(path)
+    if restore is not None and not any(described["store"] == "latents" for described in variables.values()):
+        raise ConfigurationError(
+            f"{path} is a transparent store, whose chunks are decoded inside Zarr: restore={restore!r} needs a latents store, "
+            "which encode() makes"
+        )
+
+
+def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Sizes and settings of a compressed store.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+        Any store that lists its objects; of a URL that ends in ``.zarr``, each object is asked for its size.
+    storage_options : dict, optional
+        Passed to the file system of a URL.
+
+    Returns
+    -------
+    dict
+        ``bits_per_pixel`` and ``ratio`` (against float32) from ``payload_bytes``, the coded chunks with their masks;
+        ``stored_bytes`` and ``stored_bits_per_pixel``, everything in the store; ``objects``, how many files or objects
+        that is; ``pixels``, ``model``, ``variables``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store.
+    NotEncodedError
+        If the store holds nothing that xsarcomp compressed.
+    ConfigurationError
+        If the store cannot list its objects.
+    """
+    dataset, variables = open_compressed(store, storage_options=storage_options)
+    sizes = stored_sizes(store, storage_options=storage_options)
+    pixels = payload = 0
+    for name, described in variables.items():
+        is_latents = described["store"] == "latents"
+        # a variable that only looks like a part is the user's own
+        parts = (
+            Record.from_attribute(dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]).part_names
+            if is_latents
+            else {}
+        )
+        pixels += math.prod(dataset[parts.get("mask", name)].shape)
+        payload += sum(_chunk_bytes(sizes, part) for part in (parts.values() or [name]))
+    stored = sum(sizes.values())
+    models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
+    return {
+        "bits_per_pixel": 8 * payload / pixels if pixels else 0.0,
+        "ratio": 4 * pixels / payload if payload else float("inf"),
+        "payload_bytes": payload,
+        "stored_bytes": stored,
+        "stored_bits_per_pixel": 8 * stored / pixels if pixels else 0.0,
+        "objects": len(sizes),
+        "pixels": pixels,
+        "model": models[0] if len(models) == 1 else models,
+        "variables": variables,
+    }
+
+
+def _model_name(model_id: str) -> str:
+    """Name of an installed model, else its id."""
+    try:
+        return model_name(model_id)
+    except ModelNotFoundError:
+        return model_id
+
+
+def _chunk_bytes(sizes: dict[str, int], array: str) -> int:
+    """Bytes of the chunks of an array, without its metadata."""
+    metadata = {name for names in METADATA.values() for name in names}
+    below = f"{array}/"
+    return sum(size for key, size in sizes.items() if key.startswith(below) and key.rpartition("/")[2] not in metadata)

@@ -1,0 +1,265 @@
+"""Writes a dataset into a Zarr store block by block, so that memory does not grow with the scene, and goes on after a stop.
+
+xarray makes the store: metadata, coordinates, encoded values. Only the blocks of lazy variables are written here, because
+``Dataset.to_zarr`` ends in a task that waits for all of them (``docs/decisions/0018-own-writer.md``).
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from xsarcomp.codec.lapped import BLOCK
+from xsarcomp.codec.tile_means import TILE
+from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
+from xsarcomp.latents.metadata import ATTRIBUTE, Record
+from xsarcomp.scenes.variables import is_lazy
+from xsarcomp.stores.chunk_checks import Finding
+from xsarcomp.stores.resuming import Found, found_store, object_shape
+from xsarcomp.stores.stored_array import is_compressed
+from xsarcomp.stores.verification import record_store
+
+BLOCKWISE = {"mask": 1, "exact": 1, "residual": 1, "gains": TILE, "latents": BLOCK}
+"""Parts of a latents variable that lie in the same blocks, and the pixels along an axis that one value of them stands for."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written."""
+
+    blocks: int
+    """Dask blocks of lazy variables; the parts of a latents variable count as one."""
+    found: int
+    """Those that were there already."""
+
+
+@dataclass(eq=False)
+class _Arrays:
+    """Stands where xarray has its writer: notes what would be written where, and writes nothing."""
+
+    sources: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, zarr.Array] = field(default_factory=dict)
+
+    def add(self, source: Any, target: zarr.Array, region: Any = None) -> None:
+        """Called by xarray for each variable, with encoded values and the array that it made for them."""
+        self.sources[target.basename], self.targets[target.basename] = source, target
+
+    @property
+    def lazy(self) -> dict[str, Any]:
+        """Dask arrays by name."""
+        return {name: source for name, source in self.sources.items() if is_lazy(source)}
+
+
+def write_dataset(
+    dataset: xr.Dataset,
+    store: Any,
+    *,
+    mode: str | None = None,
+    group: str | None = None,
+    encoding: Mapping[Hashable, Mapping[str, Any]] | None = None,
+    zarr_format: int | None = None,
+    consolidated: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
+    resume: bool = False,
+) -> Written:
+    """Write a dataset; see ``.sarcomp.to_zarr``."""
+    if mode not in (None, "w", "w-"):
+        raise ConfigurationError(
+            f"mode is {mode!r}, expected 'w-' (the default) or 'w': to append or to write regions call xarray's Dataset.to_zarr"
+        )
+    if zarr_format == 2 and any(ATTRIBUTE in variable.attrs for variable in dataset.variables.values()):
+        raise ConfigurationError(
+            "latents were to be written in Zarr format 2, which has no codec for them: use format 3, or a transparent store, "
+            "dataset.sarcomp.encoding(zarr_format=2)"
+        )
+    if resume and mode is not None:
+        raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
+    if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):
+        store = str(Path(store).expanduser())
+    place = {"group": group, "storage_options": storage_options}
+    form = {"zarr_format": zarr_format, "consolidated": consolidated}
+    found = found_store(store, **place) if resume else None
+    if found is None:
+        made = _made(dataset, store, encoding or {}, mode=mode or "w-", **place, **form)
+    else:
+        form["zarr_format"] = zarr_format or found.zarr_format
+        made = _made(dataset, zarr.storage.MemoryStore(), encoding or {}, mode="w", group=group, **form)
+    with made as (arrays, root):
+        _check_aligned(arrays)
+        blocks = list(_blocks(_grids(dataset, arrays.lazy)))
+        if found is not None:
+            arrays.targets, root = found.accept(root, arrays.targets), found.stored.root
+        _write_memory(arrays, found)
+        missing = [block for block in blocks if found is None or not found.holds(*block.last)]
+        _write_lazy(arrays, missing)
+        if any(map(is_compressed, arrays.targets.values())):
+            _record(root, check=found is not None)
+    return Written(blocks=len(blocks), found=len(blocks) - len(missing))
+
+
+@contextlib.contextmanager
+def _made(
+    dataset: xr.Dataset,
+    store: Any,
+    encoding: Mapping[Hashable, Mapping[str, Any]],
+    *,
+    consolidated: bool | None,
+    **options: Any,
+) -> Iterator[tuple[_Arrays, zarr.Group]]:
+    """A store as xarray makes it, open, with all metadata and no values; and what to write where."""
+    if unknown := [name for name in encoding if name not in dataset.variables]:
+        raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
+    for variable in (dataset := dataset.copy()).variables.values():
+        if variable.size == 0:
+            variable.load()
+    # chunks and shards are compared with blocks below, for every version of xarray alike
+    target = xr.backends.ZarrStore.open_group(
+        store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
+    )
+    arrays = _Arrays()
+    try:
+        dataset.dump_to_store(target, writer=arrays, encoding={name: {**own} for name, own in encoding.items()})
+        yield arrays, target.zarr_group
+    finally:
+        target.close()
+
+
+def _check_aligned(arrays: _Arrays) -> None:
+    """Refuse blocks that end inside a chunk or shard: two tasks would write the same object at the same time."""
+    for name, source in arrays.lazy.items():
+        target = arrays.targets[name]
+        edges = object_shape(target)
+        ends = [np.cumsum(sizes)[:-1] for sizes in source.chunks]
+        if any((end % edge).any() for end, edge in zip(ends, edges, strict=True)):
+            what = "shards" if target.shards else "chunks"
+            raise DimensionError(
+                f"the blocks of {name!r} are {source.chunks}, expected whole {what} of {edges} but for the last: a task would "
+                f"write a part of one. Make them fit, dataset.chunk(...), or choose other {what} in the encoding"
+            )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What one task writes."""
+
+    place: tuple[int, ...]
+    parts: tuple[tuple[str, tuple[int, ...], tuple[slice, ...]], ...]
+    """Name of an array, index of the block and region, in the order of writing."""
+
+    @property
+    def last(self) -> tuple[str, tuple[slice, ...]]:
+        """Array and region that are written when all else is."""
+        name, _, region = self.parts[-1]
+        return name, region
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the blocks of a lazy array lie."""
+
+    name: str
+    ends: tuple[tuple[int, ...], ...]
+    """Where they end, along each axis."""
+    has_channels: bool = False
+    """Whether the third axis from the end is that of latents or gains."""
+
+    @property
+    def can_be_grouped(self) -> bool:
+        """Whether it has rows and columns, and channels only as a whole."""
+        return len(self.ends) >= 2 + self.has_channels and (not self.has_channels or len(self.ends[-3]) == 1)
+
+    def pixel_ends(self, unit: int, pixels: Sequence[int]) -> list[tuple[int, ...]]:
+        """Where the blocks end in the scene, if one value stands for ``unit`` pixels along y and x."""
+        *lead, rows, columns = self.ends[:-3] + self.ends[-2:] if self.has_channels else self.ends
+        in_plane = zip((rows, columns), pixels, strict=True)
+        return [*lead, *(tuple(min(unit * end, size) for end in ends) for ends, size in in_plane)]
+
+    def part(self, place: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[slice, ...]]:
+        """Name, index of the block and region."""
+        index = (*place[:-2], 0, *place[-2:]) if self.has_channels else place
+        region = (slice(ends[i - 1] if i else 0, ends[i]) for ends, i in zip(self.ends, index, strict=True))
+        return self.name, index, tuple(region)
+
+
+def _grids(dataset: xr.Dataset, lazy: Mapping[str, Any]) -> list[tuple[_Grid, ...]]:
+    """Lazy arrays whose blocks are written together: parts of a latents variable, latents last; others stand alone."""
+    ends = {name: tuple(tuple(np.cumsum(sizes).tolist()) for sizes in source.chunks) for name, source in lazy.items()}
+    grids = []
+    for name, variable in dataset.variables.items():
+        if ATTRIBUTE not in variable.attrs or name not in ends:
+            continue
+        record = Record.from_attribute(variable.attrs[ATTRIBUTE])
+        parts = {part: own for part, own in record.part_names.items() if own in ends and part in BLOCKWISE}
+        if parts.get("latents") != name:
+            continue
+        group = {part: _Grid(own, ends[own], has_channels=part in ("latents", "gains")) for part, own in parts.items()}
+        if not all(grid.can_be_grouped for grid in group.values()):
+            continue
+        places = [grid.pixel_ends(BLOCKWISE[part], record.pixels) for part, grid in group.items()]
+        if all(place == places[0] for place in places):
+            grids.append((*(grid for part, grid in group.items() if part != "latents"), group["latents"]))
+    alone = ends.keys() - {grid.name for group in grids for grid in group}
+    return grids + [(_Grid(name, ends[name]),) for name in ends if name in alone]
+
+
+def _blocks(grids: Sequence[tuple[_Grid, ...]]) -> Iterator[_Block]:
+    """Blocks of all lazy arrays, those of arrays that are written together as one."""
+    for number, group in enumerate(grids):
+        first = group[0]
+        counts = [len(ends) for ends in (first.ends[:-3] + first.ends[-2:] if first.has_channels else first.ends)]
+        for place in itertools.product(*map(range, counts)):
+            yield _Block((number, *place), tuple(grid.part(place) for grid in group))
+
+
+def _write_memory(arrays: _Arrays, found: Found | None) -> None:
+    """Write what is in memory: coordinates, and variables that are not lazy."""
+    for name, source in arrays.sources.items():
+        if is_lazy(source):
+            continue
+        if found is None:
+            arrays.targets[name][...] = source
+        else:
+            found.complete(arrays.targets[name], np.asarray(source))
+
+
+def _write_lazy(arrays: _Arrays, blocks: Sequence[_Block]) -> None:
+    """Write blocks of lazy arrays, each in one task, wherever Dask computes."""
+    if not blocks:
+        return
+    from xsarcomp.scenes.windows import Call, run_calls
+
+    lazy = arrays.lazy
+    calls = (
+        Call(
+            functools.partial(_write_parts, tuple((arrays.targets[name], region) for name, _, region in block.parts)),
+            tuple((lazy[name], index) for name, index, _ in block.parts),
+            block.place,
+        )
+        for block in blocks
+    )
+    run_calls(calls, name="sarcomp-store")
+
+
+def _write_parts(targets: tuple[tuple[zarr.Array, tuple[slice, ...]], ...], *values: NDArray) -> None:
+    """What a task does: the last part proves that the others are there."""
+    for (target, region), part in zip(targets, values, strict=True):
+        target[region] = part
+
+
+def _record(root: zarr.Group, *, check: bool) -> None:
+    """Write the manifest; with a check where another process, which may have crashed, wrote a part of the store."""
+    report = record_store(root.store_path, check=check)
+    if not report["ok"]:
+        first = Finding(**report["problems"][0])
+        raise CorruptStreamError(
+            f"{root.store_path} holds {len(report['problems'])} wrong chunks, the first: {first}. Write it anew without resume"
+        )
