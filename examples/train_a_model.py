@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import xsarcomp  # noqa: F401  registers .sarcomp
-from xsarcomp.codec.installed_models import load_coder, model_bytes
+from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.codec.model_file import model_bytes
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import LappedAutoencoder, RefinerConfig
 from xsarcomp.models.refiner.task import encoder_quantizer
@@ -29,7 +30,7 @@ def main(folder: Path) -> None:
     decibel = 10 * np.log10(np.concatenate([simulate_scene((256, 256), seed=s, nodata_border=False) for s in (1, 2)]))
     planes = [Plane(f"scene-{i}", "vv", plane, np.ones(plane.shape, bool)) for i, plane in enumerate(decibel)]
 
-    # tables and quantiser are those of the shipped profile; a network of 16 channels is trained to refine its latents
+    # tables and quantizer are those of the shipped profile; a network of 16 channels is trained to refine its latents
     linear = load_coder("s1-grd-10m-lapped")
     seed_everything(0)
     sizes = RefinerConfig(channels=16, blocks=1, smallest_step_db=2.9, largest_step_db=3.1)

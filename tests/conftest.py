@@ -25,8 +25,7 @@ def sar_data():
 @pytest.fixture(scope="session")
 def model_content():
     """Bytes of a small model file without a network, fitted to a simulated scene of 256 x 256 pixels."""
-    from xsarcomp.codec import installed_models as weights
-    from xsarcomp.codec import lapped
+    from xsarcomp.codec import lapped, model_file
     from xsarcomp.codec.entropy_tables import EntropyTables
     from xsarcomp.codec.model_card import ModelCard
     from xsarcomp.models.refiner.tables import fit_anchor
@@ -54,13 +53,13 @@ def model_content():
         mean_corrections_db=(0.01, 0.1, 0.3),
         texture_gains=(1.0, 1.02, 1.05),
     )
-    return weights.model_bytes(card, basis, tables, np.stack([shifts for _, shifts, _ in fitted]))
+    return model_file.model_bytes(card, basis, tables, np.stack([shifts for _, shifts, _ in fitted]))
 
 
 @pytest.fixture(scope="session")
 def coder(model_content):
     """A ready :class:`~xsarcomp.codec.coder.LappedCoder` with tables for 1, 3.6 and 10 dB."""
-    from xsarcomp.codec.installed_models import coder_from_bytes
+    from xsarcomp.codec.model_file import coder_from_bytes
 
     return coder_from_bytes(model_content)
 
@@ -89,7 +88,7 @@ def network_content(coder, disturbed_refiner):
     """Bytes of a model file: the small model with a random integer network of 16 channels and 2 blocks."""
     from dataclasses import replace
 
-    from xsarcomp.codec.installed_models import model_bytes
+    from xsarcomp.codec.model_file import model_bytes
     from xsarcomp.models.refiner.export import integer_arrays
     from xsarcomp.models.refiner.network import RefinerConfig
 
@@ -103,7 +102,7 @@ def network_content(coder, disturbed_refiner):
 @pytest.fixture(scope="session")
 def network_coder(network_content):
     """A ready :class:`~xsarcomp.codec.network.coder.ResidualCoder` of ``network_content``."""
-    from xsarcomp.codec.installed_models import coder_from_bytes
+    from xsarcomp.codec.model_file import coder_from_bytes
 
     return coder_from_bytes(network_content)
 

@@ -25,7 +25,7 @@
     chunk, integers_chunk      one stored chunk <-> bytes: frame_checks, verbatim
     block             one window of a scene <-> symbols
     calm_speckle, speckle_restoration, speckle_keys      speckle: its spectrum, and made up again on request
-    coder             a ready model: analysis, quantisation, reconstruction
+    coder             a ready model: analysis, quantization, reconstruction
     corrections       what keeps a promise: error_bound, tile_means
     radiometry        scales and decibels: scale_inference, pixel_classes, filling
     lapped            the transform
@@ -49,8 +49,8 @@
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
-from xsarcomp import array_accessor as _array_accessor  # registers .sarcomp
-from xsarcomp import dataset_accessor as _dataset_accessor
+from xsarcomp import accessor as _array_accessor  # registers .sarcomp
+from xsarcomp import accessor as _dataset_accessor
 from xsarcomp.errors import DomainWarning, SarcompError
 
 try:

@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.speckle_keys import SpeckleKeys
 from xsarcomp.stores.opening import open_zarr_store
 
@@ -23,7 +23,7 @@ class LazyBackscatter(BackendArray):
     Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
     """
 
-    def __init__(self, parts: Mapping[str, xr.Variable], record: Record, speckle: SpeckleKeys | None = None):
+    def __init__(self, parts: Mapping[str, xr.Variable], record: LatentsMetadata, speckle: SpeckleKeys | None = None):
         self.parts, self.record, self.speckle = dict(parts), record, speckle
         self.shape = (*parts["mask"].shape[:-2], *record.pixels)
         self.dtype = np.dtype(record.dtype)

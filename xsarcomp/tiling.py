@@ -2,7 +2,7 @@
 
 Two ways to avoid seams. Models with a finite reach read a *halo* around a tile and discard it; their tiles
 are anchored to absolute multiples, so that a pixel always goes through the same computation. Models that are
-not local (normalisation over space, attention) produce an *overlap* twice, and `blended` mixes the two.
+not local (normalization over space, attention) produce an *overlap* twice, and `blended` mixes the two.
 """
 
 import itertools
@@ -87,7 +87,7 @@ def raised_cosine_weights(length: int, overlap: int) -> NDArray[np.float64]:
     length : int
         Length of a tile, 1 or more.
     overlap : int
-        Points shared with each neighbour, 0 to half the length.
+        Points shared with each neighbor, 0 to half the length.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def blended(
     tile : int
         Rows and columns of a tile, in pixels of `image`.
     overlap : int
-        Pixels that two neighbouring tiles share, 0 to half a tile.
+        Pixels that two neighboring tiles share, 0 to half a tile.
     scale : int
         Output pixels per input pixel and axis: 1, or the stride when latents are decoded.
     stride : int

@@ -1,4 +1,4 @@
-"""What promises cost: bounds on the error beside the codecs that have one too, and the means of tiles."""
+"""What guarantees cost: bounds on the error beside the codecs that have one too, and the means of tiles."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,10 +77,10 @@ def own(coder: LappedCoder, **request) -> _Codec:
     def code(plane: NDArray[np.float32], setting: float) -> tuple[bytes, NDArray[np.float32]]:
         asked = request if "keep_means" in request else {"max_error_db": setting}
         target = Target.from_arguments(**asked, bits_per_pixel=setting if "keep_means" in request else None)
-        promises = target.promises(plane.dtype, None, "decibel")
-        sample = Sample(backscatter=plane[None], scale="decibel", nodata=None, promises=promises)
+        guarantees = target.guarantees(plane.dtype, None, "decibel")
+        sample = Sample(backscatter=plane[None], scale="decibel", nodata=None, guarantees=guarantees)
         step_db = find_step([sample], target, coder, HEADER_BITS / plane.size).step_db
-        settings = Settings(step_db=step_db, scale="decibel", promises=promises)
+        settings = Settings(step_db=step_db, scale="decibel", guarantees=guarantees)
         content = encode_backscatter(plane, settings, coder)
         return content, decode_backscatter(content, None, coder)
 
@@ -116,8 +116,8 @@ def bounded_codecs(coder: LappedCoder) -> dict[str, _Codec]:
     }
 
 
-def run_promises(paths: Sequence[str], models: Sequence[str], output: Path | None) -> Iterator[str]:
-    """Measure what promises cost, and yield lines of Markdown; with ``output`` also write them to ``promises.md`` there.
+def run_guarantees(paths: Sequence[str], models: Sequence[str], output: Path | None) -> Iterator[str]:
+    """Measure what guarantees cost, and yield lines of Markdown; with ``output`` also write them to ``guarantees.md`` there.
 
     Parameters
     ----------
@@ -139,7 +139,11 @@ def run_promises(paths: Sequence[str], models: Sequence[str], output: Path | Non
     """
     scenes = measurable_scenes(paths)
     planes = [plane for scene in scenes for plane in scene.planes]
-    lines = ["# What promises cost", "", f"Scenes: {', '.join(scene.name for scene in scenes)}. {len(planes)} planes."]
+    lines = [
+        "# What guarantees cost",
+        "",
+        f"Scenes: {', '.join(scene.name for scene in scenes)}. {len(planes)} planes.",
+    ]
     yield from lines
     for model in models or (None,):
         coder = load_coder(model)
@@ -147,7 +151,7 @@ def run_promises(paths: Sequence[str], models: Sequence[str], output: Path | Non
             lines.append(line)
             yield line
     if output is not None:
-        yield write_page(output / "promises.md", lines)
+        yield write_page(output / "guarantees.md", lines)
 
 
 def _bound_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> Iterator[str]:
@@ -188,7 +192,7 @@ def _means_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> I
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables.")
 def main(scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None) -> None:
     """Measure what guarantees cost on SCENES, files of one split."""
-    for line in run_promises(scenes, models, output):
+    for line in run_guarantees(scenes, models, output):
         click.echo(line)
 
 

@@ -50,7 +50,7 @@ class Run:
     model: str | None = None
     bits_per_pixel: float = 1.0
     request: dict[str, Any] = field(default_factory=dict)
-    """More arguments of ``encode``, such as promises."""
+    """More arguments of ``encode``, such as guarantees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Outcome:
     source: Phase
     """The scene made and thrown away: a part of the next two, and none of the codec's."""
     plan: Phase
-    """The quantisation step found."""
+    """The quantization step found."""
     encode: Phase
     decode: Phase
     stored_bytes: int

@@ -2,7 +2,7 @@
 
 All that happens between a lazy dataset and the disk is measured: Dask's threads, Zarr, the codec, the files. The stores
 take the same scene in chunks of 1024 x 1024 pixels and aim at 1 bit per pixel. They take turns, three times each, and
-the fastest turn counts: whatever else the machine does only adds time. What is found once for a scene, the quantisation
+the fastest turn counts: whatever else the machine does only adds time. What is found once for a scene, the quantization
 step of xsarcomp and the quality of JPEG 2000, is found before the clock starts.
 
 JPEG 2000 is the codec of imagecodecs in a Zarr format 2 store, on decibels scaled to uint16 chunk by chunk. AV1 has no
@@ -117,7 +117,7 @@ def run_speed(
     for model in models or sorted(installed_models()):
         start = time.perf_counter()
         contenders += _own(scene, model)
-        yield f"{model}: quantisation steps of both stores found in {time.perf_counter() - start:.1f} s, not counted below"
+        yield f"{model}: quantization steps of both stores found in {time.perf_counter() - start:.1f} s, not counted below"
     for turn in range(turns):
         for contender in contenders:
             contender.take_turn(scene)

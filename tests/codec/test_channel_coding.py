@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 from tests.codec.test_entropy_coding import symbol_arrays
-from xsarcomp.codec.channel_coding import decode_channels, encode_channels
 from xsarcomp.codec.contexts import busy_places, quiet_blocks, traverse
-from xsarcomp.codec.entropy_coding import coded_channel_count
+from xsarcomp.codec.entropy_coding import coded_channel_count, decode_channels, encode_channels
 from xsarcomp.codec.entropy_tables import LARGEST_MAGNITUDE
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.kernels import channels as channel_kernels

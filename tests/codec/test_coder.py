@@ -19,14 +19,13 @@ from xsarcomp.codec.coder import (
     optimized_symbols,
 )
 from xsarcomp.codec.entropy_coding import estimate_bits
-from xsarcomp.codec.quantization import dequantize
-from xsarcomp.codec.trellis import points_of, spacings_db, symbols_of
+from xsarcomp.codec.quantization import dequantize, points_of, spacings_db, symbols_of
 from xsarcomp.errors import RateError
 
 
 @pytest.fixture(scope="module")
 def latents(coder, speckled):
-    """Latents of the mirrored simulated plane, with one more around than the quantiser cuts off."""
+    """Latents of the mirrored simulated plane, with one more around than the quantizer cuts off."""
     signal = np.rint((speckled.astype(np.float64)[None] - coder.card.offset_db) * 512) / 512
     around = lapped.OVERLAP + lapped.BLOCK * (QUANTIZER_REACH + 1)
     return coder.analyze(np.pad(signal, ((0, 0), (around, around), (around, around)), mode="symmetric"))
@@ -134,7 +133,7 @@ def test_points_of_a_path_lie_within_two_spacings_of_their_latents_or_are_zero(c
     trellised = coder.tables.trellised[0]
     points = points_of(optimized_symbols(latents, coder.tables, 0, coder.shifts[0], 1.0, 0.12), trellised)
     distance = np.abs(latents / spacings_db(1.0, trellised)[:, None, None] - points)[:, trellised]
-    # points of a quantiser and a parity are four apart; in the odd quantiser 0, 3, 7, ... have a larger first gap
+    # points of a quantizer and a parity are four apart; in the odd quantizer 0, 3, 7, ... have a larger first gap
     assert ((distance <= 2 + 1e-5) | (points[:, trellised] == 0) | (np.abs(points[:, trellised]) == 3)).all()
 
 

@@ -17,8 +17,8 @@ from xsarcomp.codec.error_bound import (
     residuals_of,
 )
 from xsarcomp.errors import BoundError, RateError
-from xsarcomp.radiometry.decibel import classify, decibel_from_backscatter, from_signal
-from xsarcomp.radiometry.pixel_classes import EXACT, NAN, VALID
+from xsarcomp.radiometry.decibel import decibel_from_backscatter, from_signal
+from xsarcomp.radiometry.pixel_classes import EXACT, NAN, VALID, classify
 
 BOUNDS = st.floats(0.12, 30.0)
 

@@ -1,4 +1,4 @@
-"""Corrections of a chunk: their section comes back, damage is named, and promises hold in chunks of every kind."""
+"""GuaranteeData of a chunk: their section comes back, damage is named, and guarantees hold in chunks of every kind."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xsarcomp.codec import window as block
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.guarantees import NO_PROMISES, Corrections, Promises, pack, unpack
+from xsarcomp.codec.guarantees import NO_GUARANTEES, GuaranteeData, Guarantees, pack, unpack
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.window import Settings
 from xsarcomp.errors import BoundError, CorruptStreamError, RateError
@@ -21,7 +21,7 @@ F4 = np.dtype(np.float32)
 def some_corrections(shape, with_residuals=True, with_gains=True):
     generator = np.random.default_rng(sum(shape))
     tiles = [-(-size // 64) for size in shape[1:]]
-    return Corrections(
+    return GuaranteeData(
         spacing_db=1.5 if with_residuals else 0.0,
         residuals=generator.integers(-2, 3, shape).astype(np.int32) if with_residuals else None,
         gains=generator.integers(-9, 9, (shape[0], 2, *tiles)).astype(np.int32) if with_gains else None,
@@ -55,8 +55,8 @@ KINDS = st.sampled_from(
 def test_no_valid_pixel_of_any_data_type_is_off_by_more_than_the_bound(coder, kind, seed, bound, step_db, means):
     values, scale = scene(kind, seed), kind[0]
     nodata = 17.0 if seed % 2 else None
-    promises = Promises.made(bound, means, values.dtype, nodata, scale)
-    given_settings = Settings(step_db=step_db, scale=scale, nodata=nodata, promises=promises)
+    guarantees = Guarantees.made(bound, means, values.dtype, nodata, scale)
+    given_settings = Settings(step_db=step_db, scale=scale, nodata=nodata, guarantees=guarantees)
     restored = decode_backscatter(encode_backscatter(values, given_settings, coder), nodata, coder)
     classes = pixel_classes.classify(values, scale, nodata)
     np.testing.assert_array_equal(pixel_classes.classify(restored, scale, nodata), classes)
@@ -68,9 +68,9 @@ def test_no_valid_pixel_of_any_data_type_is_off_by_more_than_the_bound(coder, ki
 def test_what_is_promised_costs_nothing_where_nothing_is_promised(coder):
     values = scene(("power", "f4"), 1)
     plain = encode_backscatter(values, Settings(step_db=3.0, scale="power"), coder)
-    same = encode_backscatter(values, Settings(step_db=3.0, scale="power", promises=NO_PROMISES), coder)
+    same = encode_backscatter(values, Settings(step_db=3.0, scale="power", guarantees=NO_GUARANTEES), coder)
     bounded = encode_backscatter(
-        values, Settings(step_db=3.0, scale="power", promises=Promises.made(2.0, True, F4)), coder
+        values, Settings(step_db=3.0, scale="power", guarantees=Guarantees.made(2.0, True, F4)), coder
     )
     assert plain == same
     assert (plain[5], bounded[5]) == (0, 1)  # minor versions
@@ -80,7 +80,7 @@ def test_what_is_promised_costs_nothing_where_nothing_is_promised(coder):
 def test_pixels_that_rounding_alone_would_move_beyond_the_bound_are_kept_exactly(coder):
     values = scene(("power", "f4"), 2)
     values[0, 10, 10:14] = [1e-45, 3e-45, 1e-40, 1.2e-38]
-    given_settings = Settings(step_db=3.0, scale="power", promises=Promises.made(0.5, False, F4))
+    given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.made(0.5, False, F4))
     restored = decode_backscatter(encode_backscatter(values, given_settings, coder), None, coder)
     np.testing.assert_array_equal(restored[0, 10, 10:14], values[0, 10, 10:14])
 
@@ -128,24 +128,24 @@ def test_corrections_do_not_change_the_signal_that_they_are_given():
 def test_a_decoder_that_breaks_the_bound_is_found_before_anything_is_written(coder, monkeypatch):
     restored = block.backscatter_of
     monkeypatch.setattr(block, "backscatter_of", lambda *arguments: 2 * restored(*arguments))
-    given_settings = Settings(step_db=3.0, scale="power", promises=Promises.made(1.0, False, F4))
+    given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.made(1.0, False, F4))
     with pytest.raises(BoundError, match="nothing was written"):
         encode_backscatter(scene(("power", "f4"), 2), given_settings, coder)
 
 
 def test_nodata_that_no_valid_pixel_can_meet_costs_no_bits():
     for scale, nodata in (("power", 0.0), ("amplitude", 0.0), ("power", -9999.0)):
-        same = Promises.made(0.12, False, np.dtype("u2"), nodata, scale)
-        assert same == Promises.made(0.12, False, np.dtype("u2"), None, scale)
-    met = Promises.made(0.12, False, np.dtype("u2"), 255.0, "amplitude")
-    assert met.residual_spacing_db < Promises.made(0.12, False, np.dtype("u2")).residual_spacing_db
+        same = Guarantees.made(0.12, False, np.dtype("u2"), nodata, scale)
+        assert same == Guarantees.made(0.12, False, np.dtype("u2"), None, scale)
+    met = Guarantees.made(0.12, False, np.dtype("u2"), 255.0, "amplitude")
+    assert met.residual_spacing_db < Guarantees.made(0.12, False, np.dtype("u2")).residual_spacing_db
 
 
 def test_promises_that_make_no_sense_are_refused():
     with pytest.raises(RateError, match="max_error_db"):
-        Promises.made(-1.0, False, F4)
-    assert not Promises.made(None, False, F4)
-    assert Promises.made(None, True, F4)
+        Guarantees.made(-1.0, False, F4)
+    assert not Guarantees.made(None, False, F4)
+    assert Guarantees.made(None, True, F4)
 
 
 def bounded_errors_db(seed, bound, step_db, dtype, coder):
@@ -155,7 +155,7 @@ def bounded_errors_db(seed, bound, step_db, dtype, coder):
         rows, columns = np.random.default_rng(seed).integers(0, 512, (2, 40))
         scene_of_seed[:, rows, columns] *= dtype(10.0) ** np.random.default_rng(seed).uniform(1, 6, 40).astype(dtype)
     given_settings = Settings(
-        step_db=step_db, scale="power", promises=Promises.made(bound, seed % 2 == 1, scene_of_seed.dtype)
+        step_db=step_db, scale="power", guarantees=Guarantees.made(bound, seed % 2 == 1, scene_of_seed.dtype)
     )
     restored = decode_backscatter(encode_backscatter(scene_of_seed, given_settings, coder), None, coder)
     valid = pixel_classes.classify(scene_of_seed, "power") == pixel_classes.VALID

@@ -13,16 +13,11 @@ import pytest
 import safetensors.numpy
 
 from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import model_file
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.entropy_tables import EntropyTables
-from xsarcomp.codec.installed_models import (
-    coder_from_bytes,
-    installed_models,
-    load_coder,
-    model_bytes,
-    model_name,
-    resolve_model,
-)
+from xsarcomp.codec.installed_models import installed_models, load_coder, model_name, resolve_model
+from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.errors import ModelIntegrityError, ModelNotFoundError
 
 NAME = "simulated-small"
@@ -236,7 +231,7 @@ def test_bytes_that_are_no_model_are_refused(content):
 
 def test_model_is_loaded_once_for_eight_threads(folder, monkeypatch):
     loads, coders, barrier = [], [], threading.Barrier(8)
-    original = weights.coder_from_bytes
+    original = model_file.coder_from_bytes
 
     def counted(content):
         loads.append(len(content))

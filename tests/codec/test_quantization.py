@@ -1,4 +1,4 @@
-"""Quantisation: laws of rounding, cost and symmetry."""
+"""Quantization: laws of rounding, cost and symmetry."""
 
 import numpy as np
 import pytest

@@ -165,9 +165,9 @@ def test_a_rate_that_an_error_names_would_do(coder, size, request_):
 
 
 def promising(values, request_):
-    """A sample of decibels with what a request promises."""
+    """A sample of decibels with what a request guarantees."""
     [plain] = sample(values)
-    return [replace(plain, promises=target(**request_).promises(values.dtype, None, "power"))]
+    return [replace(plain, guarantees=target(**request_).guarantees(values.dtype, None, "power"))]
 
 
 @pytest.mark.parametrize("best", [0.5, 1.2, 4.0])

@@ -1,4 +1,4 @@
-"""Trellis-coded quantisation: points and states by their definition, the cheapest path, and what a path is worth."""
+"""Trellis-coded quantization: points and states by their definition, the cheapest path, and what a path is worth."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from xsarcomp.codec.coder import QUANTIZER_PASSES, choose_points, initial_points
 from xsarcomp.codec.contexts import busy_places, quiet_blocks, traverse
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LARGEST_MAGNITUDE
-from xsarcomp.codec.trellis import QuantizerStates, points_of, spacings_db, symbols_of
+from xsarcomp.codec.quantization import QuantizerStates, points_of, spacings_db, symbols_of
 
 
 @st.composite
@@ -78,10 +78,10 @@ def test_points_of_a_block_depend_on_no_other_block(case, seed):
 
 
 def test_both_quantizers_have_zero_and_together_each_point_of_the_grid():
-    """Channels 1 and 8 bring a block to the odd quantiser; channel 2 runs through the symbols there."""
+    """Channels 1 and 8 bring a block to the odd quantizer; channel 2 runs through the symbols there."""
     symbols = np.zeros((1, CHANNELS, 2, 9), np.int32)
     symbols[0, 2] = np.arange(-4, 5)
-    symbols[0, 1, 1] = 1  # an odd symbol is seen in the quantiser two symbols later
+    symbols[0, 1, 1] = 1  # an odd symbol is seen in the quantizer two symbols later
     trellised = np.isin(np.arange(CHANNELS), [1, 8, 2])
     even, odd = points_of(symbols, trellised)[0, 2].tolist()
     assert even == [-8, -6, -4, -2, 0, 2, 4, 6, 8]

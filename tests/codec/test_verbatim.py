@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 
 from xsarcomp.codec.chunk import (
     decode_backscatter,
+    decode_integer_chunk,
     decode_latents,
     decode_lowest,
     encode_backscatter,
+    encode_integer_chunk,
     encode_latents,
     read_backscatter,
 )
 from xsarcomp.codec.frame import DTYPES, read_frame, write_frame
-from xsarcomp.codec.guarantees import Promises
-from xsarcomp.codec.integers_chunk import decode_chunk, encode_chunk
+from xsarcomp.codec.guarantees import Guarantees
 from xsarcomp.codec.window import Settings
 from xsarcomp.errors import BitstreamError, CorruptStreamError
 from xsarcomp.radiometry.pixel_classes import EXACT
@@ -83,17 +84,19 @@ def test_no_frame_is_longer_than_its_values_by_more_than_a_header(coder, dtype, 
     content=st.sampled_from(sorted(CONTENT)),
     step_db=st.sampled_from([0.02, 0.3, 3.0, 64.0]),
     scale=st.sampled_from(["power", "amplitude", "decibel"]),
-    promises=st.sampled_from([{}, {"max_error_db": 0.2}, {"keep_means": True}]),
+    guarantees=st.sampled_from([{}, {"max_error_db": 0.2}, {"keep_means": True}]),
     seed=st.integers(0, 2**32),
 )
 @pytest.mark.filterwarnings("ignore:overflow|invalid value|divide by zero:RuntimeWarning")
 @settings(deadline=None, max_examples=40)
 def test_whatever_is_asked_no_frame_is_longer_than_its_values(
-    coder, shape, dtype, content, step_db, scale, promises, seed
+    coder, shape, dtype, content, step_db, scale, guarantees, seed
 ):
     values = CONTENT[content](shape, dtype, seed)
-    made = Promises.made(promises.get("max_error_db"), promises.get("keep_means", False), np.dtype(dtype), None, scale)
-    frame = encode_backscatter(values, Settings(step_db=step_db, scale=scale, promises=made), coder)
+    made = Guarantees.made(
+        guarantees.get("max_error_db"), guarantees.get("keep_means", False), np.dtype(dtype), None, scale
+    )
+    frame = encode_backscatter(values, Settings(step_db=step_db, scale=scale, guarantees=made), coder)
     assert len(frame) <= values.nbytes + LARGEST_EXCESS
     assert decode_backscatter(frame, None, coder).shape == shape
 
@@ -117,9 +120,9 @@ def test_no_frame_of_latents_is_longer_than_they_are(coder, shape, largest):
 @settings(deadline=None, max_examples=60)
 def test_no_frame_of_integers_is_longer_than_they_are(shape, largest, seed):
     integers = np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32)
-    frame = encode_chunk(integers)
+    frame = encode_integer_chunk(integers)
     assert len(frame) <= integers.nbytes + LARGEST_EXCESS
-    np.testing.assert_array_equal(decode_chunk(frame), integers)
+    np.testing.assert_array_equal(decode_integer_chunk(frame), integers)
 
 
 @pytest.fixture
@@ -202,7 +205,7 @@ def test_integers_as_they_are_have_the_limits_of_all_integers(coder, value):
     for content, decode in (
         (encode_latents(latents, 0, coder), lambda content: decode_latents(content, coder)),
         (encode_latents(latents, 0, coder), lambda content: decode_lowest(content, coder)),
-        (encode_chunk(latents), decode_chunk),
+        (encode_integer_chunk(latents), decode_integer_chunk),
     ):
         wrong = latents.copy()
         wrong[3, 2, 1] = value

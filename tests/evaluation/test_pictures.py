@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib", reason="figures are optional: pip install matp
 
 
 def panels(figure):
-    """The axes that show an image, row by row, without colour bars."""
+    """The axes that show an image, row by row, without color bars."""
     return [axes for axes in figure.axes if axes.images]
 
 

@@ -20,11 +20,10 @@ import zarr
 
 from tests.support.paths import GOLDEN
 from xsarcomp.codec import installed_models as weights
-from xsarcomp.codec.chunk import decode_backscatter, decode_latents, read_backscatter
+from xsarcomp.codec.chunk import decode_backscatter, decode_integer_chunk, decode_latents, read_backscatter
 from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LARGEST_CHUNK, LATENTS, SCALES, read_frame
-from xsarcomp.codec.integers_chunk import decode_chunk
 from xsarcomp.errors import BitstreamError, SarcompError
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.codec_numcodecs import BackscatterCodec as Format2Codec
 from xsarcomp.stores.codec_zarr import BackscatterCodec, LatentsCodec
@@ -142,7 +141,7 @@ def decoded(content):
     """Symbols of a golden frame in a row, or the error of its decoder."""
     coder, kind = golden_coder(), read_frame(content).kind
     if kind == INTEGERS:
-        return decode_chunk(content).reshape(-1)
+        return decode_integer_chunk(content).reshape(-1)
     symbols = decode_latents(content, coder) if kind == LATENTS else read_backscatter(content, coder)[1]
     return symbols.reshape(-1)
 
@@ -344,9 +343,9 @@ def test_hostile_records_decode_or_are_refused_with_little_memory():
 def test_a_record_whose_value_has_another_type_is_refused_by_name(key):
     encoded = simulated_dataset((24, 40), 3).sarcomp.encode(model="s1-grd-10m-lapped", rmse_db=1)
     good = encoded.vv_latents.attrs["sarcomp"]
-    assert Record.from_attribute(good).name == "vv"
+    assert LatentsMetadata.from_attribute(good).name == "vv"
     with pytest.raises(SarcompError, match=key):
-        Record.from_attribute(good | {key: {"tuple": [[], []]}})
+        LatentsMetadata.from_attribute(good | {key: {"tuple": [[], []]}})
 
 
 @pytest.mark.parametrize("shape", [(2**31, 2**31), (2**60, 2**60), (1, 2**62)])

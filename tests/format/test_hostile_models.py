@@ -29,7 +29,7 @@ from tests.support.hostile_models import (
     with_arrays,
     with_card,
 )
-from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk, model_file
 from xsarcomp.codec import installed_models as weights
 from xsarcomp.codec.frame import DTYPES, LATENTS, read_frame
 from xsarcomp.codec.window import Settings
@@ -87,7 +87,7 @@ def bounded(action, errors):
 def try_models(content, count, seed):
     """How many of many models with hostile cards, headers and values are refused, and how many can be used."""
     rng, loaded = random.Random(seed), safetensors.numpy.load(content)
-    sound = weights.coder_from_bytes(content)
+    sound = model_file.coder_from_bytes(content)
     symbols = symbols_of(sound)
     use(sound, symbols)  # loads the kernels
     refused = used = 0
@@ -96,7 +96,7 @@ def try_models(content, count, seed):
         for _ in range(count):
             make = rng.choice((hostile_card, hostile_header, lambda model, rng: hostile_values(model, rng, loaded)))
             model = make(content, rng)
-            coder = bounded(lambda: weights.coder_from_bytes(model), ModelError)  # noqa: B023
+            coder = bounded(lambda: model_file.coder_from_bytes(model), ModelError)  # noqa: B023
             if isinstance(coder, ModelError):
                 assert len(str(coder)) <= LARGEST_MESSAGE + 10
                 refused += 1
@@ -182,7 +182,7 @@ def test_tables_for_no_anchor_are_refused(model_content):
     changes = {name: arrays_of(model_content)[name][:0] for name in names}
     changes["odd_frequencies"] = arrays_of(model_content)["odd_frequencies"][:0]
     with pytest.raises(ModelIntegrityError, match="anchor"):
-        weights.coder_from_bytes(with_arrays(model_content, changes))
+        model_file.coder_from_bytes(with_arrays(model_content, changes))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_table_with_too_few_dimensions_is_refused(model_content, name, shape):
     """Two mutations of the long form: a table of fewer dimensions was an IndexError."""
     array = np.zeros(shape, arrays_of(model_content)[name].dtype)
     with pytest.raises(ModelIntegrityError, match=f"{name!r} has shape"):
-        weights.coder_from_bytes(with_arrays(model_content, {name: array}))
+        model_file.coder_from_bytes(with_arrays(model_content, {name: array}))
 
 
 @pytest.mark.parametrize("name", ["frequencies", "lowest_frequencies"])
@@ -201,9 +201,9 @@ def test_rows_of_frequencies_that_do_not_sum_up_are_refused(model_content, name)
     array = arrays_of(model_content)[name].copy()
     array[0, 1, 0, 0] += 1
     with pytest.raises(ModelIntegrityError, match="sum to 65536"):
-        weights.coder_from_bytes(with_arrays(model_content, {name: array}))
+        model_file.coder_from_bytes(with_arrays(model_content, {name: array}))
     array[0, 1, 0, 1] -= 1
-    assert weights.coder_from_bytes(with_arrays(model_content, {name: array})).model_id
+    assert model_file.coder_from_bytes(with_arrays(model_content, {name: array})).model_id
 
 
 @pytest.mark.parametrize("name", ["shifts"])
@@ -212,14 +212,14 @@ def test_numbers_that_are_not_finite_are_refused(model_content, name, value):
     array = arrays_of(model_content)[name].copy()
     array.reshape(-1)[-1] = value
     with pytest.raises(ModelIntegrityError, match="finite"):
-        weights.coder_from_bytes(with_arrays(model_content, {name: array}))
+        model_file.coder_from_bytes(with_arrays(model_content, {name: array}))
 
 
 def test_arrays_that_share_their_bytes_are_refused(model_content):
     header, data = split(model_content)
     header["sign_thresholds"]["data_offsets"] = header["thresholds"]["data_offsets"]
     with pytest.raises(ModelIntegrityError):
-        weights.coder_from_bytes(joined(header, data))
+        model_file.coder_from_bytes(joined(header, data))
 
 
 @pytest.mark.parametrize("claimed", [2**20 + 1, 10**8, 10**8 + 1, 2**32, 2**63, 2**64 - 1])
@@ -228,7 +228,7 @@ def test_a_header_that_claims_much_is_refused_before_it_is_read(model_content, c
     tracemalloc.start()
     try:
         with pytest.raises(ModelIntegrityError, match=f"its header claims {claimed} of"):
-            weights.coder_from_bytes(joined(header, data, claimed))
+            model_file.coder_from_bytes(joined(header, data, claimed))
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
@@ -241,14 +241,14 @@ def test_a_header_that_is_as_long_as_it_claims_is_refused_before_it_is_parsed(mo
     text = json.dumps(header | {f"network.{number}": entry for number in range(40_000)}).encode()
     assert 2**20 < len(text) < 10**8
     with pytest.raises(ModelIntegrityError, match="its header claims"):
-        weights.coder_from_bytes(joined(text, data))
+        model_file.coder_from_bytes(joined(text, data))
 
 
 def test_what_a_file_says_does_not_make_an_error_endless_and_its_advice_stays(model_content):
     """The names of 5000 arrays of a mutated file stood in the error."""
     arrays = {f"network.{number}": np.zeros(0, np.uint8) for number in range(5000)}
     with pytest.raises(ModelIntegrityError, match=r"holds weights \['0', .* \[...\] .* names no network$") as caught:
-        weights.coder_from_bytes(with_arrays(model_content, arrays))
+        model_file.coder_from_bytes(with_arrays(model_content, arrays))
     assert len(str(caught.value)) <= LARGEST_MESSAGE + 10
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
@@ -258,7 +258,7 @@ def test_a_card_that_asks_for_a_large_network_gets_none_without_its_weights(mode
     tracemalloc.start()
     try:
         with pytest.raises(ModelIntegrityError, match="network has arrays that are missing"):
-            weights.coder_from_bytes(model)
+            model_file.coder_from_bytes(model)
         assert tracemalloc.get_traced_memory()[1] < MEBIBYTES * 2**20
     finally:
         tracemalloc.stop()

@@ -77,7 +77,7 @@ def test_a_mask_of_the_users_own_is_not_overwritten(stack, as_coordinate):
 def test_each_loss_is_recorded(encoded):
     twice = encoded.sarcomp.decode().sarcomp.encode(bits_per_pixel=1, scale="power", recompress=True).sarcomp.decode()
     note = twice.vv.attrs[LOSS_ATTRIBUTE]
-    assert note.count("quantisation step") == 2
+    assert note.count("quantization step") == 2
     assert "bits_per_pixel=2" in note
     assert "bits_per_pixel=1" in note
 

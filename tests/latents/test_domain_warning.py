@@ -93,7 +93,7 @@ def test_the_warning_is_public_and_a_user_warning():
         (lambda power: power.round(2) + 0.01, "power", "distinct values"),
         (lambda power: power[::3, ::3].repeat(3, 0).repeat(3, 1)[:256, :300], "power", "distinct values"),
     ],
-    ids=["amplitude as power", "power as amplitude", "digital numbers", "quantised", "enlarged"],
+    ids=["amplitude as power", "power as amplitude", "digital numbers", "quantized", "enlarged"],
 )
 def test_wrong_scale_unit_and_quantisation_are_told(plain, values, scale, told):
     changed = plain.copy(data={name: values(plain[name].values) for name in plain.data_vars}).drop_attrs()
@@ -182,7 +182,7 @@ def test_other_chips_that_models_are_trained_on_are_not_unlike(sar_data, card, d
 
 
 @pytest.mark.data
-def test_composites_of_a_month_are_recognised(sar_data, card, domain):
+def test_composites_of_a_month_are_recognized(sar_data, card, domain):
     for path in sorted((sar_data / "outofdomain/monthly_composites").glob("*.tif")):
         found = compared(rioxarray.open_rasterio(path).values, "decibel", card, domain, -9999.0, ("vv", "vh") * 2)
         assert off(found) & {LOOKS, COMMON_LOOKS}, path.name

@@ -1,4 +1,4 @@
-"""Promises in latents stores and transparent ones: kept after Zarr, with every chunking, and never lost silently."""
+"""Guarantees in latents stores and transparent ones: kept after Zarr, with every chunking, and never lost silently."""
 
 import numpy as np
 import pytest
@@ -118,16 +118,16 @@ def test_a_rate_that_is_too_low_for_the_bound_is_refused_with_the_lowest_that_wo
 def test_a_bound_alone_takes_a_lower_rate_than_steps_around_it(scene):
     """The cheapest step is found: half and twice the step need more bits for the same bound."""
     from xsarcomp.codec.chunk import encode_backscatter
-    from xsarcomp.codec.guarantees import Promises
+    from xsarcomp.codec.guarantees import Guarantees
     from xsarcomp.codec.installed_models import load_coder
     from xsarcomp.codec.window import Settings
 
     found = scene.sarcomp.encode(max_error_db=1.0).sarcomp.info()["vv"]["step_db"]
-    promises = Promises.made(1.0, False, np.dtype(np.float32))
+    guarantees = Guarantees.made(1.0, False, np.dtype(np.float32))
     sizes = [
         len(
             encode_backscatter(
-                scene.vv.values, Settings(step_db=step, scale="power", promises=promises), load_coder(None)
+                scene.vv.values, Settings(step_db=step, scale="power", guarantees=guarantees), load_coder(None)
             )
         )
         for step in (found / 2, found, found * 2)

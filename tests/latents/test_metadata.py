@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xsarcomp.errors import NotEncodedError, SarcompError, UnsupportedFormatError
-from xsarcomp.latents.metadata import Record
-from xsarcomp.latents.metadata_json import from_json, kept_attributes, to_json
+from xsarcomp.latents.metadata import LatentsMetadata, from_json, kept_attributes, to_json
 
-RECORD = Record(
+RECORD = LatentsMetadata(
     name="vv",
     dims=("time", "y", "x"),
     spatial=("y", "x"),
@@ -100,7 +99,7 @@ def test_text_arrays_of_numpy_become_lists():
 
 def test_a_record_survives_json_and_gives_equal_records():
     text = json.dumps(RECORD.to_attribute(), allow_nan=False)
-    found = Record.from_attribute(json.loads(text))
+    found = LatentsMetadata.from_attribute(json.loads(text))
     assert isinstance(found.dims, tuple)
     assert isinstance(found.pixels, tuple)
     assert np.isnan(found.encoding["_FillValue"])
@@ -111,22 +110,22 @@ def test_a_record_survives_json_and_gives_equal_records():
 def test_variances_of_calm_latents_are_optional_and_survive():
     assert "calm_variances_db2" not in RECORD.to_attribute()
     measured = dataclasses.replace(RECORD, calm_variances_db2=(0.0, *(float(number) for number in range(1, 64))))
-    found = Record.from_attribute(json.loads(json.dumps(measured.to_attribute(), allow_nan=False)))
+    found = LatentsMetadata.from_attribute(json.loads(json.dumps(measured.to_attribute(), allow_nan=False)))
     assert found.calm_variances_db2 == measured.calm_variances_db2
-    assert Record.from_attribute(RECORD.to_attribute()).calm_variances_db2 is None
+    assert LatentsMetadata.from_attribute(RECORD.to_attribute()).calm_variances_db2 is None
 
 
 @pytest.mark.parametrize("value", [None, "text", 3, {}, {"name": "vv"}])
 def test_what_is_no_record_is_named_so(value):
     with pytest.raises(NotEncodedError, match="holds no record of xsarcomp"):
-        Record.from_attribute(value)
+        LatentsMetadata.from_attribute(value)
 
 
 @pytest.mark.parametrize("change", [{"format": 2}, {"new_field": 1}, {"step_db": ...}])
 def test_a_record_with_another_format_or_other_fields_asks_for_an_update(change):
     value = {key: item for key, item in (RECORD.to_attribute() | change).items() if item is not ...}
     with pytest.raises(UnsupportedFormatError, match="update xsarcomp"):
-        Record.from_attribute(value)
+        LatentsMetadata.from_attribute(value)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_a_record_with_another_format_or_other_fields_asks_for_an_update(change)
 )
 def test_a_damaged_record_gives_an_error_of_xsarcomp(change):
     with pytest.raises(SarcompError):
-        Record.from_attribute(RECORD.to_attribute() | change)
+        LatentsMetadata.from_attribute(RECORD.to_attribute() | change)
 
 
 def test_the_loss_names_model_step_and_target():

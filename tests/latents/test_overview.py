@@ -13,7 +13,7 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, NotEncodedError
 from xsarcomp.latents import overview
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.scenes.simulation import simulate_scene
 
 MODEL = "s1-grd-10m-lapped"
@@ -98,7 +98,7 @@ def test_a_constant_scene_comes_back_as_that_constant():
 def test_a_constant_scene_keeps_its_level_through_a_store(level_db):
     flat = xr.DataArray(np.full((70, 90), level_db, np.float32), dims=("y", "x"), name="vv", attrs={"units": "dB"})
     encoded = flat.sarcomp.encode(rmse_db=0.5, model=MODEL, scale="decibel")
-    step_db = Record.from_attribute(encoded.vv_latents.attrs["sarcomp"]).step_db
+    step_db = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"]).step_db
     found = encoded.sarcomp.decode(overview=8).vv
     assert found.shape == (9, 12)
     assert np.abs(found - level_db).max() <= step_db / 16 + 0.001
@@ -106,7 +106,7 @@ def test_a_constant_scene_keeps_its_level_through_a_store(level_db):
 
 def test_a_value_is_the_weighted_mean_around_its_block_to_half_a_step_of_its_latent(original, encoded, whole):
     """Computed from the pixels, with weights that are those of nothing but the basis."""
-    record = Record.from_attribute(encoded.vv_latents.attrs["sarcomp"])
+    record = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"])
     taps = load_coder(MODEL).basis[:, 0].astype(np.float64)
     weights = np.outer(taps, taps) / taps.sum() ** 2
     np.testing.assert_allclose(weights.sum(), 1)
@@ -322,7 +322,7 @@ def test_any_coordinate_is_averaged_or_left_out_with_a_reason(original, tmp_path
 
 def test_the_loss_says_that_it_is_an_overview(encoded, whole):
     note = whole.vv.attrs["sarcomp_lossy"]
-    assert "quantisation step" in note
+    assert "quantization step" in note
     assert note.endswith("overview of 8 x 8 pixels, their mean in decibels from the lowest latents alone")
     assert whole.vv.attrs["units"] == "1"
     assert "overview" not in encoded.sarcomp.decode().vv.attrs["sarcomp_lossy"]

@@ -1,4 +1,4 @@
-"""The grid of an overview: centres of blocks of any coordinate, and a transform that says where the blocks lie."""
+"""The grid of an overview: centers of blocks of any coordinate, and a transform that says where the blocks lie."""
 
 import json
 

@@ -106,7 +106,7 @@ def test_other_codecs_are_no_reason_to_refuse(scene, encoding):
     refuse_lossy(array)
 
 
-def test_objects_of_codecs_are_recognised(scene):
+def test_objects_of_codecs_are_recognized(scene):
     from zarr.codecs import BloscCodec, BytesCodec
 
     from xsarcomp.stores import codec_numcodecs, codec_zarr

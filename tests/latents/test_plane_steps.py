@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plane_steps import (
     FINGERPRINT,
     SHARED,
@@ -22,7 +22,7 @@ from xsarcomp.latents.plane_steps import (
 from xsarcomp.scenes.simulation import simulated_dataset
 
 ENCODED = simulated_dataset((24, 24), seed=3).expand_dims("time").sarcomp.encode(rmse_db=1, model="s1-grd-10m-lapped")
-RECORD = Record.from_attribute(ENCODED.vv_latents.attrs["sarcomp"])
+RECORD = LatentsMetadata.from_attribute(ENCODED.vv_latents.attrs["sarcomp"])
 OTHER = {
     "model_id": "ab" * 32,
     "dtype": "<f8",

@@ -47,7 +47,7 @@ def test_each_plane_has_noise_of_its_own(encoded, whole):
     noise = np.log(whole.values / plain.values).reshape(6, -1)
     noise = noise[:, np.isfinite(noise).all(axis=0)]
     correlation = np.corrcoef(noise) - np.eye(6)
-    assert np.abs(correlation).max() < 0.25  # 1500 pixels that know their neighbours
+    assert np.abs(correlation).max() < 0.25  # 1500 pixels that know their neighbors
 
 
 def test_equal_coordinates_of_other_types_have_one_key():

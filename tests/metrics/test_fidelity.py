@@ -157,7 +157,7 @@ def test_invalid_pixels_are_found_in_every_scale():
     assert valid.tolist() == [False] * 4 + [True] * 3
 
 
-def test_a_nodata_number_is_recognised_after_rounding_to_the_stored_type():
+def test_a_nodata_number_is_recognized_after_rounding_to_the_stored_type():
     values = np.array([-3.4e38, 1.0], dtype=np.float32)
     _, valid = fidelity.power_and_validity(values, scale="decibel", nodata=-3.4e38)
     assert valid.tolist() == [False, True]

@@ -72,7 +72,7 @@ def test_invalid_pixels_hold_no_target(sea):
     assert point_targets(sea, restored, valid & False).rows.size == 0
 
 
-def test_a_neighbour_within_reach_is_no_second_target_and_the_number_is_limited(sea):
+def test_a_neighbor_within_reach_is_no_second_target_and_the_number_is_limited(sea):
     sea[22, 32] = 29.0
     assert point_targets(sea, sea, everywhere(sea)).rows.size == 3
     assert point_targets(sea, sea, everywhere(sea), count=2).rows.tolist() == [0, 20]

@@ -182,7 +182,7 @@ def test_only_the_rates_asked_for_count():
     reference = power_law(RATES)
     # a fifth fewer bits where the reference has more than 1 bit per pixel, the same bits elsewhere
     test = points(np.where(RATES > 1, 0.8, 1.0) * RATES, 0.7 * RATES**-0.8)
-    low = bd_rate(test, reference, (0.11, 0.39))  # the slope at a point knows its two neighbours
+    low = bd_rate(test, reference, (0.11, 0.39))  # the slope at a point knows its two neighbors
     high = bd_rate(test, reference, (1.7, 3.9))
     assert low == pytest.approx(0, abs=1e-6)
     assert high == pytest.approx(-20)

@@ -1,4 +1,4 @@
-"""Statistics of flat windows against speckle of known looks, sampling and quantisation; verdicts and their JSON entry."""
+"""Statistics of flat windows against speckle of known looks, sampling and quantization; verdicts and their JSON entry."""
 
 import copy
 

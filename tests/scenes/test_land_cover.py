@@ -37,7 +37,7 @@ def test_parcels_are_flat_inside_and_differ_from_each_other(landscape):
 def test_point_targets_keep_peak_and_width():
     cover = np.full((300, 300), land_cover.TOWN)
     targets = land_cover.point_targets(cover, rng=np.random.default_rng(0), width_pixels=(2.2, 2.0))
-    assert 10 < 10 * np.log10(targets[0].max()) < 18  # neighbours add up
+    assert 10 < 10 * np.log10(targets[0].max()) < 18  # neighbors add up
     assert targets[1].max() < targets[0].max()
     assert (targets >= 0).all()
 

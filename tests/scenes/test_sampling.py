@@ -40,7 +40,7 @@ def test_a_large_variable_gives_windows_within_the_limit(sizes):
         assert (size <= 1.5 * WINDOW_PIXELS and edge == size) or WINDOW_PIXELS / 1.5 <= edge <= 1.5 * WINDOW_PIXELS
     assert 0 < sum(piece.size for piece in pieces) <= 1.5 * limit + rows * columns
     for window in np.concatenate(pieces):
-        # each is a window of the array: neighbours in it are neighbours in the array
+        # each is a window of the array: neighbors in it are neighbors in the array
         assert (np.diff(window, axis=1) == 1).all()
         assert (np.diff(window, axis=0) == sizes[-1]).all()
 

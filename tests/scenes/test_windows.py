@@ -29,7 +29,7 @@ def same(block):
 
 
 def sum_around(block, window, own=None, weight=1):
-    """Sum over the neighbourhood of each pixel, clipped at the edges of the array."""
+    """Sum over the neighborhood of each pixel, clipped at the edges of the array."""
     first = [start for start, _ in around(block)]
     result = np.empty([stop - start for start, stop in block], np.int64)
     for i, j in np.ndindex(*result.shape):

@@ -155,7 +155,7 @@ def test_the_fill_value_of_the_array_is_no_backscatter(codec, values, fill_value
     stored = create(codec, fill_value=fill_value)
     stored[:] = holes
     np.testing.assert_array_equal(stored[40:50, 100:], holes[40:50, 100:])
-    # had the filling bled into the border, the neighbours would be off by tens of decibels
+    # had the filling bled into the border, the neighbors would be off by tens of decibels
     assert_near(stored[38:40], values[38:40])
     assert_near(stored[90:, 120:], values[90:, 120:])
 

@@ -20,8 +20,8 @@ from xsarcomp.stores.writing import Written, write_dataset
 
 MODEL = "s1-grd-10m-lapped"
 REQUEST = {"bits_per_pixel": 3, "scale": "decibel", "model": MODEL}
-KINDS = ("latents", "promises", "transparent", "memory", "shards", "format 2")
-BLOCKS = {"latents": 12, "promises": 6, "transparent": 12, "memory": 0, "shards": 12, "format 2": 12}
+KINDS = ("latents", "guarantees", "transparent", "memory", "shards", "format 2")
+BLOCKS = {"latents": 12, "guarantees": 6, "transparent": 12, "memory": 0, "shards": 12, "format 2": 12}
 pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 
 
@@ -41,7 +41,7 @@ def planned(kind, chunk=512, **request):
         return scene(chunk), {"encoding": scene().sarcomp.encoding(**request, zarr_format=2), "zarr_format": 2}
     if kind == "memory":
         return scene()[["vv"]].load().sarcomp.encode(**request), {}
-    if kind == "promises":
+    if kind == "guarantees":
         return scene(chunk)[["vv"]].sarcomp.encode(**request, max_error_db=2.0, keep_means=True), {}
     encoded = scene(chunk).sarcomp.encode(**request)
     return encoded, (
@@ -106,7 +106,7 @@ def test_a_store_that_was_stopped_anywhere_becomes_the_undisturbed_one(undisturb
 def kept(kind, files):
     """Those files of chunks that a writer that goes on leaves as they are, because their block is finished."""
     files = {name for name in files if not name.startswith(("sarcomp_manifest/", "x/", "y/"))}
-    if kind not in ("latents", "promises"):
+    if kind not in ("latents", "guarantees"):
         return files if kind != "shards" else {name for name in files if "vv_latents" in name}
     done = {block_of(name) for name in files if "_latents/" in name}
     return {name for name in files if block_of(name) in done}
@@ -117,7 +117,7 @@ def block_of(name):
     return name[:2], *name.split("/")[-2:]
 
 
-@pytest.mark.parametrize("kind", ["latents", "promises", "transparent"])
+@pytest.mark.parametrize("kind", ["latents", "guarantees", "transparent"])
 def test_whatever_chunks_of_unfinished_blocks_are_missing_comes_back(undisturbed, tmp_path, kind):
     dataset, options, path = undisturbed[kind]
     rng, expected = random.Random(7), all_files(path)

@@ -1,6 +1,6 @@
-"""What promises cost: bounds are kept by each codec that is asked for one, and tables say what was measured."""
+"""What guarantees cost: bounds are kept by each codec that is asked for one, and tables say what was measured."""
 
-import guarantees as promises
+import guarantees as guarantees
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -23,8 +23,8 @@ def planes():
 @pytest.mark.parametrize("bound", [0.25, 2.0])
 def test_each_codec_keeps_the_bound_that_it_is_asked_for(planes, bound):
     kept = {
-        name: promises.pooled(planes, codec, bound)
-        for name, codec in promises.bounded_codecs(load_coder(MODEL)).items()
+        name: guarantees.pooled(planes, codec, bound)
+        for name, codec in guarantees.bounded_codecs(load_coder(MODEL)).items()
     }
     assert len(kept) == 5
     for name, found in kept.items():
@@ -35,7 +35,7 @@ def test_each_codec_keeps_the_bound_that_it_is_asked_for(planes, bound):
 
 def test_kept_means_are_within_what_is_promised_and_those_of_plain_coding_are_not(planes):
     coder = load_coder(MODEL)
-    plain, kept = (promises.pooled(planes, promises.own(coder, keep_means=keeps), 0.5) for keeps in (False, True))
+    plain, kept = (guarantees.pooled(planes, guarantees.own(coder, keep_means=keeps), 0.5) for keeps in (False, True))
     assert kept.largest_tile_error_db <= 0.02 < plain.largest_tile_error_db
     assert kept.tile_error_db < plain.tile_error_db / 3
 
@@ -45,7 +45,7 @@ def test_errors_of_tiles_are_those_of_their_mean_power():
     original[65:, :10] = np.nan
     restored = np.full_like(original, 0.5)
     restored[:64] = -1.0
-    np.testing.assert_allclose(promises.tile_errors_db(original, restored), [-1.0, 0.5], atol=1e-6)
+    np.testing.assert_allclose(guarantees.tile_errors_db(original, restored), [-1.0, 0.5], atol=1e-6)
 
 
 def test_pooled_figures_are_those_of_all_planes_together():
@@ -54,19 +54,27 @@ def test_pooled_figures_are_those_of_all_planes_together():
     def codec(plane, setting):
         return b"x" * plane.size, plane + setting * (1 if plane.size == 16 else -2)
 
-    found = promises.pooled([first, second], codec, 0.5)
+    found = guarantees.pooled([first, second], codec, 0.5)
     assert found.bits_per_pixel == 8
     assert found.rmse_db == pytest.approx(np.sqrt((16 * 0.25 + 32 * 1.0) / 48))
     assert found.largest_error_db == 1.0
 
 
 def test_the_command_writes_both_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(promises, "BOUNDS_DB", (1.0,))
-    monkeypatch.setattr(promises, "RATES", (0.5,))
+    monkeypatch.setattr(guarantees, "BOUNDS_DB", (1.0,))
+    monkeypatch.setattr(guarantees, "RATES", (0.5,))
     simulated_dataset((64, 72), 1, "decibel").to_netcdf(tmp_path / "a.nc")
-    arguments = ["benchmark", "--promises", str(tmp_path / "a.nc"), "--model", MODEL, "--output", str(tmp_path / "out")]
+    arguments = [
+        "benchmark",
+        "--guarantees",
+        str(tmp_path / "a.nc"),
+        "--model",
+        MODEL,
+        "--output",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
-    written = (tmp_path / "out/promises.md").read_text(encoding="utf-8")
+    written = (tmp_path / "out/guarantees.md").read_text(encoding="utf-8")
     assert "Scenes: a. 2 planes." in written
     assert written.splitlines()[0] in result.output
     rows = [line for line in written.splitlines() if line.startswith(("| 1 |", "| 0.5 |"))]
@@ -76,13 +84,13 @@ def test_the_command_writes_both_tables(tmp_path, monkeypatch):
 
 def test_a_bound_that_a_codec_breaks_is_marked(planes, monkeypatch):
     broken = {"broken": lambda plane, bound: (b"x", plane + 2 * np.float32(bound))}
-    monkeypatch.setattr(promises, "bounded_codecs", lambda coder: broken)
-    monkeypatch.setattr(promises, "BOUNDS_DB", (1.0,))
-    assert any("**2 dB**" in line for line in promises._bound_table(planes, None))
+    monkeypatch.setattr(guarantees, "bounded_codecs", lambda coder: broken)
+    monkeypatch.setattr(guarantees, "BOUNDS_DB", (1.0,))
+    assert any("**2 dB**" in line for line in guarantees._bound_table(planes, None))
 
 
 def test_scenes_without_a_valid_pixel_are_refused(tmp_path):
     scene = simulated_dataset((16, 16), 1, "decibel")
     (scene * np.nan).to_netcdf(tmp_path / "a.nc")
     with pytest.raises((RateError, ValueError)):
-        list(promises.run_promises([str(tmp_path / "a.nc")], [MODEL], None))
+        list(guarantees.run_guarantees([str(tmp_path / "a.nc")], [MODEL], None))

@@ -90,7 +90,7 @@ def signs_from_the_format(symbols, tables, anchor, channel):
 
 
 def points_from_the_format(symbols, trellised):
-    """Points and quantisers of section 3.8, one symbol at a time; the quantiser is 0 in channels without trellis."""
+    """Points and quantizers of section 3.8, one symbol at a time; the quantizer is 0 in channels without trellis."""
     points, quantizers = symbols.copy(), np.zeros(symbols.shape, int)
     order = sorted(range(64), key=lambda channel: (channel // 8 + channel % 8, channel))
     planes, _, height, width = symbols.shape

@@ -139,7 +139,7 @@ def corrections_from_the_format(section, shape):
 
 
 def points_of(symbols, trellised):
-    """Points and quantisers of section 3.8."""
+    """Points and quantizers of section 3.8."""
     points, quantizers = symbols.astype(np.int64), np.zeros(symbols.shape, np.int64)
     z, b, c = (np.zeros((symbols.shape[0], *symbols.shape[2:]), np.int64) for _ in range(3))
     for channel in ORDER:

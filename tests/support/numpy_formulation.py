@@ -20,7 +20,7 @@ DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def moved(plane, row, column):
-    """Values of a neighbour of each place, edges repeated."""
+    """Values of a neighbor of each place, edges repeated."""
     padded = np.pad(plane, ((0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = plane.shape[1:]
     return padded[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
@@ -60,7 +60,7 @@ def numpy_choice(scaled, bins, code_length, shifts, lagrangian):
 
 
 def numpy_branch(magnitude, bins, quantizer, parity, code_length, shifts, lagrangian):
-    """Cost and point of the best symbol of a quantiser and a parity, in float32 throughout."""
+    """Cost and point of the best symbol of a quantizer and a parity, in float32 throughout."""
     first = {(0, 0): 0, (0, 1): 2, (1, 0): 3, (1, 1): 1}[quantizer, parity]
     steps = np.floor((magnitude - np.float32(first)) * np.float32(0.25) + np.float32(0.5)).astype(np.int32)
     point = first + 4 * np.maximum(steps, 0)

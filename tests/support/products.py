@@ -44,7 +44,7 @@ def planes(times: int = 2) -> dict[str, np.ndarray]:
 
 
 def grid(first: float = 0.5) -> dict[str, np.ndarray]:
-    """Coordinates of the pixels: centres, or top left corners for ``first=0``."""
+    """Coordinates of the pixels: centers, or top left corners for ``first=0``."""
     rows, columns = SHAPE
     return {"y": 5_400_000.0 - PIXEL * (np.arange(rows) + first), "x": 600_000.0 + PIXEL * (np.arange(columns) + first)}
 

@@ -12,11 +12,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from xsarcomp.codec import chunk, integers_chunk
+from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LATENTS
 from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.latents.encode import encode_variable
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.codec_settings import settings_of
 from xsarcomp.stores.codec_zarr import BackscatterCodec
@@ -95,7 +96,7 @@ class Latents:
         self.max_error_db = max_error_db
         target = {"rmse_db": 1.2} if max_error_db is None else {"max_error_db": max_error_db}
         encoded = stack(range(3)).sarcomp.encode(model=MODEL, scale="power", **target)
-        self.record = Record.from_attribute(encoded.vv_latents.attrs["sarcomp"])
+        self.record = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"])
         self.arrays = {
             "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), integers_chunk.ABSENT),
             "vv_coding": (MASK, (1, 2), np.nan),
@@ -144,14 +145,14 @@ class Latents:
         if name == "vv_latents":
             return chunk.encode_latents(np.ascontiguousarray(inside), self.record.anchor, coder())
         if name == "vv_residual":
-            return integers_chunk.encode_chunk(inside)
+            return chunk.encode_integer_chunk(inside)
         return None
 
     def content(self, name, frame):
         if name == "vv_latents":
             return chunk.decode_latents(frame, coder())
         if name == "vv_residual":
-            return integers_chunk.decode_chunk(frame)
+            return chunk.decode_integer_chunk(frame)
         dtype = {"vv_exact": np.float32, "vv_coding": np.float64}.get(name, np.uint8)
         return np.frombuffer(numcodecs.Zstd().decode(frame), dtype).reshape(self.arrays[name][1])
 

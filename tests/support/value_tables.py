@@ -5,7 +5,7 @@ import numpy as np
 REFERENCE = 0.1
 """Typical power; digital numbers are about a thousand."""
 LARGEST_ERROR_STEPS = 16.0
-"""Far above what quantising 64 latents at a step gives a pixel, far below a wrong place, scale or class."""
+"""Far above what quantizing 64 latents at a step gives a pixel, far below a wrong place, scale or class."""
 FACTORS = {"power": 10.0, "amplitude": 20.0}
 FLOATS = ("<f4", ">f4", "<f8", ">f8", "<f2", ">f2")
 INTEGERS = ("|u1", "<u2", ">u2", "|i1", "<i2", ">i2", "<i4", ">i4", "<u4", ">u4")

@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 from tests.support.paths import ROOT
-from xsarcomp.codec import chunk, integers_chunk
+from xsarcomp.codec import chunk
 from xsarcomp.codec.frame import INTEGERS, LATENTS, read_frame
 from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.scenes.simulation import simulated_dataset
@@ -41,13 +41,13 @@ def make_jobs(folder):
     """Frames of each kind in files, and two latents stores of a scene."""
     scene = simulated_dataset((72, 88), 6)
     values, coder = np.ascontiguousarray(scene.vv.values), load_coder(MODEL)
-    for name, promises in PROMISES.items():
-        settings = settings_of(BackscatterCodec(resolve_model(MODEL), 2.9, "power", **promises), values.dtype, None)
+    for name, guarantees in PROMISES.items():
+        settings = settings_of(BackscatterCodec(resolve_model(MODEL), 2.9, "power", **guarantees), values.dtype, None)
         (folder / f"{name}.frame").write_bytes(chunk.encode_backscatter(values, settings, coder))
     symbols = np.rint(np.random.default_rng(4).laplace(0, 1.5, (2, 64, 9, 11))).astype(np.int32)
     (folder / "latents.frame").write_bytes(chunk.encode_latents(symbols, coder.anchor(2.9), coder))
     residual = np.random.default_rng(5).integers(-3, 4, (72, 88)).astype(np.int32)
-    (folder / "residual.frame").write_bytes(integers_chunk.encode_chunk(residual))
+    (folder / "residual.frame").write_bytes(chunk.encode_integer_chunk(residual))
     for name, target in {"bounded": {"max_error_db": 2.0}, "coarse": {"bits_per_pixel": 0.5}}.items():
         encoded = scene.sarcomp.encode(model=MODEL, scale="power", keep_means=True, **target)
         encoded.to_zarr(folder / f"{name}.zarr", zarr_format=3, consolidated=False)
@@ -58,7 +58,7 @@ def decode_frame(path):
     content, coder = Path(path).read_bytes(), load_coder(MODEL)
     kind = read_frame(content).kind
     if kind == INTEGERS:
-        return [digest(integers_chunk.decode_chunk(content))]
+        return [digest(chunk.decode_integer_chunk(content))]
     if kind == LATENTS:
         return [digest(chunk.decode_latents(content, coder))]
     _, symbols, classes, exact, added = chunk.read_backscatter(content, coder)

@@ -17,7 +17,8 @@ import torch
 
 from tests.support.paths import ROOT
 from xsarcomp.codec.chunk import decode_latents, encode_latents
-from xsarcomp.codec.installed_models import coder_from_bytes, load_coder
+from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.codec.model_file import coder_from_bytes
 from xsarcomp.codec.network import coder as inference
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.network import IntegerNetwork, expected_shapes

@@ -104,7 +104,7 @@ class Held(dask.callbacks.Callback):
         self.most = max(self.most, len(self.keys & state["cache"].keys()))
 
 
-@pytest.mark.parametrize("request_", [{}, {"max_error_db": 4.0, "keep_means": True}], ids=["plain", "promises"])
+@pytest.mark.parametrize("request_", [{}, {"max_error_db": 4.0, "keep_means": True}], ids=["plain", "guarantees"])
 def test_blocks_that_stand_at_once_are_two_rows_however_many_rows_there_are(tmp_path, monkeypatch, request_):
     """A block needs the blocks around it, so two rows and a bit are the least for an order row by row."""
     monkeypatch.setattr("xsarcomp.latents.CHUNK_LATENTS", 16)  # small blocks, for speed
@@ -120,7 +120,7 @@ def test_blocks_that_stand_at_once_are_two_rows_however_many_rows_there_are(tmp_
             encoded.sarcomp.to_zarr(path, consolidated=False)
         bound = 2 * columns + 5
         assert columns < sources.most <= bound
-        assert latents.most <= bound * bool(request_)  # promises need those around; else they stay inside of a task
+        assert latents.most <= bound * bool(request_)  # guarantees need those around; else they stay inside of a task
         decoded = xr.open_zarr(path, consolidated=False).sarcomp.decode()
         opened = ("open_dataset-vv_latents", "open_dataset-vh_latents")
         with dask.config.set(scheduler="synchronous"), Held(opened) as latents:

@@ -127,5 +127,5 @@ def test_inside_its_chunks_a_transparent_store_is_the_latents_store(tmp_path):
     assert inside.mean() > 0.3
     # the symbols there are the same; float32 rounds differently in tiles of other shapes, a network's more than this one
     assert difference[inside].max() < 1e-3
-    # at the borders chunks differ, but by less than what quantisation itself does
+    # at the borders chunks differ, but by less than what quantization itself does
     assert 0 < difference[~inside].max() < 8

@@ -46,7 +46,7 @@ class ModelCodec:
     name: str
     coder: LappedCoder
     settings: tuple[float, ...] = STEPS_DB
-    """Quantisation steps in dB."""
+    """Quantization steps in dB."""
     keeps_power: bool = True
     """Whether decoding keeps the mean power, as it does for users; else the mean in dB, as it is for the other codecs."""
 
@@ -69,7 +69,7 @@ class ClassicModelCodec:
     name: str
     codec: "ClassicCodec"
     settings: tuple[float, ...] = CLASSIC_STEPS
-    """Quantisation steps of the latents."""
+    """Quantization steps of the latents."""
 
     def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
         """Code a plane in dB with a step."""

@@ -2,7 +2,7 @@
 
 Both code one monochrome picture of 12 bits. Decibels from -60 to +40, the range that JPEG 2000 and JPEG XL get too,
 are scaled to 0..4095: steps of 0.024 dB, an error of 0.007 dB, against 0.3 dB and more at the rates of interest.
-Whatever serves the eye and not the mean square error is switched off: psychovisual weights, adaptive quantisation,
+Whatever serves the eye and not the mean square error is switched off: psychovisual weights, adaptive quantization,
 the filters that smooth speckle away.
 
 The program is looked for when it is used, so that the benchmark can tell what is missing on a machine.
@@ -28,13 +28,13 @@ class Hevc:
 
     name: str = "HEVC"
     settings: tuple[float, ...] = (6.0, 10.0, 14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0)
-    """Quantisation parameter; 6 more double the step."""
+    """Quantization parameter; 6 more double the step."""
 
     encoder = "libx265"
     """Name of the encoder in ffmpeg."""
 
     def encode(self, plane_db, setting):
-        """Compress with the quantisation parameter `setting`; see `_encoded`. The stream is raw HEVC (Annex B)."""
+        """Compress with the quantization parameter `setting`; see `_encoded`. The stream is raw HEVC (Annex B)."""
         options = f"qp={setting:g}:keyint=1:no-sao=1:deblock=-6,-6:no-info=1:aq-mode=0:psy-rd=0:psy-rdoq=0:rdoq-level=2"
         command = ("-c:v", self.encoder, "-preset", "medium", "-tune", "psnr")
         return _encoded(plane_db, (*command, "-x265-params", f"{options}:log-level=none", "-f", "hevc"))

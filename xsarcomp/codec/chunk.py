@@ -5,22 +5,34 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.codec import frame as bitstream
-from xsarcomp.codec import guarantees as corrections
-from xsarcomp.codec import sections
+from xsarcomp.codec import guarantees, sections
 from xsarcomp.codec.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.codec.entropy_coding import decode_lowest as decode_lowest_symbols
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.codec.entropy_tables import CHANNELS
-from xsarcomp.codec.frame import BACKSCATTER, LATENTS, Frame
-from xsarcomp.codec.frame_checks import check_hash, check_kind, is_bare
-from xsarcomp.codec.verbatim import shortest, verbatim_integers, verbatim_values
+from xsarcomp.codec.frame import (
+    BACKSCATTER,
+    INTEGERS,
+    LATENTS,
+    NO_MODEL,
+    Frame,
+    check_chunk,
+    check_hash,
+    check_kind,
+    check_stored_dtype,
+    is_bare,
+    read_frame,
+    symbol_hash,
+    write_frame,
+)
+from xsarcomp.codec.residual_coding import decode_integers, encode_integers
+from xsarcomp.codec.sections import shortest, verbatim_integers, verbatim_values
 from xsarcomp.codec.window import (
     Settings,
     backscatter_of,
-    corrections_for,
     decode_planes,
     encode_planes,
+    guarantee_data_for,
     latent_count,
     signal_of,
 )
@@ -50,10 +62,10 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
     RadiometryError
         If the data type cannot hold backscatter, or pixels are masked.
     """
-    bitstream.check_chunk(backscatter.shape, BACKSCATTER)
+    check_chunk(backscatter.shape, BACKSCATTER)
     pixel_classes.check_dtype(backscatter.dtype)
     pixel_classes.check_unmasked(backscatter)
-    bitstream.check_stored_dtype(backscatter.dtype)
+    check_stored_dtype(backscatter.dtype)
     planes = backscatter.reshape(-1, *backscatter.shape[-2:])
     signal, classes = signal_of(planes, settings, coder)
     symbols = encode_planes(signal, coder, settings.step_db)
@@ -67,22 +79,22 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
         step_db=settings.step_db,
         scale=settings.scale,
         model_id=coder.model_id,
-        symbol_hash=bitstream.symbol_hash(symbols),
+        symbol_hash=symbol_hash(symbols),
         symbols=encode_symbols(symbols, coder.tables, anchor),
         classes=sections.pack_classes(classes),
         exact=sections.deflate(exact.tobytes()) if exact.size else b"",
         corrections=_corrections(planes, classes, symbols, settings, coder),
         fortran_order=backscatter.flags.f_contiguous and not backscatter.flags.c_contiguous,
     )
-    return bitstream.write_frame(shortest(frame, backscatter))
+    return write_frame(shortest(frame, backscatter))
 
 
 def _corrections(planes: NDArray, classes, symbols, settings: Settings, coder: LappedCoder) -> bytes:
-    """Section that keeps the promises, made from what a decoder returns."""
-    if not settings.promises:
+    """Section that keeps the guarantees, made from what a decoder returns."""
+    if not settings.guarantees:
         return b""
     signal = decode_planes(symbols, planes.shape[1:], coder, settings.step_db)
-    return corrections.pack(corrections_for(planes, signal, classes, settings, coder))
+    return guarantees.pack(guarantee_data_for(planes, signal, classes, settings, coder))
 
 
 def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder) -> NDArray:
@@ -117,7 +129,7 @@ def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder)
 
 def read_backscatter(
     content: bytes, coder: LappedCoder
-) -> tuple[Frame, NDArray[np.int32], NDArray[np.uint8], NDArray, corrections.Corrections | None]:
+) -> tuple[Frame, NDArray[np.int32], NDArray[np.uint8], NDArray, guarantees.GuaranteeData | None]:
     """Frame, symbols, pixel classes, exact values and corrections of a chunk; all that is checked, before any pixel.
 
     Raises
@@ -141,7 +153,7 @@ def read_backscatter(
     )
     if exact.size != count:
         raise CorruptStreamError(f"the chunk holds {exact.size} exact values for {count} pixels that need one")
-    added = corrections.unpack(frame.corrections, shape) if frame.corrections else None
+    added = guarantees.unpack(frame.corrections, shape) if frame.corrections else None
     return frame, symbols, classes, exact, added
 
 
@@ -161,7 +173,7 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
     bytes
         One frame.
     """
-    bitstream.check_chunk(latents.shape, LATENTS)
+    check_chunk(latents.shape, LATENTS)
     if latents.ndim < 3 or latents.shape[-3] != CHANNELS or latents.dtype.newbyteorder("=") != np.int32:
         raise DimensionError(
             f"latents of type {latents.dtype} and shape {latents.shape} were given, expected int32 and {CHANNELS} latents in "
@@ -176,10 +188,10 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
         step_db=0.0,
         scale="",
         model_id=coder.model_id,
-        symbol_hash=bitstream.symbol_hash(symbols),
+        symbol_hash=symbol_hash(symbols),
         symbols=encode_symbols(symbols, coder.tables, anchor),
     )
-    return bitstream.write_frame(shortest(frame, symbols))
+    return write_frame(shortest(frame, symbols))
 
 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
@@ -231,7 +243,7 @@ def _frame_of_latents(content: bytes, coder: LappedCoder) -> Frame:
 
 def _frame(content: bytes, kind: int, coder: LappedCoder) -> Frame:
     """Frame of the expected kind and model."""
-    frame = bitstream.read_frame(content)
+    frame = read_frame(content)
     check_kind(frame, kind)
     if not coder.model_id.startswith(frame.model_id):
         raise UnsupportedFormatError(
@@ -282,3 +294,62 @@ def _symbols(frame: Frame, shape: tuple[int, ...], coder: LappedCoder) -> NDArra
     symbols = decode_symbols(frame.symbols, shape, coder.tables, frame.anchor)
     check_hash(symbols, frame)
     return symbols
+
+
+ABSENT = -(2**31)
+"""Fill value of arrays of latents, residuals and gains. No chunk holds it, so what reads as it was never written, or is lost."""
+
+
+def encode_integer_chunk(integers: NDArray[np.int32]) -> bytes:
+    """Code a chunk of residuals or gains without loss; needs no model.
+
+    Parameters
+    ----------
+    integers : ndarray of int32, shape (..., y, x)
+
+    Returns
+    -------
+    bytes
+        One frame.
+    """
+    check_chunk(integers.shape, INTEGERS)
+    if integers.dtype.newbyteorder("=") != np.int32:
+        raise DimensionError(f"integers of type {integers.dtype} were given, expected int32")
+    planes = np.ascontiguousarray(integers, np.int32).reshape(-1, *integers.shape[-2:])
+    frame = Frame(
+        kind=INTEGERS,
+        dtype=np.dtype("<i4"),
+        shape=integers.shape,
+        anchor=0,
+        step_db=0.0,
+        scale="",
+        model_id=NO_MODEL,
+        symbol_hash=symbol_hash(planes),
+        symbols=encode_integers(planes),
+    )
+    return write_frame(shortest(frame, planes))
+
+
+def decode_integer_chunk(content: bytes) -> NDArray[np.int32]:
+    """Decode a chunk of residuals or gains; the inverse of :func:`encode_integer_chunk`."""
+    frame = read_frame(content)
+    check_kind(frame, INTEGERS)
+    if frame.model_id != NO_MODEL or frame.anchor or not is_bare(frame) or frame.dtype != np.int32:
+        raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
+    if frame.verbatim:
+        return verbatim_integers(frame)
+    integers = decode_integers(frame.symbols, (math.prod(frame.shape[:-2]), *frame.shape[-2:]))
+    check_hash(integers, frame)
+    return integers.reshape(frame.shape)
+
+
+def check_present(integers: NDArray[np.int32], what: str) -> None:
+    """Refuse latents, residuals or gains of which a chunk is missing.
+
+    Raises
+    ------
+    CorruptStreamError
+        If some read as the fill value.
+    """
+    if integers.size and int(integers.min()) == ABSENT:
+        raise CorruptStreamError(f"a chunk of the {what} is missing: it was not written yet, or restore it from a copy")

@@ -15,12 +15,19 @@ from xsarcomp.codec.contexts import Magnitudes
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables
 from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.model_card import ModelCard
-from xsarcomp.codec.quantization import dequantize, nearest_anchor, quantize_deadzone
-from xsarcomp.codec.trellis import POINT_SPACING, points_of, spacings_db, symbols_of
+from xsarcomp.codec.quantization import (
+    POINT_SPACING,
+    dequantize,
+    nearest_anchor,
+    points_of,
+    quantize_deadzone,
+    spacings_db,
+    symbols_of,
+)
 from xsarcomp.errors import RateError
 
 QUANTIZER_PASSES = 3
-# Each pass reads the neighbours of a latent, so the choice of a symbol depends on so many latents around it.
+# Each pass reads the neighbors of a latent, so the choice of a symbol depends on so many latents around it.
 QUANTIZER_REACH = QUANTIZER_PASSES
 LAGRANGIAN_SLOPE, LAGRANGIAN_SLOPE_PER_DB, LARGEST_LAGRANGIAN_SLOPE = 0.7, 0.11, 1.45
 """Octaves of the Lagrange multiplier an octave of the step between two anchors: so much, and more for each dB of the anchor,
@@ -37,14 +44,14 @@ def choose_points(
     step_db: float,
     lagrangian: float,
 ) -> NDArray[np.int32]:
-    """Rate-distortion optimised points, under the contexts that given points make.
+    """Rate-distortion optimized points, under the contexts that given points make.
 
     In channels with trellis, the path of a block with the least squared error plus weighted code length
-    (:mod:`xsarcomp.codec.trellis`). In the others, the least of each symbol alone; candidates are the nearest integer, the one
+    (:mod:`xsarcomp.codec.quantization`). In the others, the least of each symbol alone; candidates are the nearest integer, the one
     below it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the nearest.
 
     Because the contexts come from a finished set of points and not from the choices themselves, a choice depends on
-    the next neighbours alone and not on where a tile begins.
+    the next neighbors alone and not on where a tile begins.
 
     Parameters
     ----------
@@ -101,7 +108,7 @@ def choose_points(
 
 
 def _choose_paths(latents, bins, on_paths: list[int], code_length, shifts, step_db: float, lagrangian: float, chosen):
-    """Fill the channels with trellis; ``bins`` are theirs without the quantiser, (channel, plane, y_latent, x_latent)."""
+    """Fill the channels with trellis; ``bins`` are theirs without the quantizer, (channel, plane, y_latent, x_latent)."""
     with FIRST_USE:
         from xsarcomp.codec.kernels import contexts as kernels
         from xsarcomp.codec.kernels import trellis as trellis_kernels
@@ -114,7 +121,7 @@ def _choose_paths(latents, bins, on_paths: list[int], code_length, shifts, step_
 
 
 def initial_points(latents: NDArray[np.float64], trellised: NDArray[np.bool_], step_db: float) -> NDArray[np.int32]:
-    """Deadzone points that the optimised choice starts from; the lowest channel is rounded to the nearest."""
+    """Deadzone points that the optimized choice starts from; the lowest channel is rounded to the nearest."""
     points = quantize_deadzone(latents, spacings_db(step_db, trellised))
     points[:, 0] = np.rint(latents[:, 0] / step_db)
     return points
@@ -138,7 +145,7 @@ def optimized_symbols(
 
 @dataclass(frozen=True, eq=False)
 class LappedCoder:
-    """The lapped transform with optimised quantisation and centroid reconstruction."""
+    """The lapped transform with optimized quantization and centroid reconstruction."""
 
     model_id: str
     """SHA-256 of the model file, 64 hexadecimal digits."""
@@ -164,7 +171,7 @@ class LappedCoder:
         """
         if not SMALLEST_STEP_DB <= step_db <= LARGEST_STEP_DB:
             raise RateError(
-                f"a quantisation step of {step_db:.4g} dB was asked for, expected {SMALLEST_STEP_DB} to "
+                f"a quantization step of {step_db:.4g} dB was asked for, expected {SMALLEST_STEP_DB} to "
                 f"{LARGEST_STEP_DB} dB: ask for a rate between about 0.02 and 7 bits per pixel"
             )
         return nearest_anchor(step_db, np.array(self.card.anchor_steps_db))

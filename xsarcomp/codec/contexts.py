@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS, EntropyTables
 from xsarcomp.codec.kernels.compile import FIRST_USE
-from xsarcomp.codec.trellis import QuantizerStates
+from xsarcomp.codec.quantization import QuantizerStates
 
 CONTEXT_CLIP = 255  # magnitudes count up to this in a context
 
@@ -75,7 +75,7 @@ class Magnitudes:
         self._kernels.remember(points, channel == 0, CONTEXT_CLIP, self.padded[channel])
 
     def feature(self, channel: int, kind: int) -> NDArray[np.int32]:
-        """Magnitudes of a known channel: 0 at the same place, 1 summed over neighbours, 2 over diagonal neighbours."""
+        """Magnitudes of a known channel: 0 at the same place, 1 summed over neighbors, 2 over diagonal neighbors."""
         feature = self._features.get((channel, kind))
         if feature is None:
             near = self._padded[channel].astype(np.int32)
@@ -89,7 +89,7 @@ class Magnitudes:
         return feature
 
     def bins(self, tables: EntropyTables, anchor: int, channel: int) -> NDArray[np.uint8]:
-        """Context bins of a channel whose predecessors are all known, without the quantiser."""
+        """Context bins of a channel whose predecessors are all known, without the quantizer."""
         bins = np.empty(self._shape, np.uint8)
         self._kernels.context_bins(
             self.padded,

@@ -4,7 +4,7 @@ The channels of a chunk are coded from low to high frequency. A symbol becomes a
 few *bypass bits* (the lower bits of a large magnitude). The table that codes a token is chosen by a *context bin*: an
 integer-weighted sum of magnitudes that the decoder already knows, compared with integer thresholds
 (:mod:`xsarcomp.codec.contexts`). Signs follow the magnitudes of their channel and have contexts too (:mod:`xsarcomp.codec.signs`).
-The lowest channel is coded coarse to fine, each value predicted from four known neighbours; signs of what is left are
+The lowest channel is coded coarse to fine, each value predicted from four known neighbors; signs of what is left are
 bypass bits.
 
 Everything that decides a probability is integer arithmetic on frozen tables (:mod:`xsarcomp.codec.entropy_tables`), so a
@@ -12,12 +12,12 @@ stream decodes to the same symbols on every machine, or fails. Nothing is adapti
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.codec.channel_coding import decode_channels, encode_channels
-from xsarcomp.codec.contexts import QUIET_EDGE, busy_places, quiet_blocks, traverse
+from xsarcomp.codec.contexts import CONTEXT_CLIP, QUIET_EDGE, Magnitudes, busy_places, quiet_blocks, traverse
 from xsarcomp.codec.entropy_tables import (
     CHANNEL_ORDER,
     CHANNELS,
@@ -27,8 +27,9 @@ from xsarcomp.codec.entropy_tables import (
     EntropyTables,
     tokens_of,
 )
+from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.range_coder import RangeDecoder, RangeEncoder, check_magnitude
-from xsarcomp.codec.signs import SignedValues, transfer_signs
+from xsarcomp.codec.signs import FACTORS, FEATURE_CLIP, VALUE_CLIP, SignedValues, transfer_signs
 from xsarcomp.errors import CorruptStreamError
 
 _QUIET_FLAG = 0x80
@@ -234,3 +235,91 @@ def _same_blocks(named: NDArray[np.bool_] | None, found: NDArray[np.bool_] | Non
     if named is None or found is None:
         return named is found
     return bool((named == found).all())
+
+
+def _kernels() -> Any:
+    with FIRST_USE:
+        from xsarcomp.codec.kernels import channels as channel_kernels
+    return channel_kernels
+
+
+def _order(coded_channels: int) -> NDArray[np.int64]:
+    return np.array(CHANNEL_ORDER[1:coded_channels], np.int64)
+
+
+def _tables(tables: EntropyTables, anchor: int) -> list[NDArray]:
+    """Tables of an anchor, in the order of the kernels' arguments."""
+    names = (
+        "trellised", "term_channels", "term_kinds", "term_weights", "thresholds", "frequencies",
+        "sign_term_channels", "sign_term_kinds", "sign_term_weights", "sign_thresholds", "sign_frequencies",
+    )  # fmt: skip
+    return [np.ascontiguousarray(getattr(tables, name)[anchor]) for name in names]
+
+
+def _known(lowest: NDArray[np.int32], busy: NDArray[np.bool_] | None) -> list[Any]:
+    """What is known before the first of these channels, in the order of the kernels' arguments."""
+    planes, height, width = lowest.shape
+    magnitudes, signed = Magnitudes(), SignedValues((planes, 0, height, width), busy)
+    magnitudes.add(0, lowest)
+    signed.add_lowest(lowest)
+    inside = np.arange(lowest.size) if busy is None else np.flatnonzero(busy)
+    states = np.zeros(lowest.size, np.uint8)
+    limits = (np.int32(VALUE_CLIP), np.int32(FEATURE_CLIP))
+    known = (magnitudes.padded, CONTEXT_CLIP, signed.known, signed.offsets, FACTORS, *limits)
+    return [*known, inside, signed.places, *signed.phases, states]
+
+
+def encode_channels(
+    coder: RangeEncoder,
+    symbols: NDArray[np.int32],
+    tables: EntropyTables,
+    anchor: int,
+    coded_channels: int,
+    busy: NDArray[np.bool_] | None,
+) -> None:
+    """Code all channels but the lowest, which was coded before.
+
+    Parameters
+    ----------
+    coder : RangeEncoder
+    symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+    tables, anchor
+        Tables and the anchor whose set is used.
+    coded_channels : int
+        Channels after the first so many in ``CHANNEL_ORDER`` are zero.
+    busy : ndarray of bool, shape (plane, y_latent, x_latent), or None
+        Latents elsewhere are zero; all if None.
+
+    Raises
+    ------
+    LimitExceededError
+        If a magnitude is too large for the format.
+    """
+    kernels, order = _kernels(), _order(coded_channels)
+    symbols = np.ascontiguousarray(symbols, np.int32)
+    tables_and_known = [*_tables(tables, anchor), *_known(np.ascontiguousarray(symbols[:, 0]), busy)]
+    count = tables_and_known[-5].size
+
+    def encode(number: int, *buffers: NDArray) -> int:
+        return kernels.encode_channels(symbols, order, number, *tables_and_known, *buffers)
+
+    coder.encode_steps(encode, order.size, kernels.MOST_WORDS * count, kernels.MOST_BITS * count)
+
+
+def decode_channels(
+    coder: RangeDecoder,
+    symbols: NDArray[np.int32],
+    tables: EntropyTables,
+    anchor: int,
+    coded_channels: int,
+    busy: NDArray[np.bool_] | None,
+) -> None:
+    """Decode all channels but the lowest into ``symbols``, which hold the lowest; the inverse of :func:`encode_channels`.
+
+    Raises
+    ------
+    CorruptStreamError
+        If no encoder wrote this.
+    """
+    known = _known(np.ascontiguousarray(symbols[:, 0]), busy)
+    coder.decode_all(_kernels().decode_channels, symbols, _order(coded_channels), *_tables(tables, anchor), *known)

@@ -18,7 +18,7 @@ LARGEST_TERMS = 32  # with magnitudes to 4 * 255 and weights to 32767 the sums s
 TOKENS = DIRECT_TOKENS + 2 * 16
 SIGN_PHASES, SIGN_TERMS, SIGN_CLASSES, SIGN_BINS = 2, 8, 3, 8
 SIGN_KINDS, FIRST_DIFFERENCE_KIND = 8, 3  # of signed features, see xsarcomp.codec.signs
-OWN_SIGN_KINDS = (1, 2)  # of the channel itself only direct neighbours are known: they are of the other phase
+OWN_SIGN_KINDS = (1, 2)  # of the channel itself only direct neighbors are known: they are of the other phase
 LOWEST_SPACINGS = (8, 4, 2, 1)
 LOWEST_TABLES = 1 + 3 * len(LOWEST_SPACINGS)  # the coarse grid, then three passes a spacing
 
@@ -35,23 +35,23 @@ TOKEN_BITS = np.concatenate([np.zeros(DIRECT_TOKENS, int), np.repeat(np.arange(3
 
 @dataclass(frozen=True, slots=False, kw_only=True, eq=False)
 class EntropyTables:
-    """Frozen context weights, thresholds and frequency tables, one set for each anchor of the quantisation step."""
+    """Frozen context weights, thresholds and frequency tables, one set for each anchor of the quantization step."""
 
     trellised: NDArray[np.bool_]
-    """Shape (anchor, channel=64): whether the channel takes part in the trellis, see :mod:`xsarcomp.codec.trellis`."""
+    """Shape (anchor, channel=64): whether the channel takes part in the trellis, see :mod:`xsarcomp.codec.quantization`."""
     term_channels: NDArray[np.int16]
     """Shape (anchor, channel=64, term): the channel whose magnitudes the term reads; -1 for no term."""
     term_kinds: NDArray[np.uint8]
-    """Shape (anchor, channel=64, term): 0 the same place, 1 its four neighbours, 2 its four diagonal neighbours."""
+    """Shape (anchor, channel=64, term): 0 the same place, 1 its four neighbors, 2 its four diagonal neighbors."""
     term_weights: NDArray[np.int16]
     """Shape (anchor, channel=64, term), 0..32767."""
     thresholds: NDArray[np.int32]
     """Shape (anchor, channel=64, bin - 1), ascending: a context sum c falls in the bin of thresholds <= c."""
     frequencies: NDArray[np.uint16]
     """Shape (anchor, channel=64, 2 bins, token), each row at least 1 and summing to 65536: the bins of channels without
-    trellis and of the even quantiser, then those of the odd one. Channel 0 is unused."""
+    trellis and of the even quantizer, then those of the odd one. Channel 0 is unused."""
     lowest_thresholds: NDArray[np.int32]
-    """Shape (anchor, table, bin - 1): thresholds on the spread of the four neighbours."""
+    """Shape (anchor, table, bin - 1): thresholds on the spread of the four neighbors."""
     lowest_frequencies: NDArray[np.uint16]
     """Shape (anchor, table, bin, token): tables of the lowest channel, one for each pass."""
     sign_term_channels: NDArray[np.int16]

@@ -1,4 +1,4 @@
-"""The bound on the error of each pixel: how finely residuals are quantised so that it holds, on every device."""
+"""The bound on the error of each pixel: how finely residuals are quantized so that it holds, on every device."""
 
 import math
 
@@ -14,7 +14,7 @@ DECODERS_DIFFER_DB = 0.0065
 1000 dB), and what float32 rounds."""
 SMALLEST_HALF_DB = 0.004
 MEANS_DIFFER_DB = 0.011
-"""What quantising the gain of a tile adds to an error, see :mod:`xsarcomp.codec.tile_means`."""
+"""What quantizing the gain of a tile adds to an error, see :mod:`xsarcomp.codec.tile_means`."""
 
 
 def residual_spacing_db(

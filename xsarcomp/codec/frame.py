@@ -71,7 +71,7 @@ class Frame:
     anchor: int
     """Index of the table set."""
     step_db: float
-    """Quantisation step in dB; 0 in a chunk of latents, where it stands in the attributes."""
+    """Quantization step in dB; 0 in a chunk of latents, where it stands in the attributes."""
     scale: str
     """Scale of the backscatter; empty in a chunk of latents."""
     model_id: str
@@ -85,11 +85,11 @@ class Frame:
     exact: bytes = b""
     """Section of the values stored exactly."""
     corrections: bytes = b""
-    """Section of what keeps promises, see :mod:`xsarcomp.codec.guarantees`; empty where nothing was promised."""
+    """Section of what keeps guarantees, see :mod:`xsarcomp.codec.guarantees`; empty where nothing was promised."""
     fortran_order: bool = False
     """Whether the caller's array was in Fortran order and is to be returned so."""
     verbatim: bool = False
-    """Whether ``symbols`` are the values as they are, see :mod:`xsarcomp.codec.verbatim`; there is no other section then."""
+    """Whether ``symbols`` are the values as they are, see :mod:`xsarcomp.codec.sections`; there is no other section then."""
 
 
 def _checksum(content: bytes) -> int:
@@ -260,3 +260,24 @@ def _check_header(
         )
     if min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
         raise LimitExceededError(f"the header asks for a chunk of shape {shape}, the limit is {LARGEST_CHUNK} values")
+
+
+def check_kind(frame: Frame, kind: int) -> None:
+    """Refuse a frame of another kind than the codec of its array reads."""
+    if frame.kind != kind:
+        raise UnsupportedFormatError(
+            f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one"
+        )
+
+
+def is_bare(frame: Frame) -> bool:
+    """Whether a frame has nothing but symbols, as those of latents and integers."""
+    return frame.step_db == 0 and not (frame.classes or frame.exact or frame.corrections or frame.fortran_order)
+
+
+def check_hash(symbols: NDArray[np.int32], frame: Frame) -> None:
+    """Refuse symbols that are not those that were encoded."""
+    if symbol_hash(symbols) != frame.symbol_hash:
+        raise CorruptStreamError(
+            "the decoded symbols are not those that were encoded: the chunk is damaged, or this installation decodes differently"
+        )

@@ -18,7 +18,7 @@ LARGEST_SPACING_DB = 2 * error_bound.LARGEST_BOUND_DB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promises:
+class Guarantees:
     """What was promised beside the rate."""
 
     max_error_db: float | None = None
@@ -36,8 +36,8 @@ class Promises:
         dtype: np.dtype,
         nodata: float | None = None,
         scale: str = "decibel",
-    ) -> "Promises":
-        """Promises with the spacing that keeps them, for a data type, declared nodata and scale.
+    ) -> "Guarantees":
+        """Guarantees with the spacing that keeps them, for a data type, declared nodata and scale.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Promises:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Arguments that ask for these promises; only those that were made."""
+        """Arguments that ask for these guarantees; only those that were made."""
         asked = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
         return {name: value for name, value in asked.items() if value is not None}
 
@@ -62,11 +62,11 @@ class Promises:
         return self.max_error_db is not None or self.keep_means
 
 
-NO_PROMISES = Promises()
+NO_GUARANTEES = Guarantees()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Corrections:
+class GuaranteeData:
     """What is added to a decoded signal."""
 
     spacing_db: float = 0.0
@@ -78,7 +78,7 @@ class Corrections:
     origin: tuple[int, int] = (0, 0)
     """Row and column of the window's first pixel in its first tile."""
 
-    def of_planes(self, planes: slice) -> "Corrections":
+    def of_planes(self, planes: slice) -> "GuaranteeData":
         """Those of some planes."""
         residuals = None if self.residuals is None else self.residuals[planes]
         return replace(self, residuals=residuals, gains=None if self.gains is None else self.gains[planes])
@@ -102,15 +102,15 @@ class Corrections:
         return signal
 
 
-def corrections_of(
+def guarantee_data_of(
     decibel: NDArray[np.float64],
     signal: NDArray[np.float32],
     classes: NDArray[np.uint8],
-    promises: Promises,
+    guarantees: Guarantees,
     level_db: float,
     offset_db: float,
-) -> Corrections:
-    """Corrections that keep promises.
+) -> GuaranteeData:
+    """GuaranteeData that keep guarantees.
 
     Parameters
     ----------
@@ -119,34 +119,34 @@ def corrections_of(
     signal : ndarray of float32, same shape, dB above ``level_db``
         What the symbols decode to.
     classes : ndarray of uint8, same shape
-    promises : Promises
+    guarantees : Guarantees
     level_db, offset_db
-        As for :meth:`Corrections.applied`.
+        As for :meth:`GuaranteeData.applied`.
 
     Returns
     -------
-    Corrections
+    GuaranteeData
     """
     residuals = gains = None
-    spacing = promises.residual_spacing_db
+    spacing = guarantees.residual_spacing_db
     if spacing:
         residuals = error_bound.residuals_of(decibel, signal + np.float64(level_db), classes, spacing)
-    if promises.keep_means:
-        restored = Corrections(spacing_db=spacing, residuals=residuals).applied(signal, level_db, offset_db)
+    if guarantees.keep_means:
+        restored = GuaranteeData(spacing_db=spacing, residuals=residuals).applied(signal, level_db, offset_db)
         restored = restored + np.float64(level_db)
         gains = tile_means.gains_of(decibel, restored, classes, offset_db, uniform=bool(spacing))
-    return Corrections(spacing_db=spacing, residuals=residuals, gains=gains)
+    return GuaranteeData(spacing_db=spacing, residuals=residuals, gains=gains)
 
 
-def pack(corrections: Corrections) -> bytes:
+def pack(corrections: GuaranteeData) -> bytes:
     """Section of a frame that holds corrections: their hash, the spacing, the residuals, the gains."""
     residuals = b"" if corrections.residuals is None else encode_integers(corrections.residuals)
     gains = b"" if corrections.gains is None else encode_integers(_as_planes(corrections.gains))
     return _HEAD.pack(_hash(corrections), corrections.spacing_db, len(residuals)) + residuals + gains
 
 
-def unpack(section: bytes, shape: tuple[int, int, int]) -> Corrections:
-    """Corrections from their section; the inverse of :func:`pack`.
+def unpack(section: bytes, shape: tuple[int, int, int]) -> GuaranteeData:
+    """GuaranteeData from their section; the inverse of :func:`pack`.
 
     Parameters
     ----------
@@ -172,17 +172,17 @@ def unpack(section: bytes, shape: tuple[int, int, int]) -> Corrections:
     if stop < len(section):
         gains = decode_integers(section[stop:], tiles)
         gains = np.stack([gains[: shape[0]], gains[shape[0] :]], axis=1)
-    corrections = Corrections(spacing_db=spacing, residuals=residuals, gains=gains)
+    corrections = GuaranteeData(spacing_db=spacing, residuals=residuals, gains=gains)
     if (residuals is None and length) or _hash(corrections) != expected:
         raise CorruptStreamError("the decoded corrections are not those that were encoded: the chunk is damaged")
     return corrections
 
 
 def _as_planes(gains: NDArray[np.int32]) -> NDArray[np.int32]:
-    """All gains, then all levels: neighbours are alike."""
+    """All gains, then all levels: neighbors are alike."""
     return np.ascontiguousarray(gains.swapaxes(0, 1)).reshape(-1, *gains.shape[2:])
 
 
-def _hash(corrections: Corrections) -> bytes:
+def _hash(corrections: GuaranteeData) -> bytes:
     parts = [values.ravel() for values in (corrections.residuals, corrections.gains) if values is not None]
     return symbol_hash(np.concatenate(parts) if parts else np.empty(0, np.int32))

@@ -1,9 +1,9 @@
-"""Model files: from a name or id to a verified, ready coder. The only file that opens model files.
+"""Installed models: from a name or id to a verified, ready coder. The only file that opens model files.
 
-A model is one safetensors file. Its id is the SHA-256 of the file and is checked at each load, so a name can never
-change what it decodes to. Beside it lies a JSON file of the same name with the id and what a reader wants to know:
-training data, figures, limits. Models are looked up in the package and in the folders of the environment variable
-``XSARCOMP_MODEL_PATH``; nothing is ever downloaded, and no store can name a path.
+A model is one safetensors file (:mod:`xsarcomp.codec.model_file`). Its id is the SHA-256 of the file and is checked at
+each load, so a name can never change what it decodes to. Beside it lies a JSON file of the same name with the id and what
+a reader wants to know: training data, metrics, limits. Models are looked up in the package and in the folders of the
+environment variable ``XSARCOMP_MODEL_PATH``; nothing is ever downloaded, and no store can name a path.
 """
 
 import functools
@@ -16,23 +16,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-import safetensors
-import safetensors.numpy
-from numpy.typing import NDArray
-
 from xsarcomp.codec.coder import LappedCoder
-from xsarcomp.codec.entropy_tables import QUANTIZERS, EntropyTables
-from xsarcomp.codec.model_arrays import ODD_FREQUENCIES, check_arrays, joined_frequencies
-from xsarcomp.codec.model_card import MODEL_ID_PATTERN, NAME_PATTERN, ModelCard
-from xsarcomp.errors import MissingDependencyError, ModelError, ModelIntegrityError, ModelNotFoundError
+from xsarcomp.codec.model_card import MODEL_ID_PATTERN, NAME_PATTERN
+from xsarcomp.codec.model_file import coder_from_bytes
+from xsarcomp.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.radiometry.domain import Domain
 
 DEFAULT_MODEL = "s1-grd-10m"
 LARGEST_MODEL_BYTES = 256 * 2**20
 LARGEST_DESCRIPTION_BYTES = 2**20  # of the JSON file beside a model
-LARGEST_HEADER_BYTES = 2**20  # of a model file: the largest network has a few hundred arrays
-_NETWORK_PREFIX = "network."
 _LOCK = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock()))
 
@@ -196,91 +188,3 @@ def _read_regular_file(path: Path, most: int) -> bytes:
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file without waiting, as a pipe would make us, for somebody who writes."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def arrays_and_card(content: bytes) -> tuple[dict[str, NDArray], str]:
-    """Arrays of a model file, and the JSON text of its card, of any architecture."""
-    header_size = int.from_bytes(content[:8], "little")
-    if header_size > min(len(content), LARGEST_HEADER_BYTES):
-        raise ModelIntegrityError(
-            f"the bytes are no model file of xsarcomp: its header claims {header_size} of {len(content)} bytes, expected at "
-            f"most {LARGEST_HEADER_BYTES}: install it again"
-        )
-    try:
-        arrays = safetensors.numpy.load(content)
-        return arrays, str(json.loads(content[8 : 8 + header_size])["__metadata__"]["card"])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelIntegrityError(f"the bytes are no model file of xsarcomp ({error}): install it again") from error
-
-
-def coder_from_bytes(content: bytes) -> LappedCoder:
-    """Ready coder from the bytes of a model file.
-
-    Parameters
-    ----------
-    content : bytes
-        A safetensors file as :func:`model_bytes` writes it.
-
-    Returns
-    -------
-    LappedCoder
-
-    Raises
-    ------
-    ModelIntegrityError
-        If the bytes are no such file or a value breaks a rule.
-    ModelError
-        If they are a classic autoencoder.
-    """
-    arrays, card_text = arrays_and_card(content)
-    card = ModelCard.from_json(card_text)
-    network = {
-        name.removeprefix(_NETWORK_PREFIX): arrays.pop(name)
-        for name in list(arrays)
-        if name.startswith(_NETWORK_PREFIX)
-    }
-    expected = {"lapped_basis", "shifts", ODD_FREQUENCIES, *EntropyTables.names()}
-    if set(arrays) != expected:
-        raise ModelIntegrityError(f"the model file holds arrays {sorted(arrays)}, expected {sorted(expected)}")
-    anchors = len(card.anchor_steps_db)
-    check_arrays(arrays, anchors)
-    if card.network is None and network:
-        raise ModelIntegrityError(f"the model file holds weights {sorted(network)}, but its card names no network")
-    arrays["frequencies"] = joined_frequencies(arrays)
-    tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
-    if len(tables.frequencies) != anchors:
-        raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
-    parts = {
-        "model_id": hashlib.sha256(content).hexdigest(),
-        "card": card,
-        "basis": arrays["lapped_basis"],
-        "tables": tables,
-        "shifts": arrays["shifts"],
-    }
-    if card.network is None:
-        return LappedCoder(**parts)
-    try:
-        from xsarcomp.codec.network.coder import ResidualCoder
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"model {card.name!r} needs PyTorch, which is not installed. Install it with: pip install torch"
-        ) from error
-    return ResidualCoder(weights=network, **parts)
-
-
-def model_bytes(
-    card: ModelCard,
-    basis: NDArray[np.int32],
-    tables: EntropyTables,
-    shifts: NDArray[np.float32],
-    network: Mapping[str, NDArray] | None = None,
-) -> bytes:
-    """Bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes."""
-    arrays = {name: getattr(tables, name) for name in EntropyTables.names()}
-    bins = tables.frequencies.shape[2] // QUANTIZERS
-    arrays["frequencies"], odd = tables.frequencies[:, :, :bins], tables.frequencies[:, :, bins:]
-    arrays |= {ODD_FREQUENCIES: odd[tables.trellised], "lapped_basis": basis, "shifts": shifts}
-    arrays |= {_NETWORK_PREFIX + name: array for name, array in (network or {}).items()}
-    # safetensors writes the memory of an array as it lies, whatever its strides
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
-    return safetensors.numpy.save(arrays, metadata={"card": card.to_json()})

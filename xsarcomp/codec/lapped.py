@@ -24,7 +24,7 @@ STRIP = 16
 """Rows of blocks that are transformed together: what lies between the steps stays in the processor's cache."""
 
 _PAIRS = ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3))
-# Rotations that minimise the mean log variance of the channels on the training split (10 m GRD, dB).
+# Rotations that minimize the mean log variance of the channels on the training split (10 m GRD, dB).
 SENTINEL1_ANGLES = (-0.65326175, -0.41699, -0.18220733, 0.13693676, 0.02139754, -0.02695493)
 
 
@@ -139,7 +139,7 @@ def synthesize(latents: NDArray[np.float32], basis: NDArray[np.int32]) -> NDArra
 
 
 def _synthesized(latents: NDArray[np.float32], first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray:
-    """Pixels between the centres of the blocks of a strip, shape (plane, y_latent - 1, 8, 8 * (x_latent - 1))."""
+    """Pixels between the centers of the blocks of a strip, shape (plane, y_latent - 1, 8, 8 * (x_latent - 1))."""
     planes, _, rows, columns = latents.shape
     blocks = latents.reshape(planes, BLOCK, BLOCK, rows, columns).transpose(0, 3, 1, 4, 2)
     blocks = np.ascontiguousarray(blocks).reshape(planes, rows * BLOCK, columns, BLOCK)

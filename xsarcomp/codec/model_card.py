@@ -32,13 +32,13 @@ class ModelCard:
     highest_db: float
     """Largest value in dB of the training split."""
     anchor_steps_db: tuple[float, ...]
-    """Quantisation steps in dB that have their own tables, ascending."""
+    """Quantization steps in dB that have their own tables, ascending."""
     lagrangian: float
     """Squared steps that one bit is worth to the encoder."""
     mean_corrections_db: tuple[float, ...]
     """Added to decoded values at each anchor, so that the mean power stays; interpolated between anchors."""
     texture_gains: tuple[float, ...]
-    """Factor of all latents but the lowest at each anchor, which gives back variance that quantisation took."""
+    """Factor of all latents but the lowest at each anchor, which gives back variance that quantization took."""
 
     def __post_init__(self) -> None:
         numbers = (self.offset_db, self.lowest_db, self.highest_db, self.lagrangian)

@@ -1,4 +1,4 @@
-"""From what a user asks for to a quantisation step, measured on a sample of the data itself."""
+"""From what a user asks for to a quantization step, measured on a sample of the data itself."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.error_bound import residuals_of
-from xsarcomp.codec.guarantees import NO_PROMISES, Promises
+from xsarcomp.codec.guarantees import NO_GUARANTEES, Guarantees
 from xsarcomp.codec.residual_coding import encode_integers
 from xsarcomp.codec.sections import pack_classes
 from xsarcomp.codec.tile_means import TILE
@@ -48,9 +48,9 @@ class Target:
     counts_store: bool = False
     """Whether metadata and coordinates of a store count too."""
 
-    def promises(self, dtype: np.dtype, nodata: float | None, scale: str) -> Promises:
+    def guarantees(self, dtype: np.dtype, nodata: float | None, scale: str) -> Guarantees:
         """What is promised for a variable."""
-        return Promises.made(self.max_error_db, self.keep_means, dtype, nodata, scale)
+        return Guarantees.made(self.max_error_db, self.keep_means, dtype, nodata, scale)
 
     @classmethod
     def from_arguments(
@@ -79,7 +79,7 @@ class Target:
         }  # fmt: skip
         if len(given) > 1:
             raise RateError(f"{', '.join(given)} were given together: ask for one of them")
-        kept = Promises.made(max_error_db, keep_means, np.dtype(np.float32)).asked
+        kept = Guarantees.made(max_error_db, keep_means, np.dtype(np.float32)).asked
         default = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
         name, value = next(iter(given.items()), default)
         asked = ", ".join(f"{key}={argument}" for key, argument in ({name: value} | kept).items())
@@ -116,20 +116,22 @@ class Sample:
     """Shape (plane, y, x)."""
     scale: str
     nodata: float | None
-    promises: Promises = NO_PROMISES
+    guarantees: Guarantees = NO_GUARANTEES
     """What is kept whatever the step, and costs bits."""
 
 
 class _Piece:
-    """A sample, analysed once and quantised at many steps."""
+    """A sample, analyzed once and quantized at many steps."""
 
     def __init__(self, sample: Sample, coder: LappedCoder):
-        settings = Settings(step_db=FIRST_STEP_DB, scale=sample.scale, nodata=sample.nodata, promises=sample.promises)
+        settings = Settings(
+            step_db=FIRST_STEP_DB, scale=sample.scale, nodata=sample.nodata, guarantees=sample.guarantees
+        )
         signal, classes = signal_of(sample.backscatter, settings, coder)
         self.pixels = classes.size
         self.fixed_bits = 8 * len(pack_classes(classes))
-        self.spacing_db = sample.promises.residual_spacing_db
-        if sample.promises.keep_means:
+        self.spacing_db = sample.guarantees.residual_spacing_db
+        if sample.guarantees.keep_means:
             self.fixed_bits += GAIN_BITS * classes.size / TILE**2
         self.classes, self.valid = classes, classes == VALID
         self.signal = signal
@@ -160,7 +162,7 @@ def find_step(
     overhead_bits_per_pixel: float,
     inflation: float = 1.0,
 ) -> Estimate:
-    """Quantisation step that meets a target on samples of the data.
+    """Quantization step that meets a target on samples of the data.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Entropy coding of planes of small integers with chances that adapt: the residual layer of an error bound.
 
 Rows are coded one after the other, each integer as bits: whether it is zero, its sign, whether its magnitude goes on. The
-contexts of the bits are magnitudes and signs of the neighbours that are known. Unlike symbols (:mod:`xsarcomp.codec.entropy_coding`)
+contexts of the bits are magnitudes and signs of the neighbors that are known. Unlike symbols (:mod:`xsarcomp.codec.entropy_coding`)
 these integers have no tables in the model, because how large they are follows from the bound that a user asks for: chances
 start even and follow what was coded, in integer arithmetic. The range coder is the same.
 """

@@ -1,6 +1,6 @@
-"""Contexts of signs: which sign the neighbourhood makes likely, and how likely, in integer arithmetic alone.
+"""Contexts of signs: which sign the neighborhood makes likely, and how likely, in integer arithmetic alone.
 
-The basis functions of neighbouring blocks overlap, so an edge that crosses them leaves coefficients whose signs belong
+The basis functions of neighboring blocks overlap, so an edge that crosses them leaves coefficients whose signs belong
 together: equal ones beside each other in a channel, and between channels by their mirror parity. A prediction is an
 integer-weighted sum of signed values that the decoder already knows. Its sign is the likely one, its magnitude says how
 likely. ``docs/format.md`` section 3.4.1 is the normative text.

@@ -1,4 +1,4 @@
-"""Speckle that quantisation took away, made up again while decoding, for those who ask for it.
+"""Speckle that quantization took away, made up again while decoding, for those who ask for it.
 
 A decoder gives the expected value of what it does not know, so speckle is smoothed and the number of looks rises. Here the
 variance that is missing comes back as noise in the latents, so that it gets the correlation of speckle by itself, and is
@@ -72,7 +72,7 @@ class SpeckleLaw:
         Parameters
         ----------
         step_db : float
-            Quantisation step in dB.
+            Quantization step in dB.
         trellised : ndarray of bool, shape (latent=64,)
             Channels with trellis.
         calm_db2 : ndarray of float64, shape (latent=64,), dB2
@@ -113,7 +113,7 @@ class Speckle:
         return replace(self, keys=self.keys[planes])
 
 
-def synthesize(
+def synthesize_with_speckle(
     symbols: NDArray[np.int32],
     coder: LappedCoder,
     step_db: float,
@@ -129,7 +129,7 @@ def synthesize(
         With ``coder.latent_reach`` latents around.
     coder : LappedCoder
     step_db : float
-        Quantisation step in dB.
+        Quantization step in dB.
     speckle : Speckle
         Of these planes.
     rows, columns : pair of (absolute place, reversed)

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp.codec import lapped
-from xsarcomp.codec import speckle as speckle_restoration
 from xsarcomp.codec.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.codec.error_bound import check_bound, keep_unbounded
-from xsarcomp.codec.guarantees import NO_PROMISES, Corrections, Promises, corrections_of
-from xsarcomp.codec.speckle import Speckle
+from xsarcomp.codec.guarantees import NO_GUARANTEES, GuaranteeData, Guarantees, guarantee_data_of
+from xsarcomp.codec.speckle import Speckle, synthesize_with_speckle
 from xsarcomp.errors import DimensionError
-from xsarcomp.radiometry import decibel as radiometry
-from xsarcomp.radiometry.filling import FILL_BLOCK
+from xsarcomp.radiometry.decibel import decibel_from_backscatter, from_signal, to_signal
+from xsarcomp.radiometry.filling import FILL_BLOCK, fill_invalid
+from xsarcomp.radiometry.pixel_classes import classify, exact_values, restore_invalid
 from xsarcomp.tiling import aligned_spans, reflect_indices, round_up
 
 SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
@@ -34,12 +34,12 @@ class Settings:
     """What an encoder is told beside the data; travels in metadata."""
 
     step_db: float
-    """Quantisation step in dB."""
+    """Quantization step in dB."""
     scale: str
     """"power", "amplitude" or "decibel"."""
     nodata: float | None = None
     """Declared fill value of the data; None without one."""
-    promises: Promises = NO_PROMISES
+    guarantees: Guarantees = NO_GUARANTEES
     """What is kept whatever the step."""
 
 
@@ -85,7 +85,7 @@ def encode_window(
         Filled signal of the window's pixels and those around that are in the scene, see :func:`pixel_span`.
     coder : LappedCoder
     step_db : float
-        Quantisation step in dB.
+        Quantization step in dB.
     rows, columns : tuple of (first latent, stop latent, pixels of the scene, first pixel of ``signal``)
 
     Returns
@@ -151,7 +151,7 @@ def decode_window(
             signal[:, y : y + height, x : x + width] = (
                 coder.synthesize(tile, step_db)
                 if speckle is None
-                else speckle_restoration.synthesize(tile, coder, step_db, speckle, *at)
+                else synthesize_with_speckle(tile, coder, step_db, speckle, *at)
             )
     return signal
 
@@ -179,8 +179,8 @@ def decode_planes(
 
 def classes_of(backscatter: NDArray, settings: Settings) -> NDArray[np.uint8]:
     """Pixel classes of backscatter; with an error bound, those that it cannot cover are kept exactly too."""
-    classes = radiometry.classify(backscatter, settings.scale, settings.nodata)
-    return classes if settings.promises.max_error_db is None else keep_unbounded(classes, backscatter)
+    classes = classify(backscatter, settings.scale, settings.nodata)
+    return classes if settings.guarantees.max_error_db is None else keep_unbounded(classes, backscatter)
 
 
 def signal_of(
@@ -204,8 +204,8 @@ def signal_of(
         See :mod:`xsarcomp.radiometry.pixel_classes`.
     """
     classes = classes_of(backscatter, settings)
-    signal = radiometry.to_signal(backscatter, classes, settings.scale, coder.card.offset_db)
-    return radiometry.fill_invalid(signal, classes, origin=origin), classes
+    signal = to_signal(backscatter, classes, settings.scale, coder.card.offset_db)
+    return fill_invalid(signal, classes, origin=origin), classes
 
 
 def backscatter_of(
@@ -215,7 +215,7 @@ def backscatter_of(
     dtype: np.dtype,
     settings: Settings,
     coder: LappedCoder,
-    corrections: Corrections | None = None,
+    corrections: GuaranteeData | None = None,
 ) -> NDArray:
     """Backscatter from a decoded signal, with the pixels that held none put back.
 
@@ -228,8 +228,8 @@ def backscatter_of(
     dtype : dtype
     settings : Settings
     coder : LappedCoder
-    corrections : Corrections, optional
-        What keeps the promises.
+    corrections : GuaranteeData, optional
+        What keeps the guarantees.
 
     Returns
     -------
@@ -238,20 +238,18 @@ def backscatter_of(
     correction_db = coder.mean_correction_db(settings.step_db)
     if corrections is not None:
         signal = corrections.applied(signal, coder.card.offset_db + correction_db, coder.card.offset_db)
-    values = radiometry.from_signal(
-        signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db
-    )
-    return radiometry.restore_invalid(values, classes, settings.nodata, exact)
+    values = from_signal(signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db)
+    return restore_invalid(values, classes, settings.nodata, exact)
 
 
-def corrections_for(
+def guarantee_data_for(
     backscatter: NDArray,
     signal: NDArray[np.float32],
     classes: NDArray[np.uint8],
     settings: Settings,
     coder: LappedCoder,
-) -> Corrections:
-    """Corrections that keep the promises of the settings; a bound is compared with what a decoder returns.
+) -> GuaranteeData:
+    """GuaranteeData that keep the guarantees of the settings; a bound is compared with what a decoder returns.
 
     Parameters
     ----------
@@ -265,20 +263,20 @@ def corrections_for(
 
     Returns
     -------
-    Corrections
+    GuaranteeData
 
     Raises
     ------
     BoundError
         If a valid pixel would be off by more than the bound.
     """
-    decibel = radiometry.decibel_from_backscatter(backscatter, settings.scale, classes=classes)
+    decibel = decibel_from_backscatter(backscatter, settings.scale, classes=classes)
     offset_db = coder.card.offset_db
     level_db = offset_db + coder.mean_correction_db(settings.step_db)
-    made = corrections_of(decibel, signal, classes, settings.promises, level_db, offset_db)
-    if settings.promises.max_error_db is not None:
-        exact = radiometry.exact_values(backscatter, classes)
+    made = guarantee_data_of(decibel, signal, classes, settings.guarantees, level_db, offset_db)
+    if settings.guarantees.max_error_db is not None:
+        exact = exact_values(backscatter, classes)
         restored = backscatter_of(signal, classes, exact, backscatter.dtype, settings, coder, made)
-        restored_db = radiometry.decibel_from_backscatter(restored, settings.scale, classes=classes)
-        check_bound(decibel, restored_db, classes, settings.promises.max_error_db)
+        restored_db = decibel_from_backscatter(restored, settings.scale, classes=classes)
+        check_bound(decibel, restored_db, classes, settings.guarantees.max_error_db)
     return made

@@ -112,7 +112,7 @@ FIGURES = {
     "semivariogram_ratio_1": Figure(
         title="Semivariogram ratio, 1 pixel",
         group=_SPECKLE,
-        definition="Mean squared difference of neighbours in dB, restored over original. Below 1 texture was smoothed, "
+        definition="Mean squared difference of neighbors in dB, restored over original. Below 1 texture was smoothed, "
         "above 1 noise was added.",
         ideal="1",
         source="Matheron (1963)",
@@ -141,7 +141,7 @@ FIGURES = {
     "ratio_correlation_y": Figure(
         title="Ratio image, structure along y",
         group=_SPECKLE,
-        definition=f"Correlation of neighbours of {_RATIO}, in dB. High where structure was taken away.",
+        definition=f"Correlation of neighbors of {_RATIO}, in dB. High where structure was taken away.",
         ideal="undefined",
         source="Gomez, Ospina and Frery (2017)",
     ),
@@ -170,7 +170,7 @@ FIGURES = {
     "epd_roa_y": Figure(
         title="Edge preservation degree along y",
         group=_STRUCTURE,
-        definition="Sum of the ratios of neighbouring powers, restored over original (EPD-ROA). Below 1 edges and "
+        definition="Sum of the ratios of neighboring powers, restored over original (EPD-ROA). Below 1 edges and "
         "speckle were smoothed.",
         ideal="1",
         source="Feng, Hou and Gong (2011)",

@@ -6,7 +6,7 @@ import xarray as xr
 from xsarcomp.errors import DimensionError, RadiometryError
 from xsarcomp.evaluation.plane_pair import PlanePair, piece_areas
 from xsarcomp.metrics import fidelity
-from xsarcomp.radiometry.decibel import infer_scale
+from xsarcomp.radiometry.scales import infer_scale
 from xsarcomp.scenes.variables import backscatter_names
 
 _SPATIAL_NAMES = (
@@ -17,7 +17,7 @@ _SPATIAL_NAMES = (
     ("line", "sample"),
     ("row", "column"),
 )
-_CHANNEL_NAMES = ("polarization", "polarisation", "pol", "band")
+_CHANNEL_NAMES = ("polarization", "polarization", "pol", "band")
 _MOST_CHANNELS = 4  # more bands than polarizations are a stack of dates
 
 

@@ -38,8 +38,8 @@ def comparison_figure(original, restored, scale, *, nodata=None):
     Returns
     -------
     matplotlib.figure.Figure
-        Original and restored share one grey stretch; the difference (restored minus original) has a symmetric
-        colour map. Colour bars are in dB.
+        Original and restored share one gray stretch; the difference (restored minus original) has a symmetric
+        color map. Colour bars are in dB.
 
     Raises
     ------
@@ -205,11 +205,11 @@ def _draw_row(row, name, original_db, restored_db):
     difference_db = restored_db - original_db
     low, high = limits(np.concatenate((original_db.ravel(), restored_db.ravel())), _STRETCH_PERCENTILES)
     largest = max(limits(np.abs(difference_db), (0.0, _DIFFERENCE_PERCENTILE))[1], 1e-3)
-    grey = {"cmap": "gray", "vmin": low, "vmax": high, "interpolation": "nearest"}
+    gray = {"cmap": "gray", "vmin": low, "vmax": high, "interpolation": "nearest"}
     red_blue = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "interpolation": "nearest"}
     panels = (
-        ("original", original_db, grey),
-        ("restored", restored_db, grey),
+        ("original", original_db, gray),
+        ("restored", restored_db, gray),
         ("restored - original", difference_db, red_blue),
     )
     figure = row[0].figure

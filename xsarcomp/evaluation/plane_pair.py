@@ -76,7 +76,7 @@ class PlanePair:
 
 
 def piece_areas(shape):
-    """Cut a plane into pieces; a remainder of less than half a piece goes to its neighbour, so that none is a sliver.
+    """Cut a plane into pieces; a remainder of less than half a piece goes to its neighbor, so that none is a sliver.
 
     Parameters
     ----------

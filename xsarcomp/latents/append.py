@@ -1,4 +1,4 @@
-"""Latents that are to be joined with earlier ones: encoded with their step, their model and their promises."""
+"""Latents that are to be joined with earlier ones: encoded with their step, their model and their guarantees."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from xsarcomp.codec.rate_control import Target
 from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.latents.decode import encoded_names
 from xsarcomp.latents.encode import CHUNK_PIXELS, METADATA_BYTES
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import Plan, make_plan
 from xsarcomp.latents.plane_steps import differences
 
@@ -43,7 +43,7 @@ def plan_latents(
         asked.append("model")
     if asked:
         raise ConfigurationError(
-            f"{', '.join(asked)} and like= were given together: like= takes step, model and promises from earlier latents. Leave "
+            f"{', '.join(asked)} and like= were given together: like= takes step, model and guarantees from earlier latents. Leave "
             "one of them out"
         )
     return plan_like(dataset, names, like, **options)
@@ -98,8 +98,8 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
     )
 
 
-def _earlier_records(names: Iterable[Hashable], like: xr.Dataset) -> dict[Hashable, Record]:
-    """Record of each variable in a dataset of latents."""
+def _earlier_records(names: Iterable[Hashable], like: xr.Dataset) -> dict[Hashable, LatentsMetadata]:
+    """LatentsMetadata of each variable in a dataset of latents."""
     found = {record.name: record for record in encoded_names(like).values()}
     if missing := [str(name) for name in names if str(name) not in found]:
         raise NotEncodedError(

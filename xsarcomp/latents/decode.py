@@ -10,16 +10,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xsarcomp.codec.chunk import check_nodata
+from xsarcomp.codec.chunk import check_nodata, check_present
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.integers_chunk import check_present
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.codec.window import backscatter_of
 from xsarcomp.errors import DimensionError, NotEncodedError
-from xsarcomp.latents.guarantees import GAIN, corrections_in_store, decode_signal, gains_window, latents_window
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, PARTS, Record, corner_coordinates
+from xsarcomp.latents.guarantees import GAIN, decode_signal, gains_window, guarantee_data_in_store, latents_window
+from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, PARTS, LatentsMetadata, corner_coordinates
 from xsarcomp.latents.plane_steps import CODING, own_records
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
 from xsarcomp.radiometry import pixel_classes
@@ -32,7 +31,7 @@ ON_PIXELS = ("mask", "exact", "residual")
 """Parts that have the grid of the pixels."""
 
 
-def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
+def encoded_names(dataset: xr.Dataset) -> dict[Hashable, LatentsMetadata]:
     """Latents variables of a dataset and their records.
 
     Raises
@@ -41,7 +40,7 @@ def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
         If there is none, or a variable that belongs to one is missing.
     """
     records = {
-        name: Record.from_attribute(array.attrs[ATTRIBUTE])
+        name: LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
         for name, array in dataset.variables.items()
         if ATTRIBUTE in array.attrs
     }
@@ -55,7 +54,7 @@ def encoded_names(dataset: xr.Dataset) -> dict[Hashable, Record]:
     return records
 
 
-def _check_complete(dataset: xr.Dataset, name: Hashable, record: Record) -> None:
+def _check_complete(dataset: xr.Dataset, name: Hashable, record: LatentsMetadata) -> None:
     """Refuse latents that were cut, flipped or separated from what belongs to them."""
     names = record.part_names
     for part in record.needed_parts:
@@ -87,7 +86,7 @@ def _check_complete(dataset: xr.Dataset, name: Hashable, record: Record) -> None
             )
 
 
-def _grids(record: Record) -> dict[str, dict[str, int]]:
+def _grids(record: LatentsMetadata) -> dict[str, dict[str, int]]:
     """Last dimensions of each part and their sizes, in the order of decoding."""
     grids = {}
     for part in PARTS:
@@ -100,7 +99,7 @@ def _grids(record: Record) -> dict[str, dict[str, int]]:
     return grids | {"coding": {CODING: 2}}
 
 
-def aligned_parts(dataset: xr.Dataset, record: Record) -> tuple[dict[str, xr.Variable], Record]:
+def aligned_parts(dataset: xr.Dataset, record: LatentsMetadata) -> tuple[dict[str, xr.Variable], LatentsMetadata]:
     """Latents, mask and what else there is, by part, with the dimensions (..., y, x), and a record that fits them.
 
     Dimensions may have been transposed, and a single time selected, since encoding. Lazy variables stay lazy.
@@ -123,7 +122,9 @@ def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Datase
     return with_decoded(dataset, decoded, records)
 
 
-def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: dict[Hashable, Record]) -> xr.Dataset:
+def with_decoded(
+    dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: dict[Hashable, LatentsMetadata]
+) -> xr.Dataset:
     """Dataset with decoded variables in the place of the parts they were made of; coordinates restored."""
     spent = [part for record in records.values() for part in record.part_names.values()]
     result = dataset.drop_vars(spent, errors="ignore").assign(decoded)
@@ -131,7 +132,7 @@ def with_decoded(dataset: xr.Dataset, decoded: dict[str, xr.Variable], records: 
     return result.set_coords([name for name in grid_mappings if name in result.data_vars])
 
 
-def decoded_variable(values: Any, record: Record, speckle: SpeckleKeys | None = None) -> xr.Variable:
+def decoded_variable(values: Any, record: LatentsMetadata, speckle: SpeckleKeys | None = None) -> xr.Variable:
     """Variable with the dimensions, attributes and encoding of the original; ``speckle`` if that was restored."""
     lead = tuple(name for name in record.dims if name not in record.spatial)
     attributes = {**record.attributes, LOSS_ATTRIBUTE: record.loss(speckle_restored=speckle is not None)}
@@ -139,7 +140,9 @@ def decoded_variable(values: Any, record: Record, speckle: SpeckleKeys | None = 
     return variable.transpose(*record.dims)
 
 
-def decode_parts(parts: Mapping[str, xr.Variable], record: Record, speckle: SpeckleKeys | None = None) -> xr.Variable:
+def decode_parts(
+    parts: Mapping[str, xr.Variable], record: LatentsMetadata, speckle: SpeckleKeys | None = None
+) -> xr.Variable:
     """Backscatter of one variable, lazy where its latents are lazy; see :func:`aligned_parts`."""
     sources = {part: variable.data for part, variable in parts.items()}
     if is_lazy(sources["latents"]):
@@ -150,7 +153,7 @@ def decode_parts(parts: Mapping[str, xr.Variable], record: Record, speckle: Spec
 
 
 def decode_region(
-    parts: Mapping[str, Any], region: tuple, record: Record, speckle: SpeckleKeys | None = None
+    parts: Mapping[str, Any], region: tuple, record: LatentsMetadata, speckle: SpeckleKeys | None = None
 ) -> NDArray:
     """Backscatter of a region, read and decoded in blocks that bound what is needed beside the result.
 
@@ -160,7 +163,7 @@ def decode_region(
         See :func:`aligned_parts`; indexed by slices and read where they are.
     region : tuple of (start, stop)
         On each axis of (..., y, x).
-    record : Record
+    record : LatentsMetadata
     speckle : SpeckleKeys, optional
         Of all planes, to restore speckle.
 
@@ -183,7 +186,7 @@ def decode_region(
     return values
 
 
-def part_window(part: str, block: tuple, record: Record) -> tuple:
+def part_window(part: str, block: tuple, record: LatentsMetadata) -> tuple:
     """What decoding a block of pixels (..., y, x) reads of a part: (start, stop) on each of its axes."""
     if part == "latents":
         return latents_window(block, record)
@@ -192,7 +195,7 @@ def part_window(part: str, block: tuple, record: Record) -> tuple:
     return gains_window(block) if part == "gains" else block
 
 
-def _decode_lazy(sources: Mapping[str, Any], record: Record, speckle: SpeckleKeys | None) -> Any:
+def _decode_lazy(sources: Mapping[str, Any], record: LatentsMetadata, speckle: SpeckleKeys | None) -> Any:
     from xsarcomp.scenes.windows import Source, from_numpy_or_dask, map_windows
 
     latents = sources["latents"]
@@ -230,7 +233,7 @@ def _decode_positional(block: tuple, *windows: Any) -> NDArray:
 
 
 def decode_block(
-    block: tuple, parts: Mapping[str, NDArray], record: Record, speckle: SpeckleKeys | None = None
+    block: tuple, parts: Mapping[str, NDArray], record: LatentsMetadata, speckle: SpeckleKeys | None = None
 ) -> NDArray:
     """Backscatter of a block of pixels.
 
@@ -242,7 +245,7 @@ def decode_block(
         What the block needs of each part, see :func:`part_window`: ``latents``, int32, shape (..., latent=64, y_latent,
         x_latent); ``mask``, uint8, shape (..., y, x); if there, ``exact``, the values where the mask is EXACT,
         ``residual``, int32, ``gains``, int32, shape (..., gain=2, y_tile, x_tile), and ``coding``, float64, (..., coding=2).
-    record : Record
+    record : LatentsMetadata
     speckle : SpeckleKeys, optional
         Of all planes, to restore speckle.
 
@@ -256,7 +259,7 @@ def decode_block(
     planes = parts["mask"].reshape(-1, *shape[-2:])
     check_nodata(planes, np.dtype(record.dtype), record.nodata)
     held = parts["exact"].reshape(planes.shape) if "exact" in parts else None
-    added = corrections_in_store(block, parts.get("residual"), parts.get("gains"), record)
+    added = guarantee_data_in_store(block, parts.get("residual"), parts.get("gains"), record)
     values = np.empty(planes.shape, np.dtype(record.dtype))
     of_planes = None if speckle is None else speckle.of_block(block[:-2])
     for group, own in _groups(parts.get("coding"), record, planes):
@@ -273,7 +276,9 @@ def decode_block(
     return values.reshape(shape)
 
 
-def _groups(coding: NDArray | None, record: Record, planes: NDArray) -> Iterator[tuple[slice, Record]]:
+def _groups(
+    coding: NDArray | None, record: LatentsMetadata, planes: NDArray
+) -> Iterator[tuple[slice, LatentsMetadata]]:
     """Planes that are decoded together, and the record with their step."""
     for run, own in own_records(coding, record, len(planes)):
         for group in plane_groups(run.stop - run.start, planes[0].size):

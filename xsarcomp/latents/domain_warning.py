@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.rate_control import Sample
 from xsarcomp.errors import DomainWarning, callers_level
-from xsarcomp.radiometry import decibel as radiometry
+from xsarcomp.radiometry.decibel import decibel_from_backscatter, out_of_range
 from xsarcomp.radiometry.domain import Deviation, Domain, cut_windows, plane_statistics
+from xsarcomp.radiometry.pixel_classes import VALID, classify
 
 REPORTED_SHARE = 0.001
 """Share of values outside the training range from which it is said."""
@@ -61,10 +62,10 @@ def compare_with_training(
     parts: list[tuple[str | None, list[NDArray]]] = [(one, []) for one in polarizations]
     numbers = iter(planes)
     for sample in samples:
-        classes = radiometry.classify(sample.backscatter, sample.scale, sample.nodata)
-        decibel = radiometry.decibel_from_backscatter(sample.backscatter, sample.scale, classes=classes)
-        is_valid = classes == radiometry.VALID
-        report = radiometry.out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
+        classes = classify(sample.backscatter, sample.scale, sample.nodata)
+        decibel = decibel_from_backscatter(sample.backscatter, sample.scale, classes=classes)
+        is_valid = classes == VALID
+        report = out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
         outside, valid = outside + report.outside_count, valid + report.valid_count
         if domain:
             for piece in range(len(decibel)):

@@ -15,15 +15,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xsarcomp.codec.chunk import ABSENT
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.integers_chunk import ABSENT
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE, tile_count
 from xsarcomp.codec.window import classes_of, encode_window, latent_count, pixel_span, signal_of
 from xsarcomp.errors import DimensionError
 from xsarcomp.latents.guarantees import GAIN, gains_block, latents_window, pixels_of_gains, residual_block, storage_of
-from xsarcomp.latents.metadata import ATTRIBUTE, Record
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.plan import Plan
 from xsarcomp.latents.plane_steps import CODING, coding_values
 from xsarcomp.radiometry import pixel_classes
@@ -80,7 +80,7 @@ def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     return encoded
 
 
-def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: Record) -> None:
+def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: LatentsMetadata) -> None:
     """Refuse dimensions of the user's own that are called as those of the parts."""
     y, x = record.spatial
     made = {"latent", f"{y}_latent", f"{x}_latent"}
@@ -95,7 +95,7 @@ def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: Record
         )
 
 
-def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variable]:
+def encode_variable(array: xr.DataArray, record: LatentsMetadata) -> dict[str, xr.Variable]:
     """Variables that stand for one variable in a latents store, lazy where it is lazy."""
     y, x = record.spatial
     lead = tuple(name for name in record.dims if name not in record.spatial)
@@ -148,7 +148,7 @@ def encode_variable(array: xr.DataArray, record: Record) -> dict[str, xr.Variabl
     if "coding" in record.needed_parts:
         # chunks as those of the latents, so that who writes these alone writes the coding alone
         attributes = {
-            "long_name": f"quantisation step in dB of each plane of {record.name}, and the fingerprint of its record"
+            "long_name": f"quantization step in dB of each plane of {record.name}, and the fingerprint of its record"
         }
         encoding = {"chunks": (*group, 2), "compressors": CHECKED, "_FillValue": None, "fill_value": math.nan}
         coding = coding_values(record, latents_shape[:-3])
@@ -164,7 +164,7 @@ def _plane_group(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1 for _ in lead[:-1]), min(room, max(1, lead[-1]))) if lead else ()
 
 
-def _encode_now(values: Any, record: Record) -> dict[str, NDArray]:
+def _encode_now(values: Any, record: LatentsMetadata) -> dict[str, NDArray]:
     """Parts of an array in memory, in blocks that bound what is needed beside it."""
     values = np.asarray(values)
     classes = classes_of(values, record.settings)
@@ -182,7 +182,7 @@ def _encode_now(values: Any, record: Record) -> dict[str, NDArray]:
     return parts | _correct_now(values, latents, record)
 
 
-def _correct_now(values: NDArray, latents: NDArray[np.int32], record: Record) -> dict[str, NDArray]:
+def _correct_now(values: NDArray, latents: NDArray[np.int32], record: LatentsMetadata) -> dict[str, NDArray]:
     """Residuals and gains of an array in memory, as far as they were promised."""
     tiles = tuple(tile_count(size) for size in record.pixels)
     shapes = {"residual": values.shape, "gains": (*values.shape[:-2], 2, *tiles)}
@@ -201,7 +201,7 @@ def _correct_now(values: NDArray, latents: NDArray[np.int32], record: Record) ->
     return parts
 
 
-def _encode_lazy(values: Any, record: Record, group: tuple[int, ...]) -> dict[str, Any]:
+def _encode_lazy(values: Any, record: LatentsMetadata, group: tuple[int, ...]) -> dict[str, Any]:
     """Parts as Dask arrays, aligned with each other and with the chunks in Zarr."""
     from xsarcomp.scenes.windows import Source, map_windows, same_window
 
@@ -264,7 +264,7 @@ def _regular(size: int, chunk: int) -> tuple[int, ...]:
     return (*(chunk for _ in range(size // chunk)), *((size % chunk,) if size % chunk else ()))
 
 
-def _encode_block(block: tuple, values: NDArray, record: Record) -> NDArray[np.int32]:
+def _encode_block(block: tuple, values: NDArray, record: LatentsMetadata) -> NDArray[np.int32]:
     """Latents of a block; ``values`` are its pixels and those around that are in the scene, shape (..., y, x)."""
     coder = load_coder(record.model_id)
     (rows, columns), (size_y, size_x) = block[-2:], record.pixels
@@ -278,11 +278,11 @@ def _encode_block(block: tuple, values: NDArray, record: Record) -> NDArray[np.i
     return latents.reshape(*(stop - start for start, stop in block))
 
 
-def _classes_block(_block: tuple, values: NDArray, record: Record) -> NDArray[np.uint8]:
+def _classes_block(_block: tuple, values: NDArray, record: LatentsMetadata) -> NDArray[np.uint8]:
     return classes_of(values, record.settings)
 
 
-def _exact_block(_block: tuple, values: NDArray, record: Record) -> NDArray:
+def _exact_block(_block: tuple, values: NDArray, record: LatentsMetadata) -> NDArray:
     classes = classes_of(values, record.settings)
     is_exact = classes == pixel_classes.EXACT
     exact = np.zeros(values.shape, values.dtype)  # nearly always all there is

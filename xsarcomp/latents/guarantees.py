@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xsarcomp.codec.chunk import ABSENT, check_present
 from xsarcomp.codec.entropy_tables import CHANNELS
-from xsarcomp.codec.guarantees import Corrections
+from xsarcomp.codec.guarantees import GuaranteeData
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.integers_chunk import ABSENT, check_present
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.speckle import Speckle
 from xsarcomp.codec.tile_means import TILE, tile_count
-from xsarcomp.codec.window import classes_of, corrections_for, decode_window, latent_count, latent_span
-from xsarcomp.latents.metadata import Record
+from xsarcomp.codec.window import classes_of, decode_window, guarantee_data_for, latent_count, latent_span
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.tiling import plane_groups
 
 GAIN = "gain"
@@ -29,7 +29,7 @@ def latent_range(start: int, stop: int) -> tuple[int, int]:
     return start // BLOCK, latent_count(stop)
 
 
-def latents_window(block: Block, record: Record) -> Block:
+def latents_window(block: Block, record: LatentsMetadata) -> Block:
     """Latents that decoding a block of pixels (..., y, x) reads."""
     coder = load_coder(record.model_id)
     spans = (
@@ -44,7 +44,7 @@ def gains_window(block: Block) -> Block:
     return (*block[:-2], (0, 2), *((start // TILE, tile_count(stop)) for start, stop in block[-2:]))
 
 
-def pixels_of_gains(block: Block, record: Record) -> Block:
+def pixels_of_gains(block: Block, record: LatentsMetadata) -> Block:
     """Pixels of a block of gains (..., gain, y_tile, x_tile)."""
     spans = zip(block[-2:], record.pixels, strict=True)
     return (*block[:-3], *((start * TILE, min(stop * TILE, size)) for (start, stop), size in spans))
@@ -53,7 +53,7 @@ def pixels_of_gains(block: Block, record: Record) -> Block:
 def decode_signal(
     block: Block,
     latents: NDArray[np.int32],
-    record: Record,
+    record: LatentsMetadata,
     planes: slice = slice(None),
     speckle: Speckle | None = None,
 ) -> NDArray[np.float32]:
@@ -71,8 +71,10 @@ def decode_signal(
     return decode_window(latents[planes], coder, record.step_db, *axes, speckle)[:, *cuts]
 
 
-def _corrections_block(block: Block, latents: NDArray[np.int32], values: NDArray, record: Record) -> list[Corrections]:
-    """Corrections of a block of pixels that begins at a tile, by groups of planes."""
+def _corrections_block(
+    block: Block, latents: NDArray[np.int32], values: NDArray, record: LatentsMetadata
+) -> list[GuaranteeData]:
+    """GuaranteeData of a block of pixels that begins at a tile, by groups of planes."""
     coder, settings = load_coder(record.model_id), record.settings
     planes = values.reshape(-1, *values.shape[-2:])
     latents = latents.reshape(-1, *latents.shape[-3:])
@@ -80,26 +82,30 @@ def _corrections_block(block: Block, latents: NDArray[np.int32], values: NDArray
     for group in plane_groups(len(planes), planes[0].size):
         signal = decode_signal(block, latents, record, group)
         classes = classes_of(planes[group], settings)
-        made.append(corrections_for(planes[group], signal, classes, settings, coder))
+        made.append(guarantee_data_for(planes[group], signal, classes, settings, coder))
     return made
 
 
-def residual_block(block: Block, latents: NDArray[np.int32], values: NDArray, record: Record) -> NDArray[np.int32]:
+def residual_block(
+    block: Block, latents: NDArray[np.int32], values: NDArray, record: LatentsMetadata
+) -> NDArray[np.int32]:
     """Residuals of a block of pixels, shape (..., y, x)."""
     made = _corrections_block(block, latents, values, record)
     return np.concatenate([added.residuals for added in made]).reshape(values.shape)
 
 
-def gains_block(block: Block, latents: NDArray[np.int32], values: NDArray, record: Record) -> NDArray[np.int32]:
+def gains_block(
+    block: Block, latents: NDArray[np.int32], values: NDArray, record: LatentsMetadata
+) -> NDArray[np.int32]:
     """Gains and levels of a block of tiles, shape (..., gain=2, y_tile, x_tile)."""
     made = _corrections_block(pixels_of_gains(block, record), latents, values, record)
     return np.concatenate([added.gains for added in made]).reshape([stop - start for start, stop in block])
 
 
-def corrections_in_store(
-    block: Block, residual: NDArray[np.int32] | None, gains: NDArray[np.int32] | None, record: Record
-) -> Corrections | None:
-    """Corrections of a block of pixels from what a store holds; None where nothing was promised.
+def guarantee_data_in_store(
+    block: Block, residual: NDArray[np.int32] | None, gains: NDArray[np.int32] | None, record: LatentsMetadata
+) -> GuaranteeData | None:
+    """GuaranteeData of a block of pixels from what a store holds; None where nothing was promised.
 
     Parameters
     ----------
@@ -108,7 +114,7 @@ def corrections_in_store(
     residual : ndarray of int32, shape (..., y, x), or None
     gains : ndarray of int32, shape (..., gain=2, y_tile, x_tile), or None
         See :func:`gains_window`.
-    record : Record
+    record : LatentsMetadata
 
     Raises
     ------
@@ -120,7 +126,7 @@ def corrections_in_store(
     for what, integers in (("residuals", residual), ("gains", gains)):
         if integers is not None:
             check_present(integers, f"{what} of {record.name!r}")
-    return Corrections(
+    return GuaranteeData(
         spacing_db=record.residual_spacing_db,
         residuals=None if residual is None else residual.reshape(-1, *residual.shape[-2:]),
         gains=None if gains is None else gains.reshape(-1, *gains.shape[-3:]),

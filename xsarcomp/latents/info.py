@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, Record
+from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.plane_steps import STEP
 
 
@@ -15,7 +15,7 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     described = {}
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
-            record = Record.from_attribute(array.attrs[ATTRIBUTE])
+            record = LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
             left_out = ("attributes", "encoding", "name", "calm_variances_db2", "fingerprint")
             described[str(record.name)] = {"store": "latents"} | {
                 key: value for key, value in asdict(record).items() if key not in left_out
@@ -32,7 +32,7 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return described
 
 
-def _steps(dataset: xr.Dataset, record: Record) -> list[float]:
+def _steps(dataset: xr.Dataset, record: LatentsMetadata) -> list[float]:
     """Steps of the planes, each once, in the order in which they come; empty if no plane has one of its own."""
     coding = dataset.variables.get(record.part_names.get("coding"))
     return (

@@ -1,6 +1,7 @@
 """What a latents variable remembers of the variable it was made from: one attribute, plain JSON."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -10,17 +11,16 @@ import numpy as np
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.error_bound import LARGEST_BOUND_DB
 from xsarcomp.codec.frame import SCALES
-from xsarcomp.codec.guarantees import LARGEST_SPACING_DB, Promises
+from xsarcomp.codec.guarantees import LARGEST_SPACING_DB, Guarantees
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN
 from xsarcomp.codec.window import Settings
-from xsarcomp.errors import NotEncodedError, UnsupportedFormatError
-from xsarcomp.latents.metadata_json import from_json, to_json
+from xsarcomp.errors import NotEncodedError, UnsupportedFormatError, callers_level
 from xsarcomp.scenes.variables import ATTRIBUTE
 
 LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of decoded backscatter that says what was lost."""
 RECORD_FORMAT = 1
-PROMISED = ("max_error_db", "keep_means", "residual_spacing_db")
+GUARANTEED = ("max_error_db", "keep_means", "residual_spacing_db")
 """Fields of a record that are there where something was promised, all or none."""
 OPTIONAL = ("calm_variances_db2", "fingerprint")
 """Fields that stand there only where they say something; earlier records lack them."""
@@ -33,7 +33,7 @@ KEPT_ENCODING = ("_FillValue", "grid_mapping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class LatentsMetadata:
     """Everything that decoding a latents variable needs beside the latents, the mask and the model."""
 
     name: str | None
@@ -61,7 +61,7 @@ class Record:
     anchor: int
     """Table set of the entropy coder."""
     step_db: float
-    """Quantisation step in dB."""
+    """Quantization step in dB."""
     target: str
     """What the user asked for."""
     estimated_bits_per_pixel: float
@@ -88,14 +88,14 @@ class Record:
 
     def to_attribute(self) -> dict[str, Any]:
         """Value for the attribute ``ATTRIBUTE``; optional fields stand there only where they say something."""
-        left_out = set() if self.settings.promises else set(PROMISED)
+        left_out = set() if self.settings.guarantees else set(GUARANTEED)
         left_out |= {name for name in OPTIONAL if getattr(self, name) is None}
         values = {name: to_json(value) for name, value in asdict(self).items() if name not in left_out}
         return {"format": RECORD_FORMAT, **values}
 
     @classmethod
-    def from_attribute(cls, value: Any) -> "Record":
-        """Record from the attribute; strict about its format and fields.
+    def from_attribute(cls, value: Any) -> "LatentsMetadata":
+        """LatentsMetadata from the attribute; strict about its format and fields.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Record:
                 f"the attribute {ATTRIBUTE!r} holds no record of xsarcomp: the variable was not encoded by it"
             )
         names = {field.name for field in fields(cls)}
-        names -= set() if set(PROMISED) & set(value) else set(PROMISED)
+        names -= set() if set(GUARANTEED) & set(value) else set(GUARANTEED)
         names -= set(OPTIONAL) - set(value)
         if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
             raise UnsupportedFormatError(
@@ -131,20 +131,20 @@ class Record:
     @property
     def settings(self) -> Settings:
         """What the functions of a block need."""
-        promises = Promises(**{name: getattr(self, name) for name in PROMISED})
-        return Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata, promises=promises)
+        guarantees = Guarantees(**{name: getattr(self, name) for name in GUARANTEED})
+        return Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata, guarantees=guarantees)
 
     @property
     def needed_parts(self) -> tuple[str, ...]:
         """Parts without which the variable cannot be decoded."""
-        promises = self.settings.promises
-        bounded = ("residual",) if promises.residual_spacing_db else ()
+        guarantees = self.settings.guarantees
+        bounded = ("residual",) if guarantees.residual_spacing_db else ()
         joined = ("coding",) if self.fingerprint is not None else ()
-        return ("latents", "mask", *bounded, *(("gains",) if promises.keep_means else ()), *joined)
+        return ("latents", "mask", *bounded, *(("gains",) if guarantees.keep_means else ()), *joined)
 
     @property
     def part_names(self) -> dict[str, str]:
-        """Names of its variables, by part; without promises a ``vv_gains`` is the user's own."""
+        """Names of its variables, by part; without guarantees a ``vv_gains`` is the user's own."""
         return {part: name for part, name in part_names(self.name).items() if part in (*self.needed_parts, "exact")}
 
     def loss(self, *, speckle_restored: bool = False) -> str:
@@ -152,7 +152,7 @@ class Record:
         earlier = self.attributes.get(LOSS_ATTRIBUTE)
         keeps_means = self.keep_means and not speckle_restored  # noise has a mean of 1, but not in each tile
         return ("" if earlier is None else f"{earlier}; then ") + (
-            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantisation step {self.step_db:.5g} dB"
+            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step {self.step_db:.5g} dB"
             + ("" if self.fingerprint is None else " unless planes were joined from other encodings")
             + ", "
             f"asked for {self.target}"
@@ -171,7 +171,7 @@ def _calm_variances(values: Any) -> tuple[float, ...] | None:
     return tuple(values)
 
 
-def _check_values(record: Record) -> None:
+def _check_values(record: LatentsMetadata) -> None:
     """Refuse values that no encoder writes: a type of a million numbers a pixel would ask for that much memory."""
     names = all(isinstance(name, str) for name in (*record.dims, *record.spatial))
     numbers = (int, float, np.integer, np.floating)
@@ -234,3 +234,74 @@ def corner_coordinates(dataset: Any, spatial: tuple[Any, Any]) -> tuple[float | 
         usable = usable and bool(np.isfinite(values[[0, -1]]).all())
         corners += [float(values[0]), float(values[-1])] if usable else [None, None]
     return tuple(corners)
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON from an attribute; NumPy values, tuples and numbers that are not finite are tagged.
+
+    Raises
+    ------
+    TypeError
+        If a value has no JSON form.
+    """
+    if value is None or isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, float) and not isinstance(value, np.generic):
+        return {"float": repr(value)}
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
+        array = np.asarray(value)
+        return {
+            "numpy": array.dtype.str,
+            "shape": list(array.shape),
+            "values": [repr(item) for item in array.ravel().tolist()],
+        }
+    if isinstance(value, np.str_ | np.ndarray) and np.asarray(value).dtype.kind == "U":
+        return np.asarray(value).tolist()
+    if isinstance(value, tuple):
+        return {"tuple": [to_json(item) for item in value]}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {"mapping": {str(key): to_json(item) for key, item in value.items()}}
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def from_json(value: Any) -> Any:
+    """Attribute from its JSON; the inverse of :func:`to_json`."""
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "float" in value:
+        return float(value["float"])
+    if "tuple" in value:
+        return tuple(from_json(item) for item in value["tuple"])
+    if "mapping" in value:
+        return {key: from_json(item) for key, item in value["mapping"].items()}
+    dtype = np.dtype(value["numpy"])
+    if dtype.kind not in "fiub":
+        raise UnsupportedFormatError(f"the record holds a value of type {dtype}: update xsarcomp")
+    parse = {"b": lambda text: text == "True", "f": float}.get(dtype.kind, int)
+    array = np.array([parse(item) for item in value["values"]], dtype).reshape(value["shape"])
+    return array if array.ndim else array[()]
+
+
+def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
+    """Attributes that can be stored; objects of Python are left out with a warning that names them."""
+    kept, lost = {}, []
+    for key, value in attributes.items():
+        if type(value).__module__.startswith("stackstac."):
+            continue  # its RasterSpec says what crs, transform and resolution beside it say
+        value = tuple(value)[:6] if type(value).__name__ == "Affine" else value
+        try:
+            to_json(value)
+        except TypeError:
+            lost.append(f"{key} ({type(value).__name__})")
+        else:
+            kept[str(key)] = value
+    if lost:
+        warnings.warn(
+            f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(lost)}",
+            stacklevel=callers_level(),
+        )
+    return kept

@@ -16,13 +16,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp.codec import lapped
+from xsarcomp.codec.chunk import check_present
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.integers_chunk import check_present
 from xsarcomp.codec.quantization import dequantize
 from xsarcomp.errors import ConfigurationError, callers_level
 from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_names, with_decoded
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, Record
+from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.overview_grid import (
     BLOCK_PIXELS,
     Lazily,
@@ -35,8 +35,9 @@ from xsarcomp.latents.overview_grid import (
     pixels_of,
 )
 from xsarcomp.latents.plane_steps import own_records
-from xsarcomp.radiometry import decibel as radiometry
 from xsarcomp.radiometry import pixel_classes
+from xsarcomp.radiometry.decibel import from_signal
+from xsarcomp.radiometry.pixel_classes import restore_invalid
 from xsarcomp.scenes.variables import is_lazy
 
 FACTORS = (8, 16, 32, 64, 128, 256, 512)
@@ -91,7 +92,7 @@ def overview_dataset(dataset: xr.Dataset, factor: int, *, lazily: Lazily | None 
 
 
 def _overview_variable(
-    dataset: xr.Dataset, record: Record, factor: int, lazily: Lazily | None, stored: dict
+    dataset: xr.Dataset, record: LatentsMetadata, factor: int, lazily: Lazily | None, stored: dict
 ) -> xr.Variable:
     stored_parts, there = aligned_parts(dataset, record)
     there = replace(there, max_error_db=None, keep_means=False)  # what was promised is not true of means over blocks
@@ -125,7 +126,7 @@ def _overview_variable(
     return variable
 
 
-def overview_region(parts: Mapping[str, Any], region: tuple, *, record: Record, factor: int) -> NDArray:
+def overview_region(parts: Mapping[str, Any], region: tuple, *, record: LatentsMetadata, factor: int) -> NDArray:
     """Part of an overview, read and computed in blocks that bound what is needed beside the result.
 
     Parameters
@@ -135,7 +136,7 @@ def overview_region(parts: Mapping[str, Any], region: tuple, *, record: Record, 
         ``factor``-th value, and ``coding``, (..., coding=2). They are indexed by slices and read where they are.
     region : tuple of (start, stop)
         On each axis of the overview, (..., y, x).
-    record : Record
+    record : LatentsMetadata
     factor : int
 
     Returns
@@ -155,7 +156,7 @@ def overview_region(parts: Mapping[str, Any], region: tuple, *, record: Record, 
     return values
 
 
-def part_window(part: str, block: tuple, record: Record, factor: int) -> tuple:
+def part_window(part: str, block: tuple, record: LatentsMetadata, factor: int) -> tuple:
     """What a block of an overview (..., y, x) reads of a part: (start, stop) on each of its axes."""
     if part == "exact":
         return block
@@ -168,7 +169,7 @@ def part_window(part: str, block: tuple, record: Record, factor: int) -> tuple:
     return (*block[:-2], *(((0, 1),) if part == "latents" else ()), *spans)
 
 
-def _overview_lazy(sources: Mapping[str, Any], record: Record, factor: int) -> Any:
+def _overview_lazy(sources: Mapping[str, Any], record: LatentsMetadata, factor: int) -> Any:
     from xsarcomp.scenes.windows import Source, from_numpy_or_dask, map_windows
 
     chunks = (*sources["latents"].chunks[:-3], *(block_chunks(size, factor) for size in record.pixels))
@@ -190,7 +191,7 @@ def _overview_positional(block: tuple, *windows: Any) -> NDArray:
     return overview_block(block, dict(zip(names, read, strict=True)), record, factor)
 
 
-def overview_block(block: tuple, parts: Mapping[str, NDArray], record: Record, factor: int) -> NDArray:
+def overview_block(block: tuple, parts: Mapping[str, NDArray], record: LatentsMetadata, factor: int) -> NDArray:
     """Overview of a block.
 
     Parameters
@@ -200,7 +201,7 @@ def overview_block(block: tuple, parts: Mapping[str, NDArray], record: Record, f
     parts : mapping of str to ndarray
         What it needs of each part, see :func:`part_window`: ``latents``, int32, shape (..., latent=1, y_latent, x_latent);
         ``mask``, uint8, shape (..., y, x) of its pixels; if there, ``exact``, the values of its first pixels, and ``coding``.
-    record : Record
+    record : LatentsMetadata
     factor : int
 
     Returns
@@ -218,8 +219,8 @@ def overview_block(block: tuple, parts: Mapping[str, NDArray], record: Record, f
     # where no pixel is valid, the block is what its first pixel is
     found = np.where(counts > 0, pixel_classes.VALID, planes[:, ::factor, ::factor]).astype(np.uint8)
     held = parts["exact"].reshape(found.shape)[found == pixel_classes.EXACT] if "exact" in parts else None
-    values = radiometry.from_signal(signal, record.scale, dtype, offset_db=coder.card.offset_db)
-    return radiometry.restore_invalid(values, found, record.nodata, held).reshape(shape)
+    values = from_signal(signal, record.scale, dtype, offset_db=coder.card.offset_db)
+    return restore_invalid(values, found, record.nodata, held).reshape(shape)
 
 
 def lowest_signal(symbols: NDArray[np.int32], coder: LappedCoder, step_db: float) -> NDArray[np.float64]:
@@ -270,7 +271,7 @@ def _of_four(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _coarse_rest(
-    dataset: xr.Dataset, records: dict[Hashable, Record], factor: int, lazily: Lazily | None
+    dataset: xr.Dataset, records: dict[Hashable, LatentsMetadata], factor: int, lazily: Lazily | None
 ) -> xr.Dataset:
     """The dataset with coordinates and reference systems of blocks, without what has no mean over pixels."""
     spatial = {dim for record in records.values() for dim in record.spatial}

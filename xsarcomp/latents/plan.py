@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp.codec.coder import LappedCoder
-from xsarcomp.codec.guarantees import Promises
+from xsarcomp.codec.guarantees import Guarantees
 from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.rate_control import Estimate, Sample, Target, find_step
@@ -19,10 +19,16 @@ from xsarcomp.codec.speckle_spectrum import measured_calm_variances
 from xsarcomp.codec.window import latent_count
 from xsarcomp.errors import AlreadyLossyError, DimensionError, RadiometryError, callers_level
 from xsarcomp.latents.domain_warning import compare_with_training, report_unlike
-from xsarcomp.latents.metadata import KEPT_ENCODING, LOSS_ATTRIBUTE, Record, corner_coordinates
-from xsarcomp.latents.metadata_json import kept_attributes
+from xsarcomp.latents.metadata import (
+    KEPT_ENCODING,
+    LOSS_ATTRIBUTE,
+    LatentsMetadata,
+    corner_coordinates,
+    kept_attributes,
+)
 from xsarcomp.latents.plane_steps import fingerprinted
-from xsarcomp.radiometry import decibel as radiometry
+from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify
+from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
 from xsarcomp.scenes.sampling import SAMPLE_PIXELS, sample_windows, sampled_planes
 from xsarcomp.scenes.variables import declared_nodata, plane_polarizations, spatial_dimensions
 
@@ -38,7 +44,7 @@ REPORTED_MISS = 0.1
 class Plan:
     """What will be encoded and how."""
 
-    records: Mapping[Hashable, Record]
+    records: Mapping[Hashable, LatentsMetadata]
     """Variable name to what its latents will remember."""
     estimate: Estimate
     """What the sample says."""
@@ -134,7 +140,7 @@ class _Look:
     reason: str
     nodata: float | None
     windows: list[NDArray]
-    promises: Promises
+    guarantees: Guarantees
     polarizations: list[str | None]
     """Of the planes that the windows are from."""
     planes: list[int]
@@ -143,7 +149,7 @@ class _Look:
     @property
     def samples(self) -> list[Sample]:
         return [
-            Sample(backscatter=values, scale=self.scale, nodata=self.nodata, promises=self.promises)
+            Sample(backscatter=values, scale=self.scale, nodata=self.nodata, guarantees=self.guarantees)
             for values in self.windows
         ]
 
@@ -152,7 +158,7 @@ def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int, target:
     """Check a variable and look at a sample of it."""
     if not recompress:
         refuse_lossy(array)
-    radiometry.check_dtype(array.dtype)
+    check_dtype(array.dtype)
     spatial, nodata = spatial_dimensions(array), declared_nodata(array)
     windows = sample_windows(array, spatial, _load, limit)
     found, reason = _scale(array, windows, scale, nodata)
@@ -161,7 +167,7 @@ def _look(array: xr.DataArray, scale: str, recompress: bool, limit: int, target:
         reason=reason,
         nodata=nodata,
         windows=windows,
-        promises=target.promises(array.dtype, nodata, found),
+        guarantees=target.guarantees(array.dtype, nodata, found),
         polarizations=plane_polarizations(array),
         planes=sampled_planes(array, spatial, limit),
     )
@@ -230,14 +236,14 @@ def _load(arrays: Iterable[Any]) -> list[NDArray]:
 def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> tuple[str, str]:
     """Scale of an array and how it is known."""
     if scale != "auto":
-        radiometry.check_scale(scale)
+        check_scale(scale)
         _refuse_wrong_scale(array, windows, scale, nodata)
         return scale, "given by the caller"
     sample = np.concatenate(
         [values.reshape(-1)[:: max(1, len(windows) // 4)] for values in windows] or [np.empty(0, array.dtype)]
     )
     name = None if array.name is None else str(array.name)
-    evidence = radiometry.infer_scale(sample, name=name, attributes=array.attrs, nodata=nodata)
+    evidence = infer_scale(sample, name=name, attributes=array.attrs, nodata=nodata)
     return evidence.scale, evidence.reason
 
 
@@ -245,11 +251,11 @@ def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str,
     """Refuse power or amplitude that is mostly negative: those are decibels, and each would be kept as an exception."""
     if scale == "decibel":
         return
-    classes = [radiometry.classify(values, scale, nodata) for values in windows]
-    numbers = sum(int(((found == radiometry.VALID) | (found == radiometry.EXACT)).sum()) for found in classes)
+    classes = [classify(values, scale, nodata) for values in windows]
+    numbers = sum(int(((found == VALID) | (found == EXACT)).sum()) for found in classes)
     # of what is kept exactly, negative zero and what is beyond 500 dB are not negative
     with np.errstate(invalid="ignore"):
-        kept = [(found == radiometry.EXACT) & (values < 0) for found, values in zip(classes, windows, strict=True)]
+        kept = [(found == EXACT) & (values < 0) for found, values in zip(classes, windows, strict=True)]
     negative = sum(map(int, map(np.count_nonzero, kept)))
     if negative > numbers / 2:
         raise RadiometryError(
@@ -265,11 +271,11 @@ def array_scale(array: xr.DataArray, nodata: float | None) -> str:
 
 def _record(
     array: xr.DataArray, look: _Look, target: Target, estimate: Estimate, coder: LappedCoder, outside: float
-) -> Record:
+) -> LatentsMetadata:
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
         raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
-    record = Record(
+    record = LatentsMetadata(
         name="backscatter" if array.name is None else str(array.name),
         dims=tuple(str(name) for name in array.dims),
         spatial=(str(y), str(x)),
@@ -287,7 +293,7 @@ def _record(
         estimated_bits_per_pixel=estimate.bits_per_pixel,
         estimated_rmse_db=estimate.rmse_db,
         outside_training_range=outside,
-        **asdict(look.promises),
+        **asdict(look.guarantees),
         attributes=kept_attributes(array.attrs, array.name),
         encoding=kept_attributes(
             {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}, array.name

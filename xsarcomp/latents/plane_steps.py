@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
-from xsarcomp.latents.metadata import Record
-from xsarcomp.latents.metadata_json import to_json
+from xsarcomp.latents.metadata import LatentsMetadata, to_json
 
 CODING = "coding"
 """Dimension of a step and a fingerprint."""
@@ -24,8 +23,8 @@ SHARED = ("model_id", "dtype", "scale", "nodata", "max_error_db", "keep_means", 
 """What planes must have in common."""
 
 
-def fingerprinted(record: Record) -> Record:
-    """Record with its fingerprint, where it has leading dimensions along which planes may be joined."""
+def fingerprinted(record: LatentsMetadata) -> LatentsMetadata:
+    """LatentsMetadata with its fingerprint, where it has leading dimensions along which planes may be joined."""
     if len(record.dims) == 2:
         return record
     shared = {name: _comparable(record, name) for name in SHARED}
@@ -33,7 +32,7 @@ def fingerprinted(record: Record) -> Record:
     return replace(record, fingerprint=int.from_bytes(digest, "little"))
 
 
-def differences(record: Record, other: Record) -> list[str]:
+def differences(record: LatentsMetadata, other: LatentsMetadata) -> list[str]:
     """What keeps the planes of two records apart, in words; empty if they can be joined."""
     return [
         f"{name} {getattr(record, name)!r} instead of {getattr(other, name)!r}"
@@ -42,27 +41,27 @@ def differences(record: Record, other: Record) -> list[str]:
     ]
 
 
-def _comparable(record: Record, name: str) -> Any:
+def _comparable(record: LatentsMetadata, name: str) -> Any:
     """A setting as JSON; a nodata value as text, because the same number in another type, and NaN, are the same."""
     value = getattr(record, name)
     return repr(float(value)) if name == "nodata" and value is not None else to_json(value)
 
 
-def coding_values(record: Record, planes: tuple[int, ...]) -> NDArray[np.float64]:
+def coding_values(record: LatentsMetadata, planes: tuple[int, ...]) -> NDArray[np.float64]:
     """Step in dB and fingerprint of each plane, shape (..., coding=2)."""
     values = np.empty((*planes, 2), np.float64)
     values[..., STEP], values[..., FINGERPRINT] = record.step_db, record.fingerprint
     return values
 
 
-def own_records(coding: Any, record: Record, planes: int) -> list[tuple[slice, Record]]:
+def own_records(coding: Any, record: LatentsMetadata, planes: int) -> list[tuple[slice, LatentsMetadata]]:
     """Runs of planes that have one step, and the record of each.
 
     Parameters
     ----------
     coding : ndarray of float64, shape (..., coding=2), or None
         Of the planes; None where a store does not hold it.
-    record : Record
+    record : LatentsMetadata
         Of the variable.
     planes : int
         Their number.

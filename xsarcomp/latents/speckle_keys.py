@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.speckle import RESTORATIONS, USUAL_CALM_VARIANCES_DB2, Speckle
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,9 @@ class SpeckleKeys:
         return Speckle(keys=keys.reshape(-1), calm_db2=np.array(self.calm_variances_db2))
 
 
-def speckle_keys(dataset: Any, record: Record, there: Record, restore: str | None) -> SpeckleKeys | None:
+def speckle_keys(
+    dataset: Any, record: LatentsMetadata, there: LatentsMetadata, restore: str | None
+) -> SpeckleKeys | None:
     """Keys of the planes of a variable if speckle is to be restored, else None.
 
     A plane is known by the coordinates of its leading dimensions, such as its time and polarization. So it gets the same
@@ -48,9 +50,9 @@ def speckle_keys(dataset: Any, record: Record, there: Record, restore: str | Non
     ----------
     dataset : xarray.Dataset
         That holds the latents.
-    record : Record
+    record : LatentsMetadata
         Of the variable as it was encoded.
-    there : Record
+    there : LatentsMetadata
         The same with the dimensions that are still there, see :func:`xsarcomp.latents.decode.aligned_parts`.
     restore : {"speckle"} or None
 

@@ -36,7 +36,7 @@ def latent_statistics(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
         Name of the variable to a dict. ``latents``, their number; ``zero_share``, the share that is 0; ``empty_share``, the
         share of blocks in which all but the lowest are 0; and by band of frequency (vertical plus horizontal, 0 to 14, of
         which 0 is the lowest latent alone) lists of 15: ``zero_share_by_band``; ``mean_magnitude_by_band``, of the symbols;
-        ``variance_by_band``, dB2, of the dequantised latents of a channel around their mean, averaged over the band. NaN
+        ``variance_by_band``, dB2, of the dequantized latents of a channel around their mean, averaged over the band. NaN
         where there are no latents.
 
     Raises
@@ -59,7 +59,7 @@ def _statistics(latents: xr.Variable, coder: LappedCoder, steps_db: list[float])
     count = empty = 0
     zeros, magnitudes, sums, squares = np.zeros((4, CHANNELS))
     for symbols, step_db in _pieces(latents, steps_db):
-        # dequantised as the profile without a network does it: what the stored numbers say by themselves
+        # dequantized as the profile without a network does it: what the stored numbers say by themselves
         values = LappedCoder.restore(coder, coder.points(symbols, step_db), step_db).astype(np.float64)
         axes = (0, 2, 3)
         zeros += (symbols == 0).sum(axes)

@@ -1,6 +1,6 @@
 """What compression does to speckle: looks, their ratio, and the ratio image.
 
-All statistics are of linear power. The number of looks of decibel or normalised values means nothing, though
+All statistics are of linear power. The number of looks of decibel or normalized values means nothing, though
 it is often reported.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from xsarcomp.errors import DimensionError, RadiometryError
 
 WINDOW_PIXELS = 25
-"""Side of the windows in which looks are estimated; the window that Sentinel-1 normalised products use."""
+"""Side of the windows in which looks are estimated; the window that Sentinel-1 normalized products use."""
 
 _HOMOGENEOUS_FRACTION = 0.1
 _LEAST_WINDOWS = 8
@@ -27,7 +27,7 @@ class RatioImageStatistics:
     variance: float
     """Variance of the ratio; 0 for a copy, 1/looks where all speckle was taken away."""
     correlation_y: float
-    """Correlation of the ratio in dB between neighbours along y; high where structure was taken away."""
+    """Correlation of the ratio in dB between neighbors along y; high where structure was taken away."""
     correlation_x: float
     """The same along x."""
 
@@ -156,7 +156,7 @@ def ratio_image_statistics(original_power, restored_power, valid):
     Returns
     -------
     RatioImageStatistics
-        Mean and variance of the ratio, and the correlation of neighbours of its decibel values. NaN where
+        Mean and variance of the ratio, and the correlation of neighbors of its decibel values. NaN where
         there is no valid pixel, or no variation to correlate.
 
     Raises
@@ -184,7 +184,7 @@ def ratio_image_statistics(original_power, restored_power, valid):
 
 
 def neighbor_correlation(values, valid, *, axis):
-    """Compute the Pearson correlation of neighbouring valid pixels along one axis.
+    """Compute the Pearson correlation of neighboring valid pixels along one axis.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def neighbor_correlation(values, valid, *, axis):
     valid : ndarray of bool, shape (y, x)
         Pixels that count; a pair counts where both are valid.
     axis : {0, 1}
-        0 for neighbours along y, 1 along x.
+        0 for neighbors along y, 1 along x.
 
     Returns
     -------

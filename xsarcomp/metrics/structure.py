@@ -139,7 +139,7 @@ def semivariogram_ratio(original_db, restored_db, valid, *, axis, lags=LAGS):
 def ratio_edge_preservation(original_power, restored_power, valid, *, axis):
     """Compute the edge preservation degree based on the ratio of averages (EPD-ROA).
 
-    The sum of the ratios of neighbours, restored over original. Speckle makes these ratios large, smoothing draws
+    The sum of the ratios of neighbors, restored over original. Speckle makes these ratios large, smoothing draws
     them to 1. A ratio is taken in one sense only (first over second along the axis).
 
     Parameters
@@ -147,9 +147,9 @@ def ratio_edge_preservation(original_power, restored_power, valid, *, axis):
     original_power, restored_power : ndarray of float, shape (y, x)
         Backscatter power (linear, m2 m-2), positive where valid.
     valid : ndarray of bool, shape (y, x)
-        Pixels that are valid in both; a pair of neighbours counts where both are.
+        Pixels that are valid in both; a pair of neighbors counts where both are.
     axis : {0, 1}
-        0 for neighbours along y (vertical), 1 along x (horizontal).
+        0 for neighbors along y (vertical), 1 along x (horizontal).
 
     Returns
     -------

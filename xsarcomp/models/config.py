@@ -49,7 +49,7 @@ class TrainConfig:
     patches: PatchConfig = field(default_factory=PatchConfig)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1000))
     description: Mapping[str, Any] = field(default_factory=dict)
-    """Copied into the model's JSON file: data, licence, limits."""
+    """Copied into the model's JSON file: data, license, limits."""
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(f"{self.name}-lapped"):

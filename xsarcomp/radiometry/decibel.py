@@ -1,8 +1,6 @@
 """Backscatter to signal and back: decibels minus an offset in steps of 1/512 dB, and the return to any scale.
 
-Three parts have files of their own below this one, whose names are offered here too:
-`xsarcomp.radiometry.scales` finds out which scale the values have, `xsarcomp.radiometry.pixel_classes` which pixels are
-invalid and puts them back, `xsarcomp.radiometry.filling` fills them for the transform.
+The scale of values is found in `xsarcomp.radiometry.scales`, invalid pixels in `xsarcomp.radiometry.pixel_classes`.
 """
 
 import math
@@ -12,28 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xsarcomp.errors import RadiometryError
-from xsarcomp.radiometry.filling import FILL_REACH, SIGNAL_STEPS_PER_DB, fill_invalid
+from xsarcomp.radiometry.filling import SIGNAL_STEPS_PER_DB
 from xsarcomp.radiometry.pixel_classes import (
     DECIBEL_LIMIT,
-    EXACT,
-    NAN,
-    NEGATIVE_INFINITY,
-    NODATA,
-    POSITIVE_INFINITY,
     VALID,
-    ZERO,
     classify,
-    exact_values,
-    restore_invalid,
 )
-from xsarcomp.radiometry.scales import SCALES, ScaleEvidence, check_dtype, check_scale, infer_scale
-
-__all__ = [
-    "DECIBEL_LIMIT", "EXACT", "FILL_REACH", "NAN", "NEGATIVE_INFINITY", "NODATA", "POSITIVE_INFINITY",
-    "SCALES", "SIGNAL_STEPS_PER_DB", "VALID", "ZERO", "RangeReport", "ScaleEvidence", "check_dtype",
-    "check_scale", "classify", "decibel_from_backscatter", "exact_values", "fill_invalid", "from_signal",
-    "infer_scale", "mean_power_correction_db", "out_of_range", "restore_invalid", "to_signal",
-]  # fmt: skip
+from xsarcomp.radiometry.scales import check_dtype, check_scale
 
 _DECIBEL_PER_DECADE = {"power": 10.0, "amplitude": 20.0}
 

@@ -2,7 +2,7 @@
 
 Planes in dB are cut into windows of 12 x 12 pixels. The tenth of them that varies least shows speckle rather than
 landscape, and speckle tells a product: how many looks it has, how fine it is sampled, whether it was filtered, averaged
-over dates, resampled or quantised. Semivariances at short lags measure it, because the landscape adds least to those.
+over dates, resampled or quantized. Semivariances at short lags measure it, because the landscape adds least to those.
 """
 
 import math
@@ -47,11 +47,11 @@ _MEANING = {
     (LOOKS, "below"): ("equivalent number of looks of flat windows", "single-look, another sensor, or power taken for amplitude"),
     (COMMON_LOOKS, "above"): ("number of looks of flat windows at common sharpness", "averaged over dates or multilooked"),
     (COMMON_LOOKS, "below"): ("number of looks of flat windows at common sharpness", "filtered or resampled, with few looks"),
-    (CORRELATION_Y, "above"): ("correlation of neighbours along y", "oversampled, resampled or filtered"),
-    (CORRELATION_Y, "below"): ("correlation of neighbours along y", "a wider pixel spacing, or another product"),
-    (CORRELATION_X, "above"): ("correlation of neighbours along x", "oversampled, resampled or filtered"),
-    (CORRELATION_X, "below"): ("correlation of neighbours along x", "a wider pixel spacing, or another product"),
-    (DISTINCT, "below"): ("share of distinct values in flat windows", "quantised to few levels, or pixels repeated"),
+    (CORRELATION_Y, "above"): ("correlation of neighbors along y", "oversampled, resampled or filtered"),
+    (CORRELATION_Y, "below"): ("correlation of neighbors along y", "a wider pixel spacing, or another product"),
+    (CORRELATION_X, "above"): ("correlation of neighbors along x", "oversampled, resampled or filtered"),
+    (CORRELATION_X, "below"): ("correlation of neighbors along x", "a wider pixel spacing, or another product"),
+    (DISTINCT, "below"): ("share of distinct values in flat windows", "quantized to few levels, or pixels repeated"),
     (LEVEL, "above"): ("median level in dB", "not calibrated, or another unit or scale"),
     (LEVEL, "below"): ("median level in dB", "not calibrated, or another unit or scale"),
 }  # fmt: skip
@@ -256,9 +256,9 @@ def _semivariances(windows: NDArray[np.float32], lag: int, axis: int) -> NDArray
 
 
 def _distinct_share(windows: NDArray[np.float32]) -> float:
-    """Share of distinct values among the pixels that do not repeat their neighbour along one axis.
+    """Share of distinct values among the pixels that do not repeat their neighbor along one axis.
 
-    A grid of degrees repeats pixels along x away from the equator, which is no quantisation: the axis counts along which
+    A grid of degrees repeats pixels along x away from the equator, which is no quantization: the axis counts along which
     more is distinct.
     """
     shares = []

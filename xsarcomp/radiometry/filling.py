@@ -1,4 +1,4 @@
-"""Fill invalid pixels of the signal from their neighbours, the same in every window and on every machine."""
+"""Fill invalid pixels of the signal from their neighbors, the same in every window and on every machine."""
 
 import numpy as np
 from numpy.typing import NDArray

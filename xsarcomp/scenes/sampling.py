@@ -1,4 +1,4 @@
-"""Pieces of a variable that stand for all of it: to recognise its scale and to find a step."""
+"""Pieces of a variable that stand for all of it: to recognize its scale and to find a step."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence

@@ -3,7 +3,7 @@
 For tests with known truth and for demonstrations without data. The speckle follows the physics of the
 product: each look is the intensity of a circular Gaussian field, filtered to the resolution of IW GRD High
 (22.5 m along, 20.4 m across the track) and sampled at 10 m, and the looks are summed with weights. Equivalent
-number of looks and correlation of neighbours are therefore those of the real product. The land cover
+number of looks and correlation of neighbors are therefore those of the real product. The land cover
 (`land_cover`) is only plausible: real scenes decide.
 
 Everything is a function of shape and seed, with separate random streams for land cover, speckle and targets.
@@ -87,7 +87,7 @@ def simulated_dataset(shape, seed, scale="power"):
     -------
     Dataset
         Variables ``vv`` and ``vh`` of float32 with dimensions (y, x) and attributes ``units`` ("1" or "dB")
-        and ``long_name``; pixel centres ``y`` (descending) and ``x`` in metres; ``spatial_ref`` (EPSG:32632).
+        and ``long_name``; pixel centers ``y`` (descending) and ``x`` in metres; ``spatial_ref`` (EPSG:32632).
 
     Raises
     ------
@@ -143,7 +143,7 @@ def simulate_speckle(shape, *, rng, looks=4.4):
     -------
     ndarray of float32, shape (y, x)
         Factor of the reflectivity: positive, expected value 1, variance 1 / `looks`; the decibel values of
-        neighbours are correlated by about 0.6.
+        neighbors are correlated by about 0.6.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def simulate_speckle(shape, *, rng, looks=4.4):
     Oliver and Quegan (2004), *Understanding Synthetic Aperture Radar Images*, chapter 4.
     """
     shape = _checked_shape(shape)
-    # the FFT makes opposite edges neighbours, so a few rows and columns are made in excess
+    # the FFT makes opposite edges neighbors, so a few rows and columns are made in excess
     size = [fft.next_fast_len(length + 8) for length in shape]
     kept, windows = zip(
         *(

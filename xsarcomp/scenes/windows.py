@@ -150,7 +150,7 @@ class Call:
     blocks: tuple[tuple[da.Array, tuple[int, ...]], ...]
     """Array and index of the block."""
     place: tuple[int, ...]
-    """Where the work belongs; tells calls apart, and neighbours have places that differ little."""
+    """Where the work belongs; tells calls apart, and neighbors have places that differ little."""
 
 
 def run_calls(calls: Iterable[Call], *, name: str) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xsarcomp.codec import chunk, integers_chunk
+from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LARGEST_CHUNK, LATENTS, Frame, read_frame
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.errors import BitstreamError, LimitExceededError
-from xsarcomp.latents.metadata import ATTRIBUTE, Record
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.plane_steps import CODING
 from xsarcomp.stores.manifest import ABSENT, Manifest, frame_identity, object_identity
 from xsarcomp.stores.stored_array import Place, StoredArray
@@ -67,10 +68,10 @@ def pixel_region(array: StoredArray, index: tuple[int, ...]) -> dict[str, tuple[
     return pixels
 
 
-def latents_record(array: StoredArray) -> Record | None:
-    """Record of an array of latents; None for any other array."""
+def latents_record(array: StoredArray) -> LatentsMetadata | None:
+    """LatentsMetadata of an array of latents; None for any other array."""
     try:
-        return Record.from_attribute(array.attributes[ATTRIBUTE]) if ATTRIBUTE in array.attributes else None
+        return LatentsMetadata.from_attribute(array.attributes[ATTRIBUTE]) if ATTRIBUTE in array.attributes else None
     except ValueError:  # said where the store as a whole is checked
         return None
 
@@ -104,7 +105,7 @@ def content_problem(
         if coder is not None and array.frame_kind == LATENTS:
             chunk.decode_latents(content, coder)
         elif coder is not None and array.frame_kind == INTEGERS:
-            integers_chunk.decode_chunk(content)
+            chunk.decode_integer_chunk(content)
         elif coder is not None:
             _, _, classes, _, _ = chunk.read_backscatter(content, coder)
             chunk.check_nodata(classes, frame.dtype, array.nodata)

@@ -11,8 +11,8 @@ from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import DimensionError
 from xsarcomp.radiometry.pixel_classes import check_unmasked
 from xsarcomp.stores.codec_settings import (
+    check_guarantees,
     check_model_id,
-    check_promises,
     check_settings,
     configuration_of,
     settings_of,
@@ -28,7 +28,7 @@ class BackscatterCodec(Codec):
     model : str
         Id of the model, 64 hexadecimal digits.
     step_db : float
-        Quantisation step in dB; ``.sarcomp.encoding(zarr_format=2)`` finds it from a rate.
+        Quantization step in dB; ``.sarcomp.encoding(zarr_format=2)`` finds it from a rate.
     scale : {"power", "amplitude", "decibel"}
         Scale of the values.
     nodata : float, optional
@@ -57,7 +57,7 @@ class BackscatterCodec(Codec):
     ):
         check_model_id(model)
         check_settings(step_db, scale, nodata)
-        check_promises(max_error_db, keep_means)
+        check_guarantees(max_error_db, keep_means)
         self.model = model
         self.step_db = step_db
         self.scale = scale

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xsarcomp.codec.guarantees import Promises
+from xsarcomp.codec.guarantees import Guarantees
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN
 from xsarcomp.codec.window import Settings
 from xsarcomp.errors import BitstreamError, ConfigurationError
@@ -25,21 +25,21 @@ def check_model_id(model: Any) -> None:
 
 def settings_of(codec: Any, dtype: Any, nodata: float | None) -> Settings:
     """What an encoder is told, from a codec with the attributes of a configuration and the data type of its array."""
-    promises = Promises.made(codec.max_error_db, codec.keep_means, dtype, nodata, codec.scale)
-    return Settings(step_db=codec.step_db, scale=codec.scale, nodata=nodata, promises=promises)
+    guarantees = Guarantees.made(codec.max_error_db, codec.keep_means, dtype, nodata, codec.scale)
+    return Settings(step_db=codec.step_db, scale=codec.scale, nodata=nodata, guarantees=guarantees)
 
 
 def configuration_of(codec: Any) -> dict[str, Any]:
-    """Configuration of a codec of backscatter as metadata holds it: promises stand there only where they were made."""
-    promised = Promises(max_error_db=codec.max_error_db, keep_means=codec.keep_means).asked
+    """Configuration of a codec of backscatter as metadata holds it: guarantees stand there only where they were made."""
+    promised = Guarantees(max_error_db=codec.max_error_db, keep_means=codec.keep_means).asked
     return {name: getattr(codec, name) for name in ("model", "step_db", "scale", "nodata")} | promised
 
 
-def check_promises(max_error_db: Any, keep_means: Any) -> None:
-    """Refuse promises in a codec's configuration that nobody can keep."""
+def check_guarantees(max_error_db: Any, keep_means: Any) -> None:
+    """Refuse guarantees in a codec's configuration that nobody can keep."""
     if not isinstance(keep_means, bool):
         raise ConfigurationError(f"keep_means is {keep_means!r}, expected true or false")
-    Promises.made(max_error_db, keep_means, np.dtype(np.float32))
+    Guarantees.made(max_error_db, keep_means, np.dtype(np.float32))
 
 
 def check_settings(step_db: Any, scale: Any, nodata: Any) -> None:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
-from xsarcomp.codec import chunk, integers_chunk
+from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec.frame import check_stored_dtype, read_frame
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.radiometry.scales import check_dtype
 from xsarcomp.stores.codec_settings import (
+    check_guarantees,
     check_model_id,
-    check_promises,
     check_settings,
     configuration_of,
     settings_of,
@@ -104,7 +105,7 @@ class BackscatterCodec(_ChunkCodec):
     model : str
         Id of the model, 64 hexadecimal digits.
     step_db : float
-        Quantisation step in dB; :meth:`.sarcomp.encoding` finds it from a rate.
+        Quantization step in dB; :meth:`.sarcomp.encoding` finds it from a rate.
     scale : {"power", "amplitude", "decibel"}
         Scale of the values.
     nodata : float, optional
@@ -131,7 +132,7 @@ class BackscatterCodec(_ChunkCodec):
     def __post_init__(self) -> None:
         check_model_id(self.model)
         check_settings(self.step_db, self.scale, self.nodata)
-        check_promises(self.max_error_db, self.keep_means)
+        check_guarantees(self.max_error_db, self.keep_means)
 
     def to_dict(self) -> dict[str, Any]:
         """Metadata of the codec."""
@@ -254,7 +255,7 @@ class IntegersCodec(_ChunkCodec):
             )
 
     def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
-        return integers_chunk.encode_chunk(_without_padding(values))
+        return chunk.encode_integer_chunk(_without_padding(values))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
-        return integers_chunk.decode_chunk(content)
+        return chunk.decode_integer_chunk(content)

@@ -129,7 +129,7 @@ def write_transparent(
     for name, settings in encoding.items():
         configuration = settings["serializer"]["configuration"]
         marked[name].attrs[LOSS_ATTRIBUTE] = (
-            f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantisation step "
+            f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantization step "
             f"{configuration['step_db']:.5g} dB"
         )
     write_store(marked, path, overwrite=overwrite, encoding=encoding, resume=resume)

@@ -10,7 +10,7 @@ import xarray as xr
 from xsarcomp.codec.installed_models import model_name
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError
 from xsarcomp.latents.info import describe
-from xsarcomp.latents.metadata import ATTRIBUTE, Record, part_names
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.stores.files import is_zarr
 from xsarcomp.stores.listing import stored_sizes
 from xsarcomp.stores.opening import open_zarr_store
@@ -112,7 +112,7 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
         is_latents = described["store"] == "latents"
         # a variable that only looks like a part is the user's own
         parts = (
-            Record.from_attribute(dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]).part_names
+            LatentsMetadata.from_attribute(dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]).part_names
             if is_latents
             else {}
         )

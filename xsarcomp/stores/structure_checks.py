@@ -5,7 +5,7 @@ import xarray as xr
 
 from xsarcomp.errors import LimitExceededError, SarcompError
 from xsarcomp.latents.decode import aligned_parts, encoded_names
-from xsarcomp.latents.metadata import ATTRIBUTE, Record, part_names
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.latents.plane_steps import own_records
 from xsarcomp.stores.chunk_checks import Finding, latents_record
 from xsarcomp.stores.listing import StoredGroup
@@ -58,7 +58,7 @@ def _check_size(what: str, numbers: int) -> None:
         raise LimitExceededError(f"{what} claims {numbers} numbers, expected at most {MOST_READ}: check the metadata")
 
 
-def _check_joined(dataset: xr.Dataset, record: Record) -> None:
+def _check_joined(dataset: xr.Dataset, record: LatentsMetadata) -> None:
     """Refuse planes that were encoded otherwise than the record says; damaged and missing chunks have findings of their own."""
     parts, there = aligned_parts(dataset, record)
     if "coding" not in parts:

@@ -11,7 +11,7 @@ import xarray as xr
 from xsarcomp.codec.frame import check_stored_dtype
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.errors import ConfigurationError, callers_level
-from xsarcomp.latents.metadata import Record
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import make_plan
 from xsarcomp.radiometry.scales import check_dtype
 from xsarcomp.scenes.variables import spatial_dimensions
@@ -96,19 +96,19 @@ def _divided(chunk: int, limit: int) -> int:
     return divisor if divisor >= min(chunk, limit) // 4 else chunk
 
 
-def _configuration(record: Record) -> dict[str, Any]:
+def _configuration(record: LatentsMetadata) -> dict[str, Any]:
     configuration = {
         "model": record.model_id, "step_db": record.step_db, "scale": record.scale, "nodata": record.nodata,
     }  # fmt: skip
-    return configuration | record.settings.promises.asked
+    return configuration | record.settings.guarantees.asked
 
 
-def _codec_format_3(record: Record) -> dict[str, Any]:
+def _codec_format_3(record: LatentsMetadata) -> dict[str, Any]:
     codec = {"name": "xsarcomp.backscatter", "configuration": _configuration(record)}
     return {"serializer": codec, "compressors": None}
 
 
-def _codec_format_2(record: Record) -> dict[str, Any]:
+def _codec_format_2(record: LatentsMetadata) -> dict[str, Any]:
     from xsarcomp.stores.codec_numcodecs import BackscatterCodec
 
     return {"compressors": [BackscatterCodec(**_configuration(record))], "filters": None}

@@ -133,7 +133,7 @@ def _stored_finding(
 def record_store(
     store: Any, *, check: bool = True, storage_options: dict | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Record what a store holds now as what belongs there: write its manifest, or write it again after a change.
+    """LatentsMetadata what a store holds now as what belongs there: write its manifest, or write it again after a change.
 
     Temporary files that Zarr left where a writer was killed are removed, so nobody else may write meanwhile.
 

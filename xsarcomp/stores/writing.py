@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
-from xsarcomp.latents.metadata import ATTRIBUTE, Record
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.chunk_checks import Finding
 from xsarcomp.stores.resuming import Found, found_store, object_shape
@@ -197,7 +197,7 @@ def _grids(dataset: xr.Dataset, lazy: Mapping[str, Any]) -> list[tuple[_Grid, ..
     for name, variable in dataset.variables.items():
         if ATTRIBUTE not in variable.attrs or name not in ends:
             continue
-        record = Record.from_attribute(variable.attrs[ATTRIBUTE])
+        record = LatentsMetadata.from_attribute(variable.attrs[ATTRIBUTE])
         parts = {part: own for part, own in record.part_names.items() if own in ends and part in BLOCKWISE}
         if parts.get("latents") != name:
             continue

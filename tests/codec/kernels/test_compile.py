@@ -94,7 +94,7 @@ def lowest_passes(plane, tables, anchor):
                     return int(plane[row, column]) if inside else None
 
                 near = [at(*step) for step in (DIAGONAL if diagonal else DIRECT)]
-                if None in near:  # no neighbours across: those along the line count twice
+                if None in near:  # no neighbors across: those along the line count twice
                     near = 2 * [value for value in near if value is not None]
                 residuals[place] = int(plane[i, j]) - ((sum(near) + 2) >> 2)
                 bins[place] = (tables.lowest_thresholds[anchor, table] <= max(near) - min(near)).sum()

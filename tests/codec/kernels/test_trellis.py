@@ -14,8 +14,7 @@ from xsarcomp.codec.coder import choose_points, initial_points, optimized_symbol
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, DIRECT_TOKENS
 from xsarcomp.codec.kernels import trellis as trellis_kernels
-from xsarcomp.codec.quantization import SHIFT_CLASSES
-from xsarcomp.codec.trellis import POINT_SPACING, points_of, spacings_db, symbols_of
+from xsarcomp.codec.quantization import POINT_SPACING, SHIFT_CLASSES, points_of, spacings_db, symbols_of
 
 
 @st.composite
@@ -33,9 +32,9 @@ def path_cases(draw):
 
 
 def candidates(magnitude, z):
-    """Magnitudes of symbols that the encoder tries in a quantiser: zero, and of each parity that of the nearest point.
+    """Magnitudes of symbols that the encoder tries in a quantizer: zero, and of each parity that of the nearest point.
 
-    Zero of the odd quantiser does not count as a point here: it is not four points from the next of its parity.
+    Zero of the odd quantizer does not count as a point here: it is not four points from the next of its parity.
     """
     points = {symbol: 2 * symbol - z for symbol in range(int(magnitude) + 9) if symbol or not z}
     distances = {symbol: abs(point - magnitude) for symbol, point in points.items()}
@@ -125,7 +124,7 @@ def test_paths_follow_the_latents_where_bits_are_free_and_stay_at_zero_where_the
     assert not dear.any()
     errors = np.abs(free - latents)[:, 1:]
     assert errors.max() <= 2
-    # half a spacing in one quantiser alone, a quarter where any point of the grid could be had
+    # half a spacing in one quantizer alone, a quarter where any point of the grid could be had
     assert 0.25 < errors.mean() < 0.45
 
 

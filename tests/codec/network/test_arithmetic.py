@@ -81,7 +81,7 @@ def test_input_levels_are_those_of_the_format(seed, height, width, bits, step_db
         around = (lowest[0][1], lowest[2][1], lowest[1][0], lowest[1][2])
         bright = max(-LARGEST, min(LARGEST, round(middle * step_db / 2)))
         expected = [level(values[channel][1][1], 0.5625 if trellised[channel] else 1.0) for channel in range(1, 64)]
-        expected += [level(neighbour - middle) for neighbour in around] + [bright, 0, 0, 0, 0]
+        expected += [level(neighbor - middle) for neighbor in around] + [bright, 0, 0, 0, 0]
         assert found[plane, row, column].tolist() == expected
 
 

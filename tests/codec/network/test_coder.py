@@ -13,7 +13,8 @@ import safetensors.numpy
 import torch
 
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.installed_models import coder_from_bytes, load_coder
+from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.codec.model_file import coder_from_bytes
 from xsarcomp.codec.network import coder as inference
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.coder import ResidualCoder
@@ -224,7 +225,7 @@ def test_latents_are_reconstruction_points_and_offsets_in_steps(network_coder, c
 
 @pytest.mark.parametrize("step_db", [0.019, 64.1, float("nan")])
 def test_steps_beyond_the_format_are_refused(network_coder, step_db):
-    with pytest.raises(RateError, match="quantisation step"):
+    with pytest.raises(RateError, match="quantization step"):
         network_coder.restore(np.zeros((1, 64, 12, 12), np.int32), step_db)
 
 

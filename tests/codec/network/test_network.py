@@ -78,7 +78,7 @@ def slow_network(arrays, blocks, symbols, step_db):
     middle = lowest[1:-1, 1:-1]
     around = [lowest[:-2, 1:-1], lowest[2:, 1:-1], lowest[1:-1, :-2], lowest[1:-1, 2:]]
     features = [g(plane[1:-1, 1:-1].astype(np.int64)) for plane in symbols[1:]]
-    features += [g(neighbour - middle) for neighbour in around] + [q(middle * step_db / 2)] + 4 * [0 * middle]
+    features += [g(neighbor - middle) for neighbor in around] + [q(middle * step_db / 2)] + 4 * [0 * middle]
     current = scaled(sums("entry", np.stack(features, -1), 3), *scales("entry", 1 / 24, "condition", 1.0))
     for block in range(blocks):
         name = f"blocks.{block}"

@@ -110,7 +110,7 @@ def seam(image, lines):
 
 def test_no_seam_shows_where_tiles_begin_and_end(classic_codec):
     image = np.random.default_rng(0).normal(-14, 1, (256, 640)).astype(np.float32)
-    image[:, 20:60] += 19  # normalisation makes the tile with it very different from the others
+    image[:, 20:60] += 19  # normalization makes the tile with it very different from the others
     latents = classic_codec.latents(image)
 
     def decode(tile):

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import model_file
 from xsarcomp.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.models.classic.model_file import (
     ClassicCard,
@@ -34,7 +35,7 @@ def installed(classic_content, tmp_path, monkeypatch):
 
 def parts(content):
     """Card and arrays of a model file."""
-    arrays, text = weights.arrays_and_card(content)
+    arrays, text = model_file.arrays_and_card(content)
     record = json.loads(text)
     return ClassicCard(**{name: record[name] for name in ClassicCard.__slots__}), arrays
 
@@ -71,7 +72,7 @@ def test_stores_refuse_a_classic_model_and_say_why(installed, classic_content):
     for refused in (
         lambda: weights.load_coder(NAME),
         lambda: weights.load_coder(installed),
-        lambda: weights.coder_from_bytes(classic_content),
+        lambda: model_file.coder_from_bytes(classic_content),
         lambda: scene.sarcomp.encode(bits_per_pixel=1, model=NAME),
         lambda: scene.sarcomp.encoding(bits_per_pixel=1, model=NAME),
     ):
@@ -105,7 +106,7 @@ def test_bytes_that_are_no_model_are_refused(classic_content):
     ids=str,
 )
 def test_cards_that_break_a_rule_are_refused(classic_content, change):
-    arrays, text = weights.arrays_and_card(classic_content)
+    arrays, text = model_file.arrays_and_card(classic_content)
     record = {**json.loads(text), **change}
     content = safetensors.numpy.save(arrays, metadata={"card": json.dumps(record)})
     with pytest.raises(ModelIntegrityError):

@@ -1,4 +1,4 @@
-"""The classic autoencoder: shapes, what its structure promises, and its loss against the measures of the evaluation."""
+"""The classic autoencoder: shapes, what its structure guarantees, and its loss against the measures of the evaluation."""
 
 import itertools
 import math
@@ -82,7 +82,7 @@ def test_a_constant_image_stays_constant(variant):
     assert np.ptp(model.decibel(unit).numpy()) < 1e-3
 
 
-def test_attention_and_normalisation_look_at_the_whole_tile():
+def test_attention_and_normalization_look_at_the_whole_tile():
     batch = speckle((1, 256, 256))
     changed = batch.clone()
     changed[:, :16, :16] += 6

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.installed_models import coder_from_bytes, load_coder, model_bytes
+from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.codec.window import Settings, decode_planes, encode_planes
 from xsarcomp.models.refiner.gate import GATE_STEPS_DB, TEXTURE_BUDGET, gate, mean_corrections, texture_gains
 from xsarcomp.radiometry.filling import rounded_signal

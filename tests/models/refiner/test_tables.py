@@ -7,8 +7,7 @@ from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import optimized_symbols
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, FREQUENCY_TOTAL, TOKENS, EntropyTables
-from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize
-from xsarcomp.codec.trellis import points_of, spacings_db
+from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, points_of, spacings_db
 from xsarcomp.models.refiner import tables
 from xsarcomp.models.refiner.sign_tables import FEWEST_SYMBOLS, candidate_sign_terms, empty_signs, fit_signs
 from xsarcomp.models.refiner.tables import candidate_terms, fit_anchor, fit_shifts, fit_tables
@@ -256,7 +255,7 @@ def test_trellis_needs_fewer_bits_for_the_same_error_of_an_unseen_busy_scene(mon
 
 
 def planted(seed, height=40, width=41):
-    """Symbols of three channels whose signs follow from one another, alone or with the neighbours."""
+    """Symbols of three channels whose signs follow from one another, alone or with the neighbors."""
     generator = np.random.default_rng(seed)
     symbols = np.zeros((1, CHANNELS, height, width), np.int32)
     symbols[:, 1] = generator.choice([-3, 3], (1, height, width))

@@ -55,7 +55,7 @@ ema_decay = 0.5
 
 [description]
 description = "for tests"
-licence = "Apache-2.0"
+license = "Apache-2.0"
 """
 
 

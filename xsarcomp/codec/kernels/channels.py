@@ -1,4 +1,4 @@
-"""Compiled loops over the channels of a chunk above the lowest; :mod:`xsarcomp.codec.channel_coding` imports it inside functions.
+"""Compiled loops over the channels of a chunk above the lowest; :mod:`xsarcomp.codec.entropy_coding` imports it inside functions.
 
 One call codes all channels. Called pass by pass, the kernels of contexts, signs, trellis and range coder would give back the
 interpreter lock and ask for it again some 600 times a chunk, each time for microseconds of work, and threads that decode
@@ -52,7 +52,7 @@ _DECODER = (written("uint64", 1), read_only("uint32", 1), read_only("uint8", 1))
     read_only("int16", 1), read_only("int32", 1), written("uint8", 3),
 )  # fmt: skip
 def _all_bins(known, states, is_trellised, channels, kinds, weights, thresholds, bins):
-    """Context bins of a channel with its quantisers, (plane, y, x)."""
+    """Context bins of a channel with its quantizers, (plane, y, x)."""
     _context_bins(known, channels, kinds, weights, thresholds, bins)
     if is_trellised:
         flat, odd = bins.reshape(-1), np.uint8(thresholds.size + 1)

@@ -4,7 +4,7 @@ Importing it compiles everything here, or reads it from the cache; :mod:`xsarcom
 each other stand in this one file, because the cache notices changes of the file of a kernel and of no other.
 
 Magnitudes are kept as uint8, shape (channel=64, plane, padded), where ``padded`` is a plane of (y_latent + 2) rows of
-``stride`` = x_latent + 2 places, row after row, whose outermost places repeat their neighbours. The sum for all places of
+``stride`` = x_latent + 2 places, row after row, whose outermost places repeat their neighbors. The sum for all places of
 a plane is then one loop without edges. The places between two rows get sums too, which nobody reads.
 
 Sums and bins are integers: they decide probabilities. Only the encoder's choice computes in floating point.
@@ -71,7 +71,7 @@ def add_terms(known, plane, stride, channels, kinds, weights, sums):
             for i in range(count):
                 inside[i] += weight * np.int32(middle[i])
             continue
-        # the four neighbours, named for the direct ones: above, left, right, below
+        # the four neighbors, named for the direct ones: above, left, right, below
         reach = 0 if kinds[term] == 1 else 1
         first, last = source[1 - reach :], source[2 * stride + 1 + reach :]
         second, third = (source[stride:], source[stride + 2 :]) if reach == 0 else (source[2:], source[2 * stride :])
@@ -109,8 +109,8 @@ def context_bins(known, channels, kinds, weights, thresholds, bins):
 
 
 @compiled(scalar("int64"), scalar("int64"), scalar("int64"), result="int64")
-def neighbour(position, offset, size):
-    """Position of a neighbour on an axis; beyond the edge the opposite one stands in, and else the place itself."""
+def neighbor(position, offset, size):
+    """Position of a neighbor on an axis; beyond the edge the opposite one stands in, and else the place itself."""
     if 0 <= position + offset < size:
         return position + offset
     return position - offset if 0 <= position - offset < size else position
@@ -127,7 +127,7 @@ def neighbour(position, offset, size):
     written("uint8", 3),
 )
 def predict_lowest(values, spacing, first_row, first_column, is_diagonal, thresholds, predicted, bins):
-    """Predictions and context bins of one pass over channel 0 of ``values``, from four neighbours at ``spacing``."""
+    """Predictions and context bins of one pass over channel 0 of ``values``, from four neighbors at ``spacing``."""
     _, _, height, width = values.shape
     planes, rows, columns = predicted.shape
     spread = np.empty(columns, np.int32)
@@ -135,15 +135,15 @@ def predict_lowest(values, spacing, first_row, first_column, is_diagonal, thresh
         known = values[plane, 0]
         for i in range(rows):
             y = first_row + 2 * spacing * i
-            up, down = neighbour(y, -spacing, height), neighbour(y, spacing, height)
+            up, down = neighbor(y, -spacing, height), neighbor(y, spacing, height)
             for j in range(columns):
                 x = first_column + 2 * spacing * j
-                left, right = neighbour(x, -spacing, width), neighbour(x, spacing, width)
+                left, right = neighbor(x, -spacing, width), neighbor(x, spacing, width)
                 if is_diagonal:
                     a, b, c, d = known[up, left], known[down, right], known[up, right], known[down, left]
                 else:
                     a, b, c, d = known[up, x], known[down, x], known[y, left], known[y, right]
-                    # a grid of one row or column has no neighbours across: those along it stand in
+                    # a grid of one row or column has no neighbors across: those along it stand in
                     if height <= spacing:
                         a, b = c, d
                     elif width <= spacing:

@@ -1,7 +1,7 @@
 """Compiled inner loops of the sign contexts; :mod:`xsarcomp.codec.signs` imports it inside functions.
 
 Known values are kept as int32, shape (channel=64, padded), where ``padded`` are all planes of y_latent + 2 rows of
-x_latent + 2 places, row after row, whose outermost places repeat their neighbours. Everything here is integer arithmetic.
+x_latent + 2 places, row after row, whose outermost places repeat their neighbors. Everything here is integer arithmetic.
 """
 
 import numpy as np

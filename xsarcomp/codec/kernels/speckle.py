@@ -88,7 +88,7 @@ def scale(points, latents, missing, gained, noise, variances):
 
 @compiled(read_only("float32", 2), read_only("float32", 1), scalar("int64"), written("float32", 1))
 def spread_row(values, taps, y, pixels):
-    """One row of pixels between the centres of blocks, from one value of each block, (y_latent, x_latent)."""
+    """One row of pixels between the centers of blocks, from one value of each block, (y_latent, x_latent)."""
     row, tap = y // BLOCK, y % BLOCK
     early, late = taps[tap], taps[BLOCK + tap]
     left = late * values[row, 0] + early * values[row + 1, 0]

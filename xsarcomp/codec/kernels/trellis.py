@@ -1,8 +1,8 @@
 """Compiled inner loops of the trellis.
 
-See :mod:`xsarcomp.codec.trellis` and, for how kernels are made, :mod:`xsarcomp.codec.kernels.contexts`.
+See :mod:`xsarcomp.codec.quantization` and, for how kernels are made, :mod:`xsarcomp.codec.kernels.contexts`.
 
-A state has three bits, z + 2 b + 4 c. z is the quantiser of the next symbol. A symbol of parity p leads to the state
+A state has three bits, z + 2 b + 4 c. z is the quantizer of the next symbol. A symbol of parity p leads to the state
 z' = z xor b, b' = c xor p, c' = z. That is the code of eight states of Ungerboeck (1982), *Channel coding with
 multilevel/phase signals*, IEEE Transactions on Information Theory 28(1), with the parity checks 13 and 4 (octal).
 """
@@ -61,9 +61,9 @@ def predecessor(state, parity):
     written("int32", 2),
 )
 def weigh_branches(latents, spacing, bins, prices, bin_count, shifts, branches, points):
-    """Cost and point of the best symbol of each quantiser and parity, in this order, for a row of one channel.
+    """Cost and point of the best symbol of each quantizer and parity, in this order, for a row of one channel.
 
-    The points of a quantiser and a parity are four apart: 0, 4, 8, ... and 2, 6, ... in the even quantiser, 0, 3, 7, ...
+    The points of a quantizer and a parity are four apart: 0, 4, 8, ... and 2, 6, ... in the even quantizer, 0, 3, 7, ...
     and 1, 5, ... in the odd one.
     """
     width = DIRECT_TOKENS
@@ -80,7 +80,7 @@ def weigh_branches(latents, spacing, bins, prices, bin_count, shifts, branches, 
             symbol = (point + quantizer) >> 1
             distance = magnitude - (np.float32(point) - shifts[np.uint32(min(point, last_shift))])
             cost = distance * distance + table[at + np.uint32(min(symbol, last_price))]
-            if parity == 0:  # zero is in both quantisers
+            if parity == 0:  # zero is in both quantizers
                 zero = magnitude * magnitude + table[at]
                 is_zero = zero < cost
                 cost = zero if is_zero else cost
@@ -134,8 +134,8 @@ def trace_back(costs, decisions, points, channels, chosen):
 def choose_paths(latents, spacing, channels, bins, prices, shifts, chosen):
     """Points of the cheapest path of every block, into the channels with trellis of (plane, latent=64, y, x).
 
-    ``channels`` are those with trellis in coding order; ``bins`` are theirs without the quantiser, (channel, plane, y, x),
-    and ``prices`` what each symbol from 0 to 15 costs in squared spacings, (channel, quantiser * bin * symbol).
+    ``channels`` are those with trellis in coding order; ``bins`` are theirs without the quantizer, (channel, plane, y, x),
+    and ``prices`` what each symbol from 0 to 15 costs in squared spacings, (channel, quantizer * bin * symbol).
     ``shifts`` is that of all channels.
     """
     planes, _, height, width = latents.shape

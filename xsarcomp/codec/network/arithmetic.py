@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xsarcomp.codec.kernels.compile import FIRST_USE
-from xsarcomp.codec.trellis import POINT_SPACING
+from xsarcomp.codec.quantization import POINT_SPACING
 
 LARGEST = 127
 """Largest magnitude of an activation or a weight."""
@@ -52,16 +52,16 @@ def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[n
     Parameters
     ----------
     points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-        See :func:`xsarcomp.codec.trellis.points_of`.
+        See :func:`xsarcomp.codec.quantization.points_of`.
     step_db : float
-        Quantisation step in dB.
+        Quantization step in dB.
     trellised : ndarray of bool, shape (latent=64,)
         The channels whose points lie ``POINT_SPACING`` of a step apart, not one.
 
     Returns
     -------
     ndarray of int8, shape (plane, y_latent - 2, x_latent - 2, feature=72)
-        Levels of the channels 1 to 63, of the differences of the lowest channel to its neighbours above, below, left
+        Levels of the channels 1 to 63, of the differences of the lowest channel to its neighbors above, below, left
         and right, the brightness, and four zeros that bring the number to a multiple of eight.
     """
     with FIRST_USE:
@@ -84,7 +84,7 @@ def step_powers(step_db: float) -> tuple[float, float, float, float]:
     Parameters
     ----------
     step_db : float
-        Quantisation step in dB, larger than 0.
+        Quantization step in dB, larger than 0.
 
     Returns
     -------
@@ -113,7 +113,7 @@ class ActivationQuantizer(nn.Module):
 
     def __init__(self, unit: float):
         super().__init__()
-        # not the unit itself: it stays positive whatever an optimiser does
+        # not the unit itself: it stays positive whatever an optimizer does
         self.logarithm = nn.Parameter(torch.tensor(math.log(unit)))
 
     @property

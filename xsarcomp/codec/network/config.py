@@ -16,9 +16,9 @@ class RefinerConfig:
     blocks: int = 3
     """Number of residual blocks; each adds one latent (8 pixels) to the halo."""
     smallest_step_db: float = 0.3
-    """Smallest quantisation step in training, dB."""
+    """Smallest quantization step in training, dB."""
     largest_step_db: float = 20.0
-    """Largest quantisation step in training, dB."""
+    """Largest quantization step in training, dB."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.channels <= 1024 and 1 <= self.blocks <= 32):

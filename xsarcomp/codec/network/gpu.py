@@ -1,6 +1,6 @@
 """The network on a GPU: whole blocks of tiles at once, with the bits that the processor gives.
 
-Only the network goes there. Dequantisation, transform and conversion stay in float32 on the processor, so that pixels do not
+Only the network goes there. Dequantization, transform and conversion stay in float32 on the processor, so that pixels do not
 depend on the device either. Before a device is used its results are compared with those of the processor, bit by bit; one
 that differs, or fails, is named in a warning and left alone.
 """
@@ -97,7 +97,7 @@ class AcceleratedNetwork:
         ----------
         tiles : ndarray of int8, shape (tile, y, x, feature=72)
         step_db : float
-            Quantisation step in dB.
+            Quantization step in dB.
 
         Returns
         -------

@@ -136,7 +136,7 @@ class IntegerNetwork:
         levels : Tensor of int8, shape (y, x, feature=72)
             See :func:`xsarcomp.codec.network.arithmetic.input_levels`.
         step_db : float
-            Quantisation step in dB, 0.02 to 64.
+            Quantization step in dB, 0.02 to 64.
 
         Returns
         -------

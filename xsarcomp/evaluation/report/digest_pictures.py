@@ -1,6 +1,6 @@
 """Figures of one compared plane: quicklooks, histograms, maps, worst tiles. For the report and for notebooks.
 
-Each takes a `Digest`, as `xsarcomp.evaluation.report.digest.digest_arrays` makes it. Colour maps are readable without colour
+Each takes a `Digest`, as `xsarcomp.evaluation.report.digest.digest_arrays` makes it. Colour maps are readable without color
 vision; matplotlib is optional and imported when first needed.
 """
 
@@ -18,7 +18,7 @@ _ORIGINAL, _RESTORED = "#1f4e79", "#d95f02"
 
 
 def quicklook_figure(digest):
-    """Draw original and restored in one grey stretch, their difference in dB and their ratio.
+    """Draw original and restored in one gray stretch, their difference in dB and their ratio.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def quicklook_figure(digest):
     -------
     matplotlib.figure.Figure
         Four panels. The difference is restored minus original; the ratio original over restored power, with a
-        logarithmic colour scale. Invalid pixels are grey.
+        logarithmic color scale. Invalid pixels are gray.
 
     Raises
     ------
@@ -43,11 +43,11 @@ def quicklook_figure(digest):
     difference = digest.restored_db - digest.original_db
     low, high = limits(np.concatenate((digest.original_db, digest.restored_db), axis=None), _STRETCH_PERCENTILES)
     largest = _largest(difference)
-    grey = {"cmap": "gray", "vmin": low, "vmax": high}
+    gray = {"cmap": "gray", "vmin": low, "vmax": high}
     factor = 10.0 ** (largest / 10.0)
     panels = (
-        ("original", digest.original_db, grey, "dB"),
-        ("restored", digest.restored_db, grey, "dB"),
+        ("original", digest.original_db, gray, "dB"),
+        ("restored", digest.restored_db, gray, "dB"),
         ("restored − original", difference, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}, "dB"),
         (
             "original / restored",
@@ -113,7 +113,7 @@ def map_figure(digest):
     Returns
     -------
     matplotlib.figure.Figure
-        The two maps of looks share one colour scale: where the second is brighter, speckle was smoothed.
+        The two maps of looks share one color scale: where the second is brighter, speckle was smoothed.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _panel_size(digest, *, rows, columns, panel_inches=_PANEL_INCHES):
 
 
 def _largest(values):
-    """Limit of a colour scale that a few outliers do not stretch."""
+    """Limit of a color scale that a few outliers do not stretch."""
     return max(limits(np.abs(values), (0.0, _DIFFERENCE_PERCENTILE))[1], 1e-3)
 
 

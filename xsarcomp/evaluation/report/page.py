@@ -27,7 +27,7 @@ ENDINGS = (".html", ".htm")
 TEMPLATE = "page.html.jinja"
 
 _DOTS_PER_INCH = 110
-_PALETTE = 256  # a third of the bytes of full colour, and with the method below no colour is off by more than 5 %
+_PALETTE = 256  # a third of the bytes of full color, and with the method below no color is off by more than 5 %
 
 
 def write_report(path, original, restored, *, scale=None, names=("original", "restored")):
@@ -237,7 +237,7 @@ def _section(name, variable):
 
 
 def picture(figure):
-    """Turn a figure into a PNG of few colours as a data URI.
+    """Turn a figure into a PNG of few colors as a data URI.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The classic autoencoder as a codec of scenes of any size: planes in dB to bytes and back, NumPy in and out.
 
-Normalisation over space and attention make a latent depend on its whole tile of 256 x 256 pixels, so tiles overlap by 64
+Normalization over space and attention make a latent depend on its whole tile of 256 x 256 pixels, so tiles overlap by 64
 pixels on both ways, and raised cosines blend them. All tiles share *one grid of latents*: where tiles overlap, the encoder
 blends their latents and stores each once. Storing every tile by itself would store 1.78 latents for each place,
 (256 / 192)^2; the price of the one grid is that the decoder meets latents which two tiles agreed upon.
@@ -39,9 +39,9 @@ from xsarcomp.tiling import blended, reflect_indices, round_up
 TILE_LATENTS = 16
 """Side of a tile in latents: 256 pixels."""
 OVERLAP_LATENTS = 4
-"""Latents that neighbouring tiles share: 64 pixels."""
+"""Latents that neighboring tiles share: 64 pixels."""
 SMALLEST_STEP, LARGEST_STEP = 2.0**-11, 4.0
-"""Range of quantisation steps. Latents of a tile have variance 1, so that none of at most 2**16 exceeds 2**8, and the
+"""Range of quantization steps. Latents of a tile have variance 1, so that none of at most 2**16 exceeds 2**8, and the
 entropy coder holds magnitudes below 2**20."""
 LARGEST_SCENE = 2**28
 """Values of a stream that is decoded, over all planes."""
@@ -63,7 +63,7 @@ class ClassicCodec:
     model: ClassicAutoencoder
     """In evaluation mode; never changed."""
     offset_db: float
-    """Mean of the training split, which fills what has no valid neighbour."""
+    """Mean of the training split, which fills what has no valid neighbor."""
 
     @classmethod
     def from_weights(
@@ -112,7 +112,7 @@ class ClassicCodec:
         planes_db : array_like of float, shape (plane, y, x), dB
             Backscatter; NaN, infinite or beyond 500 dB where invalid. Any size of at least one pixel.
         step : float
-            Quantisation step of the latents, which have variance 1; larger is coarser.
+            Quantization step of the latents, which have variance 1; larger is coarser.
 
         Returns
         -------

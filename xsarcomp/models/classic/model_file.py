@@ -15,8 +15,9 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from xsarcomp.codec.installed_models import arrays_and_card, model_content, resolve_model
+from xsarcomp.codec.installed_models import model_content, resolve_model
 from xsarcomp.codec.model_card import CLASSIC, NAME_PATTERN
+from xsarcomp.codec.model_file import arrays_and_card
 from xsarcomp.errors import MissingDependencyError, ModelError, ModelIntegrityError
 
 if TYPE_CHECKING:

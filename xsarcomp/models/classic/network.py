@@ -3,9 +3,9 @@
 It stands here for comparison and for users' own models, not for stores: its symbols come out of floating point, and what
 the decoder makes of them is not the same to the last bit on another machine. ``docs/decisions/0014`` says what it gives.
 
-Four stages of stride 2 on each side, group normalisation, a sigmoid on [0, 1]. Convolutions continue their edges, and
+Four stages of stride 2 on each side, group normalization, a sigmoid on [0, 1]. Convolutions continue their edges, and
 upsampling repeats pixels before a convolution: so a constant image stays constant, and no chessboard can appear.
-Normalisation and attention look at the whole tile. Tiles must therefore overlap and be blended.
+Normalization and attention look at the whole tile. Tiles must therefore overlap and be blended.
 """
 
 import math
@@ -31,7 +31,7 @@ SSIM_RANGE_DB = 50.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicConfig:
-    """Sizes of the autoencoder, its loss, and the quantisation that it is trained for."""
+    """Sizes of the autoencoder, its loss, and the quantization that it is trained for."""
 
     latents: int = 16
     """Channels of the bottleneck, C; C / 256 latents a pixel."""
@@ -43,9 +43,9 @@ class ClassicConfig:
     ssim_weight: float = 0.5
     """Share of 1 - SSIM in the loss, 0..1; the rest is the mean squared error on [0, 1]."""
     smallest_step: float = 0.05
-    """Smallest quantisation step in training; latents have variance 1."""
+    """Smallest quantization step in training; latents have variance 1."""
     largest_step: float = 1.5
-    """Largest quantisation step in training."""
+    """Largest quantization step in training."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -89,7 +89,7 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.C
 
 
 class ResidualBlock(nn.Module):
-    """Twice normalisation, ReLU and a 3x3 convolution, added to the input; starts as the identity."""
+    """Twice normalization, ReLU and a 3x3 convolution, added to the input; starts as the identity."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -133,11 +133,11 @@ def _extra_layers(channels: int, config: ClassicConfig, *, bottleneck: bool) -> 
 
 
 class ClassicAutoencoder(nn.Module):
-    """Convolutional encoder and decoder around a quantised bottleneck.
+    """Convolutional encoder and decoder around a quantized bottleneck.
 
     ::
 
-        dB --(dB - lowest) / (highest - lowest)--> [0, 1] --encoder, normalisation--> latents --round--> integers
+        dB --(dB - lowest) / (highest - lowest)--> [0, 1] --encoder, normalization--> latents --round--> integers
         integers * step --decoder, sigmoid--> [0, 1] --> dB
 
     In training, uniform noise of the width of the step stands for rounding: its variance is that of rounding, gradients pass
@@ -165,7 +165,7 @@ class ClassicAutoencoder(nn.Module):
         encoder: list[nn.Module] = []
         for stage, (inputs, outputs) in enumerate(zip([1, *widths], widths, strict=False)):
             encoder.append(convolution(inputs, outputs, 4, stride=2))
-            if stage:  # the first stage keeps the level, which normalisation takes away
+            if stage:  # the first stage keeps the level, which normalization takes away
                 encoder.append(nn.GroupNorm(NORM_GROUPS, outputs))
             encoder += [nn.ReLU(), *_extra_layers(outputs, config, bottleneck=stage == STAGES - 1)]
         self.encoder = nn.Sequential(*encoder, convolution(widths[-1], config.latents, 3))

@@ -26,7 +26,7 @@ from xsarcomp.training.patches import fixed_batches
 from xsarcomp.training.planes import Plane
 
 VALIDATION_STEPS = (0.1, 0.3, 1.0)
-"""Quantisation steps of the validation; what is watched beside the loss is measured at the second."""
+"""Quantization steps of the validation; what is watched beside the loss is measured at the second."""
 VALIDATION_PATCHES = 32
 
 

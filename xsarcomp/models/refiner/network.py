@@ -2,7 +2,7 @@
 
 The linear path is the lapped transform and stays in float32 with its orthogonal basis; the network starts as zero, so
 an untrained model *is* the linear codec. It refines the decoded latents: from the symbols around a latent it predicts
-where in its quantisation interval the latent lay. It has a finite reach and no normalisation over space, so tiles
+where in its quantization interval the latent lay. It has a finite reach and no normalization over space, so tiles
 with a halo leave no seam. All of it runs at one position per 64 pixels.
 """
 
@@ -112,7 +112,7 @@ class LappedAutoencoder(nn.Module):
     config : RefinerConfig
     quantizer : callable, optional
         (latents of float64 (tile, latent, y, x), step in dB) -> (input of the network, restored latents, border that was
-        cut); needed for training only. It quantises exactly as the encoder does.
+        cut); needed for training only. It quantizes exactly as the encoder does.
     offset_db : float
         Level in dB that becomes signal 0.
     """
@@ -152,7 +152,7 @@ class LappedAutoencoder(nn.Module):
         return inside + step_db * self.refiner(features, step_db).float()
 
     def synthesize(self, latents: Tensor) -> Tensor:
-        """(tile, latent, y, x) -> (tile, 8 y + 8, 8 x + 8) dB; the outer 8 pixels lack their neighbours' share."""
+        """(tile, latent, y, x) -> (tile, 8 y + 8, 8 x + 8) dB; the outer 8 pixels lack their neighbors' share."""
         return F.conv_transpose2d(latents, self.kernel, stride=BLOCK)[:, 0]
 
     def loss(self, batch: Tensor, generator: torch.Generator, progress: float) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def candidate_sign_terms(channel: int, phase: int) -> list[tuple[int, int]]:
     channel : int
         1 to 63.
     phase : int
-        0 or 1; in phase 1 the direct neighbours in the channel itself are known.
+        0 or 1; in phase 1 the direct neighbors in the channel itself are known.
     """
     vertical, horizontal = divmod(channel, 8)
     terms = []

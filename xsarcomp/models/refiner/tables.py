@@ -19,11 +19,10 @@ from xsarcomp.codec.entropy_tables import (
     EntropyTables,
     tokens_of,
 )
-from xsarcomp.codec.quantization import SHIFT_CLASSES
-from xsarcomp.codec.trellis import QuantizerStates, spacings_db, symbols_of
+from xsarcomp.codec.quantization import SHIFT_CLASSES, QuantizerStates, spacings_db, symbols_of
 from xsarcomp.models.refiner.sign_tables import empty_signs, fit_signs
 
-# Quantisation steps in dB that have their own tables; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel. In between,
+# Quantization steps in dB that have their own tables; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel. In between,
 # where most is stored, they are a factor of 2^(1/4) apart: with 2^(1/2) the steps in the middle cost 1 to 2.5 % more.
 ANCHOR_STEPS_DB = (0.25, 0.25 * 2**0.5, 0.5, *(0.5 * 2 ** (i / 4) for i in range(2, 21)), 16 * 2**0.5)
 BINS = 20
@@ -163,9 +162,9 @@ def fit_anchor(
     latents : sequence of ndarray of float64, shape (plane, latent=64, y_latent, x_latent)
         One entry a scene; scenes may differ in size.
     step_db : float
-        Quantisation step in dB.
+        Quantization step in dB.
     lagrangian : float
-        Squared steps that one bit is worth to the quantiser.
+        Squared steps that one bit is worth to the quantizer.
     rounds : int
         How often symbols are chosen again under the fitted tables, and the tables fitted again. Without any there are no
         paths yet, and no trellis.
@@ -217,7 +216,7 @@ def _fit_once(
 ) -> tuple[dict[str, NDArray], NDArray[np.float64]]:
     """Tables of all but the signs, and the bits that a symbol of each channel costs with them.
 
-    Points that are no paths yet belong to the quantiser that holds them, zero to both.
+    Points that are no paths yet belong to the quantizer that holds them, zero to both.
     """
     arrays, bits = _empty_anchor(), np.zeros(CHANNELS)
     arrays["trellised"] = trellised
@@ -251,7 +250,7 @@ def _fit_channel(
     quantizers: Sequence[NDArray[np.bool_]],
     generator: np.random.Generator,
 ) -> float:
-    """Fill the tables of one channel from the magnitudes of its points, and which of them belong to each quantiser."""
+    """Fill the tables of one channel from the magnitudes of its points, and which of them belong to each quantizer."""
     terms = candidate_terms(channel)
     features = np.concatenate([np.stack([scene.feature(*term).reshape(-1) for term in terms], 1) for scene in known])
     keep, weights = _context_weights(features, magnitudes, generator)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.codec.entropy_tables import EntropyTables
-from xsarcomp.codec.installed_models import coder_from_bytes, model_bytes
 from xsarcomp.codec.model_card import ModelCard
+from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.models.config import TrainConfig
 from xsarcomp.models.fitting import Report, fit, training_record, write_model
@@ -159,7 +159,7 @@ def _validate(model: LappedAutoencoder, batches: list[NDArray[np.float32]]) -> d
     latents = model.analyze(torch.from_numpy(batches[0][:1]) - model.offset_db)
     levels, restored, _ = model.quantizer(latents.double().numpy(), step_db)
     refined = model.synthesize(model.refine(levels, restored, step_db))[0, 8:-8, 8:-8].numpy()
-    # channels that are quantised to zero everywhere carry nothing at this step
+    # channels that are quantized to zero everywhere carry nothing at this step
     measured |= latent_statistics(torch.from_numpy(restored))
     images = {"original": batches[0][0] - model.offset_db, "restored": refined}
     low, high = np.percentile(images["original"], [1, 99])
