@@ -29,6 +29,7 @@ lint: $(STAMP)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/lint-imports
+	$(RUN)/mypy
 
 # The README's table: make benchmark SCENES="a.tif b.tif"
 benchmark: $(STAMP)
