@@ -9,7 +9,7 @@ import xarray as xr
 import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.report import store_report
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 
 def main(folder: Path) -> None:
@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
             *planes, rows, columns = variable.encoding["chunks"]
             variable.encoding["shards"] = (*planes, 2 * rows, 2 * columns)
     encoded.to_zarr(url, mode="w", storage_options=options, consolidated=False)
-    record_store(url, storage_options=options)  # what belongs where, so that a lost object is noticed
+    write_manifest(url, storage_options=options)  # what belongs where, so that a lost object is noticed
 
     report = store_report(url, storage_options=options)
     print(

@@ -176,13 +176,13 @@ def small():
 def originals(small, tmp_path_factory):
     """A folder with a store of each kind, as it was written and with a manifest."""
     from tests.support.stored_scenes import KINDS, write
-    from xsarcomp.stores.verification import record_store
+    from xsarcomp.stores.verification import write_manifest
 
     folder = tmp_path_factory.mktemp("stores")
     for kind in KINDS:
         write(kind, small, folder / kind)
         shutil.copytree(folder / kind, folder / f"{kind} recorded")
-        record_store(folder / f"{kind} recorded")
+        write_manifest(folder / f"{kind} recorded")
     return folder
 
 

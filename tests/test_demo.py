@@ -28,7 +28,7 @@ def test_simulated_scene_gives_all_figures_and_a_picture(tmp_path, monkeypatch):
     assert found["rate"].startswith(("0.9", "1.0"))
     assert "mask differs in 0" in found["valid pixels"]
     assert (tmp_path / "new/demo/comparison.png").stat().st_size > 10_000
-    assert stores.store_report(found["store"])["payload_bytes"] > 0
+    assert stores.store_report(found["store"]).payload_bytes > 0
 
 
 def test_demonstration_can_be_repeated(tmp_path, monkeypatch):

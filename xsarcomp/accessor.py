@@ -108,8 +108,8 @@ class Accessor:
             "keep_means": keep_means,
         }
         dataset = self._dataset()
-        options = {"model": model, "scale": scale, "recompress": recompress}
-        return encode_dataset(dataset, plan_latents(dataset, self._names(), request, like=like, **options))
+        plan = plan_latents(dataset, self._names(), request, like=like, model=model, scale=scale, recompress=recompress)
+        return encode_dataset(dataset, plan)
 
     def encoding(
         self,

@@ -15,35 +15,36 @@ from xarray.core import indexing
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.speckle_keys import SpeckleKeys
 from xsarcomp.stores.opening import open_zarr_store
+from xsarcomp.tiling import Span, Window
 
 
 class LazyBackscatter(BackendArray):
-    """Backscatter that is decoded where it is indexed; holds lazily opened latents and the record, never a model.
+    """Backscatter that is decoded where it is indexed; holds lazily opened latents and the metadata, never a model.
 
     Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
     """
 
-    def __init__(self, parts: Mapping[str, xr.Variable], record: LatentsMetadata, speckle: SpeckleKeys | None = None):
-        self.parts, self.record, self.speckle = dict(parts), record, speckle
-        self.shape = (*parts["mask"].shape[:-2], *record.pixels)
-        self.dtype = np.dtype(record.dtype)
+    def __init__(self, parts: Mapping[str, xr.Variable], metadata: LatentsMetadata, speckle: SpeckleKeys | None = None):
+        self.parts, self.metadata, self.speckle = dict(parts), metadata, speckle
+        self.shape = (*parts["mask"].shape[:-2], *metadata.pixels)
+        self.dtype = np.dtype(metadata.dtype)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._window)
 
-    def _region(self, block: tuple) -> np.ndarray:
+    def _region(self, window: Window) -> np.ndarray:
         from xsarcomp.latents.decode import decode_region
 
-        return decode_region(self.parts, block, self.record, self.speckle)
+        return decode_region(self.parts, window, self.metadata, self.speckle)
 
     def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
         """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
         positions = [np.arange(size)[part] for part, size in zip(key, self.shape, strict=True)]
         if any(position.size == 0 for position in positions):
             return np.empty([position.size for position in positions if position.ndim], self.dtype)
-        block = tuple((int(position.min()), int(position.max()) + 1) for position in positions)
-        values = self._region(block)
-        relative = tuple(position - start for position, (start, _) in zip(positions, block, strict=True))
+        window = tuple(Span(int(position.min()), int(position.max()) + 1) for position in positions)
+        values = self._region(window)
+        relative = tuple(position - start for position, (start, _) in zip(positions, window, strict=True))
         for axis, position in reversed(list(enumerate(relative))):
             values = np.take(values, position, axis=axis)
         return values
@@ -107,7 +108,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
         from xsarcomp.codec.lapped import BLOCK
-        from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_names, with_decoded
+        from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_variables, with_decoded
         from xsarcomp.latents.encode import CHUNK_LATENTS
         from xsarcomp.latents.overview import checked_factor, overview_dataset
         from xsarcomp.latents.speckle_keys import speckle_keys
@@ -120,20 +121,20 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             result = overview_dataset(dataset, checked_factor(overview, restore=restore), lazily=_lazily)
             result.set_close(dataset.close)
             return result.drop_vars([name for name in dropped if name in result.variables])
-        records = encoded_names(dataset)
+        variables = encoded_variables(dataset)
         decoded = {}
-        for name, record in records.items():
-            parts, there = aligned_parts(dataset, record)
-            speckle = speckle_keys(dataset, record, there, restore)
-            values = indexing.LazilyIndexedArray(LazyBackscatter(parts, there, speckle))
-            variable = decoded_variable(values, there, speckle)
+        for name, metadata in variables.items():
+            parts, selected = aligned_parts(dataset, metadata)
+            speckle = speckle_keys(dataset, metadata, selected, restore)
+            values = indexing.LazilyIndexedArray(LazyBackscatter(parts, selected, speckle))
+            variable = decoded_variable(values, selected, speckle)
             stored = dataset.variables[name].encoding.get("preferred_chunks", {})
             variable.encoding["preferred_chunks"] = {
-                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in record.spatial else stored.get(dim, 1)
+                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in metadata.spatial else stored.get(dim, 1)
                 for dim, size in variable.sizes.items()
             }
-            decoded[record.name] = variable
-        result = with_decoded(dataset, decoded, records)
+            decoded[metadata.name] = variable
+        result = with_decoded(dataset, decoded, variables)
         result.set_close(dataset.close)
         return result.drop_vars([name for name in dropped if name in result.variables])
 

@@ -58,7 +58,7 @@ def encode(
     all is made again.
     """
     from xsarcomp.stores import files
-    from xsarcomp.stores import report as stores
+    from xsarcomp.stores.report import store_report
 
     files.refuse_same(source, store)
     scene = files.open_scene(source)
@@ -68,7 +68,7 @@ def encode(
             files.write_transparent(scene, store, scene.sarcomp.encoding(**request), **writing)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, **writing)
-    print_store(stores.store_report(store), as_json)
+    print_store(store_report(store), as_json)
 
 
 @cli.command()
@@ -80,10 +80,10 @@ def encode(
 def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
     """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
     from xsarcomp.stores import files
-    from xsarcomp.stores import report as stores
+    from xsarcomp.stores.report import check_decodable
 
     files.refuse_same(store, target)
-    stores.check_decodable(store, restore)  # says what is wrong with a store before a target is created
+    check_decodable(store, restore)  # says what is wrong with a store before a target is created
     if overview is None:
         scene = files.open_scene(store, restore=restore)
     else:
@@ -98,15 +98,15 @@ def decode(store: str, target: str, overview: int | None, overwrite: bool, resto
 @click.option("--latents", is_flag=True, help="Statistics of the latents by band of frequency instead.")
 def info(store: str, as_json: bool, latents: bool) -> None:
     """Show what STORE holds: rate, sizes, model, scale, step."""
-    from xsarcomp.stores import report as stores
+    from xsarcomp.stores.report import open_compressed, store_report
 
     if not latents:
-        print_store(stores.store_report(store), as_json)
+        print_store(store_report(store), as_json)
         return
     from xsarcomp.latents.statistics import latent_statistics
 
     with progress("reading"):
-        found = latent_statistics(stores.open_compressed(store)[0])
+        found = latent_statistics(open_compressed(store)[0])
     print_json(found) if as_json else print_bands(found)
 
 
@@ -120,26 +120,24 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
 
     The exit status is 0 if all is well, else 1.
     """
-    from xsarcomp.stores.chunk_checks import Finding
-    from xsarcomp.stores.verification import record_store, verify_store
+    from xsarcomp.stores.verification import verify_store, write_manifest
 
     with bar("checking") as moved:
         if record:
-            report = record_store(store, progress=moved)
+            report = write_manifest(store, progress=moved)
         else:
             report = verify_store(store, quick=quick, progress=moved)
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
     else:
-        problems = report.pop("problems")
-        for problem in problems:
-            click.echo(Finding(**problem))
-        print_table({**report, "problems": len(problems)})
-        if report["manifest"] == "none" and not record:
+        for problem in report.problems:
+            click.echo(problem)
+        print_table({**report.to_json(), "problems": len(report.problems)})
+        if report.manifest == "none" and not record:
             click.echo(
                 "Without a manifest, swapped chunks and some missing ones go unnoticed: xsarcomp verify --record"
             )
-    if not report["ok"]:
+    if not report.ok:
         sys.exit(1)
 
 

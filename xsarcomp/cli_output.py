@@ -7,19 +7,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from xsarcomp.stores.report import StoreReport
 
-def print_store(report: dict[str, Any], as_json: bool) -> None:
-    """Sizes of a store, and a line for each variable."""
+
+def print_store(report: "StoreReport", as_json: bool) -> None:
+    """Print the sizes of a store, and a line for each variable."""
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
         return
-    summary = {name: value for name, value in report.items() if name != "variables"}
-    print_table(summary)
-    for name, described in report["variables"].items():
+    print_table({name: value for name, value in report.to_json().items() if name != "variables"})
+    for name, described in report.variables.items():
         details = ", ".join(
             f"{key} {_text(value)}"
             for key, value in described.items()

@@ -8,7 +8,7 @@ import xarray as xr
 
 from xsarcomp.errors import MissingDependencyError
 from xsarcomp.stores import files
-from xsarcomp.stores import report as stores
+from xsarcomp.stores.report import store_report
 
 SIMULATED_SHAPE = (1024, 1024)
 SEED = 2026
@@ -47,14 +47,14 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
         yield "scene", f"{source}: {dict(scene.sizes)}"
     store = str(output / "scene.zarr")
     files.write_store(scene.sarcomp.encode(**request), store, overwrite=True)
-    report = stores.store_report(store)
-    first = next(iter(report["variables"].values()))
+    report = store_report(store)
+    first = next(iter(report.variables.values()))
     yield "scale", f"{first['scale']} ({first['scale_reason']})"
-    yield "model", str(report["model"])
+    yield "model", str(report.model)
     yield "store", store
-    yield "original as float32", f"{4 * report['pixels'] / 1e6:.2f} MB"
-    yield "coded", f"{report['payload_bytes'] / 1e6:.3f} MB, all of the store {report['stored_bytes'] / 1e6:.3f} MB"
-    yield "rate", f"{report['bits_per_pixel']:.3f} bits per pixel, 1/{report['ratio']:.1f} of float32"
+    yield "original as float32", f"{4 * report.pixels / 1e6:.2f} MB"
+    yield "coded", f"{report.payload_bytes / 1e6:.3f} MB, all of the store {report.stored_bytes / 1e6:.3f} MB"
+    yield "rate", f"{report.bits_per_pixel:.3f} bits per pixel, 1/{report.ratio:.1f} of float32"
     restored = xr.open_dataset(store, engine="sarcomp", chunks={})
     metrics = restored.sarcomp.compare(scene, scale=first["scale"])
     yield "error", f"RMSE {metrics['rmse_db']:.3f} dB, largest {metrics['max_error_db']:.2f} dB"

@@ -1,4 +1,4 @@
-"""Cut the plane into tiles and put it together: symmetric extension, aligned tiles, blending.
+"""Spans and windows of arrays, tiles, symmetric extension and blending.
 
 Two ways to avoid seams. Models with a finite reach read a *halo* around a tile and discard it; their tiles
 are anchored to absolute multiples, so that a pixel always goes through the same computation. Models that are
@@ -6,7 +6,8 @@ not local (normalization over space, attention) produce an *overlap* twice, and 
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,43 @@ from numpy.typing import NDArray
 from xsarcomp.errors import DimensionError
 
 
+class Span(NamedTuple):
+    """Positions of an axis from ``start`` to before ```stop```."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return self.stop - self.start
+
+    def within(self, first: int) -> slice:
+        """The positions as an index of an array whose first element is position ``first``."""
+        return slice(self.start - first, self.stop - first)
+
+
+Window = tuple[Span, ...]
+"""A rectangular part of an array: a span on each axis."""
+
+
+def whole(shape: Iterable[int]) -> Window:
+    """Window of all of an array of a shape."""
+    return tuple(Span(0, size) for size in shape)
+
+
+def shape_of(window: Window) -> tuple[int, ...]:
+    """Shape of a window."""
+    return tuple(span.size for span in window)
+
+
+def slices(window: Window) -> tuple[slice, ...]:
+    """Index of a window."""
+    return tuple(slice(*span) for span in window)
+
+
 def round_up(value: int, multiple: int) -> int:
-    """Return the smallest multiple of `multiple` that is not below `value`."""
+    """Smallest multiple of ``multiple`` that is not below ``value``."""
     if multiple < 1:
         raise DimensionError(f"multiple {multiple}: expected 1 or more.")
     return -(-value // multiple) * multiple
@@ -25,7 +61,7 @@ def reflect_indices(start: int, stop: int, size: int) -> tuple[NDArray[np.intp],
     """Map positions on an endless axis to the points of a grid that is mirrored at its ends, again and again.
 
     The extension is half-sample symmetric, ``... 1 0 | 0 1 2 | 2 1 ...``: the edge point is repeated
-    (`numpy.pad` calls it "symmetric", Dask "reflect").
+    (``numpy.pad`` calls it "symmetric", Dask "reflect").
 
     Parameters
     ----------
@@ -45,7 +81,7 @@ def reflect_indices(start: int, stop: int, size: int) -> tuple[NDArray[np.intp],
     Raises
     ------
     DimensionError
-        If `stop` is before `start`, or the grid has no points.
+        If ``stop`` is before `start`, or the grid has no points.
     """
     if stop < start:
         raise DimensionError(f"range from {start} to {stop}: expected a stop at or after the start.")
@@ -56,22 +92,23 @@ def reflect_indices(start: int, stop: int, size: int) -> tuple[NDArray[np.intp],
     return np.where(is_reversed, size - 1 - within, within), is_reversed
 
 
-def equal_spans(size: int, largest: int) -> list[tuple[int, int]]:
-    """Starts and stops of as few pieces of ``0..size`` as a largest size allows, of about the same size."""
+def equal_spans(size: int, largest: int) -> list[Span]:
+    """Divide ``0..size`` into as few spans as a largest size allows, of about the same size."""
     pieces = -(-size // largest)
-    return list(itertools.pairwise(size * piece // pieces if pieces else 0 for piece in range(pieces + 1)))
+    edges = [size * piece // pieces if pieces else 0 for piece in range(pieces + 1)]
+    return list(map(Span._make, itertools.pairwise(edges)))
 
 
-def aligned_spans(start: int, stop: int, multiple: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of the parts of a range that end at multiples of `multiple`, whatever the range."""
+def aligned_spans(start: int, stop: int, multiple: int) -> list[Span]:
+    """Divide a range at the multiples of a number, so that its parts do not depend on where it begins."""
     if start >= stop:
         return []
     edges = [start, *range(start // multiple * multiple + multiple, stop, multiple), stop]
-    return list(itertools.pairwise(edges))
+    return list(map(Span._make, itertools.pairwise(edges)))
 
 
 def plane_groups(planes: int, pixels: int, limit: int = 2**20) -> list[slice]:
-    """Return slices that cut a stack of planes into groups of at most `limit` pixels, at least one plane each."""
+    """Divide a stack of planes into groups of at most ``limit`` pixels, at least one plane each."""
     group = max(1, limit // max(1, pixels))
     return [slice(start, min(start + group, planes)) for start in range(0, planes, group)]
 
@@ -170,7 +207,8 @@ def blended(
     weights = raised_cosine_weights(tile * scale // stride, overlap * scale // stride)
     weights = weights[:, None] * weights[None, :]
     rows, columns = image.shape[1:]
-    total, dtype = None, np.dtype(np.float64)
+    total: NDArray[np.float64] | None = None
+    dtype = np.dtype(np.float64)
     for top in _overlapping_starts(rows, tile, overlap):
         row_indices, _ = reflect_indices(top, top + tile, rows)
         for left in _overlapping_starts(columns, tile, overlap):
@@ -186,6 +224,7 @@ def blended(
                     "function."
                 )
             _add_inside(total, result * weights, top * scale // stride, left * scale // stride)
+    assert total is not None  # there is at least one tile
     return total.astype(dtype)
 
 

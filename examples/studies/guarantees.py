@@ -16,8 +16,8 @@ from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.rate_control import Sample, Target, find_step
+from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.tile_means import TILE
-from xsarcomp.codec.window import Settings
 
 BOUNDS_DB = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)

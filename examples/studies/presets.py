@@ -149,7 +149,7 @@ def measure_preset(
         for number, chip in enumerate(chips):
             path = str(Path(folder) / f"{number}.zarr")
             report = _written(chip, path, store, name, model)
-            stored, pixels = stored + report["stored_bytes"], pixels + report["pixels"]
+            stored, pixels = stored + report.stored_bytes, pixels + report.pixels
             sums = sum(map(ErrorSums.of, scene_pieces(chip, files.open_scene(path), scale="decibel")), sums)
         report = _written(whole, str(Path(folder) / "mosaic.zarr"), store, name, model)
     figures = sums.figures()
@@ -157,8 +157,8 @@ def measure_preset(
         name=name,
         store=store,
         chip_ratio=FLOAT32_BITS / 8 * pixels / stored,
-        mosaic_ratio=FLOAT32_BITS / report["stored_bits_per_pixel"],
-        bits_per_pixel=report["bits_per_pixel"],
+        mosaic_ratio=FLOAT32_BITS / report.stored_bits_per_pixel,
+        bits_per_pixel=report.bits_per_pixel,
         psnr_db=20 * math.log10(range_db / figures["rmse_db"]) if figures["rmse_db"] else math.inf,
         figures=figures,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xsarcomp.codec import chunk, sections
 from xsarcomp.codec.chunk import decode_backscatter, decode_latents, decode_lowest, encode_backscatter, encode_latents
 from xsarcomp.codec.frame import BACKSCATTER, LATENTS, read_frame, write_frame
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import (
     BitstreamError,
     DimensionError,

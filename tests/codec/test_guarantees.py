@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from xsarcomp.codec import window as block
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.guarantees import NO_GUARANTEES, GuaranteeData, Guarantees, pack, unpack
+from xsarcomp.codec.guarantees import GuaranteeData, pack, unpack
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import NO_GUARANTEES, Guarantees, Settings
 from xsarcomp.errors import BoundError, CorruptStreamError, RateError
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.radiometry.decibel import decibel_from_backscatter
@@ -55,7 +55,7 @@ KINDS = st.sampled_from(
 def test_no_valid_pixel_of_any_data_type_is_off_by_more_than_the_bound(coder, kind, seed, bound, step_db, means):
     values, scale = scene(kind, seed), kind[0]
     nodata = 17.0 if seed % 2 else None
-    guarantees = Guarantees.made(bound, means, values.dtype, nodata, scale)
+    guarantees = Guarantees.from_request(bound, means, values.dtype, nodata, scale)
     given_settings = Settings(step_db=step_db, scale=scale, nodata=nodata, guarantees=guarantees)
     restored = decode_backscatter(encode_backscatter(values, given_settings, coder), nodata, coder)
     classes = pixel_classes.classify(values, scale, nodata)
@@ -70,7 +70,7 @@ def test_what_is_promised_costs_nothing_where_nothing_is_promised(coder):
     plain = encode_backscatter(values, Settings(step_db=3.0, scale="power"), coder)
     same = encode_backscatter(values, Settings(step_db=3.0, scale="power", guarantees=NO_GUARANTEES), coder)
     bounded = encode_backscatter(
-        values, Settings(step_db=3.0, scale="power", guarantees=Guarantees.made(2.0, True, F4)), coder
+        values, Settings(step_db=3.0, scale="power", guarantees=Guarantees.from_request(2.0, True, F4)), coder
     )
     assert plain == same
     assert (plain[5], bounded[5]) == (0, 1)  # minor versions
@@ -80,7 +80,7 @@ def test_what_is_promised_costs_nothing_where_nothing_is_promised(coder):
 def test_pixels_that_rounding_alone_would_move_beyond_the_bound_are_kept_exactly(coder):
     values = scene(("power", "f4"), 2)
     values[0, 10, 10:14] = [1e-45, 3e-45, 1e-40, 1.2e-38]
-    given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.made(0.5, False, F4))
+    given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.from_request(0.5, False, F4))
     restored = decode_backscatter(encode_backscatter(values, given_settings, coder), None, coder)
     np.testing.assert_array_equal(restored[0, 10, 10:14], values[0, 10, 10:14])
 
@@ -128,24 +128,24 @@ def test_corrections_do_not_change_the_signal_that_they_are_given():
 def test_a_decoder_that_breaks_the_bound_is_found_before_anything_is_written(coder, monkeypatch):
     restored = block.backscatter_of
     monkeypatch.setattr(block, "backscatter_of", lambda *arguments: 2 * restored(*arguments))
-    given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.made(1.0, False, F4))
+    given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.from_request(1.0, False, F4))
     with pytest.raises(BoundError, match="nothing was written"):
         encode_backscatter(scene(("power", "f4"), 2), given_settings, coder)
 
 
 def test_nodata_that_no_valid_pixel_can_meet_costs_no_bits():
     for scale, nodata in (("power", 0.0), ("amplitude", 0.0), ("power", -9999.0)):
-        same = Guarantees.made(0.12, False, np.dtype("u2"), nodata, scale)
-        assert same == Guarantees.made(0.12, False, np.dtype("u2"), None, scale)
-    met = Guarantees.made(0.12, False, np.dtype("u2"), 255.0, "amplitude")
-    assert met.residual_spacing_db < Guarantees.made(0.12, False, np.dtype("u2")).residual_spacing_db
+        same = Guarantees.from_request(0.12, False, np.dtype("u2"), nodata, scale)
+        assert same == Guarantees.from_request(0.12, False, np.dtype("u2"), None, scale)
+    met = Guarantees.from_request(0.12, False, np.dtype("u2"), 255.0, "amplitude")
+    assert met.residual_spacing_db < Guarantees.from_request(0.12, False, np.dtype("u2")).residual_spacing_db
 
 
 def test_promises_that_make_no_sense_are_refused():
     with pytest.raises(RateError, match="max_error_db"):
-        Guarantees.made(-1.0, False, F4)
-    assert not Guarantees.made(None, False, F4)
-    assert Guarantees.made(None, True, F4)
+        Guarantees.from_request(-1.0, False, F4)
+    assert not Guarantees.from_request(None, False, F4)
+    assert Guarantees.from_request(None, True, F4)
 
 
 def bounded_errors_db(seed, bound, step_db, dtype, coder):
@@ -155,7 +155,7 @@ def bounded_errors_db(seed, bound, step_db, dtype, coder):
         rows, columns = np.random.default_rng(seed).integers(0, 512, (2, 40))
         scene_of_seed[:, rows, columns] *= dtype(10.0) ** np.random.default_rng(seed).uniform(1, 6, 40).astype(dtype)
     given_settings = Settings(
-        step_db=step_db, scale="power", guarantees=Guarantees.made(bound, seed % 2 == 1, scene_of_seed.dtype)
+        step_db=step_db, scale="power", guarantees=Guarantees.from_request(bound, seed % 2 == 1, scene_of_seed.dtype)
     )
     restored = decode_backscatter(encode_backscatter(scene_of_seed, given_settings, coder), None, coder)
     valid = pixel_classes.classify(scene_of_seed, "power") == pixel_classes.VALID

@@ -9,11 +9,13 @@ import pytest
 
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.rate_control import PRESETS, Sample, Target, find_step
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulate_scene
 
 HEADER_BITS = 8 * 96
+
+POWER = Settings(step_db=3.0, scale="power")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def target(**arguments):
 
 
 def sample(planes, scale="power"):
-    return [Sample(backscatter=planes, scale=scale, nodata=None)]
+    return [Sample(backscatter=planes, settings=Settings(step_db=3.0, scale=scale))]
 
 
 @pytest.mark.parametrize(
@@ -106,19 +108,22 @@ def test_the_scale_does_not_change_the_step(coder):
 
 
 def test_many_pieces_are_searched_coarsely_first_and_measured_as_a_whole(coder, planes):
-    pieces = [Sample(backscatter=planes[:, y : y + 64], scale="power", nodata=None) for y in range(0, 256, 64)]
+    pieces = [Sample(backscatter=planes[:, y : y + 64], settings=POWER) for y in range(0, 256, 64)]
     estimate = find_step(pieces * 2, target(bits_per_pixel=1), coder, 0.0)
     assert estimate.bits_per_pixel == pytest.approx(1, rel=0.011)
 
 
 def test_pieces_without_a_valid_pixel_cost_nothing_and_count_as_pixels(coder, planes):
-    empty = Sample(backscatter=np.full_like(planes, np.nan), scale="power", nodata=None)
+    empty = Sample(backscatter=np.full_like(planes, np.nan), settings=POWER)
     half = find_step([*sample(planes), empty], target(bits_per_pixel=0.5), coder, 0.0)
     whole = find_step(sample(planes), target(bits_per_pixel=1.0), coder, 0.0)
     assert half.step_db == pytest.approx(whole.step_db, rel=0.03)
 
 
-@pytest.mark.parametrize("pieces", [[], [Sample(backscatter=np.full((1, 4, 4), np.nan), scale="power", nodata=None)]])
+@pytest.mark.parametrize(
+    "pieces",
+    [[], [Sample(backscatter=np.full((1, 4, 4), np.nan), settings=POWER)]],
+)
 @pytest.mark.parametrize("arguments", [{"bits_per_pixel": 1}, {"rmse_db": 1}], ids=str)
 def test_nothing_to_code_takes_any_step(coder, pieces, arguments):
     assert find_step(pieces, target(**arguments), coder, 0.1).step_db > 0

@@ -6,8 +6,8 @@ import pytest
 from xsarcomp.codec import speckle_spectrum as calm_speckle
 from xsarcomp.codec import window as block
 from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.speckle_spectrum import calm_variances, energies, latents_inside, measured_calm_variances
-from xsarcomp.codec.window import Settings
 from xsarcomp.scenes.simulation import simulate_speckle, simulated_dataset
 
 SETTINGS = Settings(step_db=1.0, scale="decibel")

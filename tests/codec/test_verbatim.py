@@ -19,8 +19,7 @@ from xsarcomp.codec.chunk import (
     read_backscatter,
 )
 from xsarcomp.codec.frame import DTYPES, read_frame, write_frame
-from xsarcomp.codec.guarantees import Guarantees
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Guarantees, Settings
 from xsarcomp.errors import BitstreamError, CorruptStreamError
 from xsarcomp.radiometry.pixel_classes import EXACT
 
@@ -93,7 +92,7 @@ def test_whatever_is_asked_no_frame_is_longer_than_its_values(
     coder, shape, dtype, content, step_db, scale, guarantees, seed
 ):
     values = CONTENT[content](shape, dtype, seed)
-    made = Guarantees.made(
+    made = Guarantees.from_request(
         guarantees.get("max_error_db"), guarantees.get("keep_means", False), np.dtype(dtype), None, scale
     )
     frame = encode_backscatter(values, Settings(step_db=step_db, scale=scale, guarantees=made), coder)

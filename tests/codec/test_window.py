@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.codec import window as block
+from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import (
-    Settings,
+    Axis,
     backscatter_of,
+    classes_of,
     decode_planes,
     decode_window,
     encode_planes,
@@ -36,13 +38,18 @@ def scene_of(speckled, shape, seed, hole_share=0.1):
     return backscatter
 
 
+def filled_signal(backscatter, settings, coder, origin=(0, 0)):
+    """Signal of backscatter with the pixels filled that its own classes call invalid."""
+    return signal_of(backscatter, classes_of(backscatter, settings), settings, coder, origin)
+
+
 def window_symbols(backscatter, coder, rows, columns):
     """Symbols of latents rows x columns from the pixels that :func:`pixel_span` asks for, and no others."""
     height, width = backscatter.shape[1:]
     (top, bottom), (left, right) = pixel_span(*rows, height), pixel_span(*columns, width)
     part = np.ascontiguousarray(backscatter[:, top:bottom, left:right])
-    signal, _ = signal_of(part, SETTINGS, coder, origin=(top, left))
-    return encode_window(signal, coder, SETTINGS.step_db, (*rows, height, top), (*columns, width, left))
+    signal = filled_signal(part, SETTINGS, coder, origin=(top, left))
+    return encode_window(signal, coder, SETTINGS.step_db, Axis(*rows, height, top), Axis(*columns, width, left))
 
 
 @st.composite
@@ -67,7 +74,7 @@ def scenes_with_windows(draw):
 def test_symbols_of_a_window_are_those_of_the_whole_bit_for_bit(coder, speckled, case):
     shape, (rows, columns), seed, hole_share = case
     backscatter = scene_of(speckled, shape, seed, hole_share)
-    signal, _ = signal_of(backscatter, SETTINGS, coder)
+    signal = filled_signal(backscatter, SETTINGS, coder)
     whole = encode_planes(signal, coder, SETTINGS.step_db)
     window = window_symbols(backscatter, coder, rows, columns)
     np.testing.assert_array_equal(window, whole[:, :, slice(*rows), slice(*columns)])
@@ -77,18 +84,19 @@ def test_symbols_of_a_window_are_those_of_the_whole_bit_for_bit(coder, speckled,
 @settings(deadline=None, max_examples=25)
 def test_decoded_window_is_that_of_the_whole(coder, speckled, case):
     shape, (rows, columns), seed, _ = case
-    signal, _ = signal_of(scene_of(speckled, shape, seed), SETTINGS, coder)
+    signal = filled_signal(scene_of(speckled, shape, seed), SETTINGS, coder)
     symbols = encode_planes(signal, coder, SETTINGS.step_db)
     whole = decode_planes(symbols, shape[1:], coder, SETTINGS.step_db)
     (top, bottom), (left, right) = (
-        latent_span(*window, latents, coder) for window, latents in zip((rows, columns), symbols.shape[2:], strict=True)
+        latent_span(*window, latents, coder.latent_reach)
+        for window, latents in zip((rows, columns), symbols.shape[2:], strict=True)
     )
     part = decode_window(
         symbols[:, :, top:bottom, left:right],
         coder,
         SETTINGS.step_db,
-        (*rows, symbols.shape[2], top),
-        (*columns, symbols.shape[3], left),
+        Axis(*rows, symbols.shape[2], top),
+        Axis(*columns, symbols.shape[3], left),
     )
     expected = whole[:, 8 * rows[0] : 8 * rows[1], 8 * columns[0] : 8 * columns[1]]
     # float32 sums of another order: far below the step, but not bit for bit
@@ -97,7 +105,7 @@ def test_decoded_window_is_that_of_the_whole(coder, speckled, case):
 
 @pytest.mark.parametrize("tile", [1, 2, 5])
 def test_tiles_bound_the_memory_and_leave_no_trace(coder, speckled, monkeypatch, tile):
-    signal, _ = signal_of(scene_of(speckled, (2, 75, 91), seed=3), SETTINGS, coder)
+    signal = filled_signal(scene_of(speckled, (2, 75, 91), seed=3), SETTINGS, coder)
     symbols = encode_planes(signal, coder, 1.0)
     decoded = decode_planes(symbols, (75, 91), coder, 1.0)
     monkeypatch.setattr(block, "TILE_LATENTS", tile)
@@ -108,7 +116,8 @@ def test_tiles_bound_the_memory_and_leave_no_trace(coder, speckled, monkeypatch,
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 300), (300, 7), (8, 8), (16, 17), (65, 64)])
 def test_scene_of_any_size_comes_back_within_about_a_step(coder, speckled, shape):
     backscatter = scene_of(speckled, (1, *shape), seed=1, hole_share=0.0)
-    signal, classes = signal_of(backscatter, SETTINGS, coder)
+    classes = classes_of(backscatter, SETTINGS)
+    signal = signal_of(backscatter, classes, SETTINGS, coder)
     symbols = encode_planes(signal, coder, 1.0)
     assert symbols.shape == (1, 64, latent_count(shape[0]), latent_count(shape[1]))
     decoded = decode_planes(symbols, shape, coder, 1.0)
@@ -120,7 +129,7 @@ def test_scene_of_any_size_comes_back_within_about_a_step(coder, speckled, shape
 
 @pytest.mark.parametrize("step_db", [0.1, 0.5, 1.0, 3.6, 10.0, 30.0])
 def test_error_of_a_scene_is_bounded_by_the_step(coder, speckled, step_db):
-    signal, _ = signal_of(speckled[None], SETTINGS, coder)
+    signal = filled_signal(speckled[None], SETTINGS, coder)
     error = decode_planes(encode_planes(signal, coder, step_db), speckled.shape, coder, step_db) - signal
     # the transform is orthogonal: pixels have the error of latents, below a step in the mean square
     assert np.sqrt(np.mean(error**2)) < 0.7 * step_db
@@ -132,14 +141,14 @@ def test_error_of_a_scene_is_bounded_by_the_step(coder, speckled, step_db):
 @given(level_db=st.floats(-60, 30), step_db=st.floats(0.05, 20))
 @settings(deadline=None, max_examples=25)
 def test_constant_scene_keeps_its_level_within_a_sixteenth_of_a_step(coder, level_db, step_db):
-    signal, _ = signal_of(np.full((1, 40, 24), level_db), SETTINGS, coder)
+    signal = filled_signal(np.full((1, 40, 24), level_db), SETTINGS, coder)
     decoded = decode_planes(encode_planes(signal, coder, step_db), (40, 24), coder, step_db)
     # half a step of the lowest latent, whose gain is 8; the rest is the rounding of the basis
     assert np.abs(decoded - signal).max() <= step_db / 16 + 0.01
 
 
 def test_planes_are_independent_of_each_other(coder, speckled):
-    signal, _ = signal_of(scene_of(speckled, (3, 50, 40), seed=9), SETTINGS, coder)
+    signal = filled_signal(scene_of(speckled, (3, 50, 40), seed=9), SETTINGS, coder)
     together = encode_planes(signal, coder, 1.0)
     for plane in range(3):
         alone = encode_planes(signal[plane : plane + 1], coder, 1.0)
@@ -166,7 +175,8 @@ def test_invalid_pixels_come_back_and_the_mean_correction_is_added_to_the_valid(
     backscatter = scene_of(speckled, (1, 24, 32), seed=2)
     backscatter[0, 0, :3] = np.inf, -np.inf, -9999.0
     declared = Settings(step_db=10.0, scale="decibel", nodata=-9999.0)
-    signal, classes = signal_of(backscatter, declared, coder)
+    classes = classes_of(backscatter, declared)
+    signal = signal_of(backscatter, classes, declared, coder)
     assert np.isfinite(signal).all()
     restored = backscatter_of(signal.astype(np.float32), classes, None, np.dtype("f4"), declared, coder)
     assert restored.dtype == np.float32

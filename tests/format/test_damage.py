@@ -23,7 +23,7 @@ from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec import installed_models as weights
 from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LATENTS, read_frame
 from xsarcomp.errors import BitstreamError, SarcompError
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 LARGE = {
     "backscatter": "streams-1.1/large-backscatter/c/0/0",
@@ -275,10 +275,10 @@ def test_a_forged_field_that_no_hash_covers_gives_other_pixels_and_a_manifest_na
     forged = with_checksums(forged)
     assert outcome(name, forged) == "unproven field"
     shutil.copytree(GOLDEN / "zarr3-1.1", tmp_path / "zarr3-1.1")
-    record_store(tmp_path / "zarr3-1.1")
+    write_manifest(tmp_path / "zarr3-1.1")
     (tmp_path / name).write_bytes(forged)
-    problems = verify_store(tmp_path / "zarr3-1.1")["problems"]
-    assert [(one["array"], one["chunk"], one["problem"]) for one in problems] == [("vv", (1, 0), "changed")]
+    problems = verify_store(tmp_path / "zarr3-1.1").problems
+    assert [(one.array, one.chunk, one.problem) for one in problems] == [("vv", (1, 0), "changed")]
 
 
 @pytest.mark.parametrize("name", ["latents-1.1/vh_gains/c/0/0/0", THREE[1], THREE[0]])

@@ -260,7 +260,7 @@ def attack(store, kind, count, seed):
                 file.write_bytes(sound)
     finally:
         tracemalloc.stop()
-    assert check(store)["ok"]
+    assert check(store).ok
     return found
 
 

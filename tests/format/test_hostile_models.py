@@ -32,7 +32,7 @@ from tests.support.hostile_models import (
 from xsarcomp.codec import chunk, model_file
 from xsarcomp.codec import installed_models as weights
 from xsarcomp.codec.frame import DTYPES, LATENTS, read_frame
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import (
     LARGEST_MESSAGE,
     BitstreamError,

@@ -7,7 +7,7 @@ import xarray as xr
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, NotEncodedError, RadiometryError
 from xsarcomp.latents.statistics import latent_statistics
 from xsarcomp.scenes.simulation import simulated_dataset
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 MODEL = "s1-grd-10m-lapped"
 FORMAT = {"zarr_format": 3, "consolidated": False}
@@ -163,8 +163,8 @@ def test_dates_of_other_settings_are_refused_and_the_others_read(first, tmp_path
             read.vv.load()
     right = store.sel(time=[1]).sarcomp.decode().vv
     np.testing.assert_array_equal(right, first.sarcomp.decode().vv)
-    problems = verify_store(path)["problems"]
-    assert any(one["problem"] == "metadata" and "another model" in one["message"] for one in problems)
+    problems = verify_store(path).problems
+    assert any(one.problem == "metadata" and "another model" in one.message for one in problems)
 
 
 def test_a_date_that_was_never_written_is_an_error(first, later, tmp_path):
@@ -180,7 +180,7 @@ def test_a_date_that_was_never_written_is_an_error(first, later, tmp_path):
         part.to_zarr(path, region={"time": slice(position, position + 1)}, consolidated=False)
     for position, alone in enumerate(expected(first, later)):
         np.testing.assert_array_equal(opened(path).sarcomp.decode().vv[position], alone.vv[0])
-    assert record_store(path)["ok"]
+    assert write_manifest(path).ok
 
 
 def test_a_lost_coding_is_an_error_and_a_finding(stack):
@@ -188,7 +188,7 @@ def test_a_lost_coding_is_an_error_and_a_finding(stack):
     lost.unlink()
     with pytest.raises(CorruptStreamError, match="coding"):
         opened(stack).sarcomp.decode().vv.load()
-    found = {(one["array"], one["chunk"], one["problem"]) for one in verify_store(stack)["problems"]}
+    found = {(one.array, one.chunk, one.problem) for one in verify_store(stack).problems}
     assert found == {("vv_coding", (1, 0), "missing")}
     with pytest.raises(NotEncodedError, match="vv_coding"):
         opened(stack).drop_vars("vv_coding").sarcomp.decode()

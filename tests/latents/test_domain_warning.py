@@ -11,6 +11,7 @@ from scipy.ndimage import uniform_filter
 import xsarcomp
 from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.rate_control import Sample
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import DomainWarning
 from xsarcomp.latents import domain_warning as input_check
 from xsarcomp.radiometry.domain import COMMON_LOOKS, CORRELATION_X, LEVEL, LOOKS
@@ -126,8 +127,12 @@ def test_a_model_that_says_nothing_of_its_domain_checks_the_range_of_values_alon
 
 
 def compared(values, scale, card, domain, nodata=None, polarizations=("vv", "vh")):
-    samples = [Sample(backscatter=values[:1], scale=scale, nodata=nodata)]
-    samples += [Sample(backscatter=values[1:], scale=scale, nodata=nodata)] if len(values) > 1 else []
+    samples = [Sample(backscatter=values[:1], settings=Settings(step_db=3.0, scale=scale, nodata=nodata))]
+    samples += (
+        [Sample(backscatter=values[1:], settings=Settings(step_db=3.0, scale=scale, nodata=nodata))]
+        if len(values) > 1
+        else []
+    )
     return input_check.compare_with_training("s1", samples, range(len(values)), polarizations, card, domain)
 
 
@@ -139,7 +144,7 @@ def test_windows_of_a_plane_are_judged_together_whatever_stack_they_came_in(plai
     values = np.stack([plain.vv.values, filtered(plain).vv.values])
     assert off(compared(values, "power", card, domain, polarizations=("vv", "vv"))) == {LOOKS}
     pieces = values[:1].reshape(1, 4, 64, 300)[0]
-    sample = [Sample(backscatter=pieces, scale="power", nodata=None)]
+    sample = [Sample(backscatter=pieces, settings=Settings(step_db=3.0, scale="power", nodata=None))]
     together = input_check.compare_with_training("vv", sample, [0] * 4, ["vv"], card, domain)
     assert off(together) == set()
     assert together.outside_share == 0

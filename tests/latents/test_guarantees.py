@@ -118,12 +118,11 @@ def test_a_rate_that_is_too_low_for_the_bound_is_refused_with_the_lowest_that_wo
 def test_a_bound_alone_takes_a_lower_rate_than_steps_around_it(scene):
     """The cheapest step is found: half and twice the step need more bits for the same bound."""
     from xsarcomp.codec.chunk import encode_backscatter
-    from xsarcomp.codec.guarantees import Guarantees
     from xsarcomp.codec.installed_models import load_coder
-    from xsarcomp.codec.window import Settings
+    from xsarcomp.codec.settings import Guarantees, Settings
 
     found = scene.sarcomp.encode(max_error_db=1.0).sarcomp.info()["vv"]["step_db"]
-    guarantees = Guarantees.made(1.0, False, np.dtype(np.float32))
+    guarantees = Guarantees.from_request(1.0, False, np.dtype(np.float32))
     sizes = [
         len(
             encode_backscatter(
@@ -169,8 +168,8 @@ def test_a_missing_chunk_of_what_keeps_a_promise_is_an_error_and_no_broken_promi
     decoded.vv.load()
     with pytest.raises(CorruptStreamError, match=f"a chunk of the {part.rstrip('s')}s of 'vh' is missing"):
         decoded.vh.load()
-    (problem,) = verify_store(tmp_path / "store")["problems"]
-    assert (problem["array"], problem["problem"]) == (f"vh_{part}", "missing")
+    (problem,) = verify_store(tmp_path / "store").problems
+    assert (problem.array, problem.problem) == (f"vh_{part}", "missing")
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -232,5 +231,5 @@ def test_a_users_own_variable_called_like_corrections_is_no_payload(scene, tmp_p
     payloads = []
     for name, source in (("plain", scene), ("own", scene.assign(vv_gains=(("band",), np.arange(5000.0))))):
         source.sarcomp.encode(bits_per_pixel=1).to_zarr(tmp_path / name, consolidated=False)
-        payloads.append(store_report(str(tmp_path / name))["payload_bytes"])
+        payloads.append(store_report(str(tmp_path / name)).payload_bytes)
     assert payloads[0] == payloads[1]

@@ -1,4 +1,4 @@
-"""Records: every attribute that JSON can carry comes back as it was, and a wrong record is refused by name."""
+"""Metadata of latents: every attribute that JSON can carry comes back as it was, and wrong metadata are refused by name."""
 
 import dataclasses
 import json
@@ -10,23 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import NotEncodedError, SarcompError, UnsupportedFormatError
 from xsarcomp.latents.metadata import LatentsMetadata, from_json, kept_attributes, to_json
 
-RECORD = LatentsMetadata(
+METADATA = LatentsMetadata(
     name="vv",
     dims=("time", "y", "x"),
     spatial=("y", "x"),
     pixels=(300, 200),
     corners=(None, None, None, None),
     dtype="<f4",
-    scale="power",
+    settings=Settings(step_db=2.25, scale="power"),
     scale_reason="given by the caller",
-    nodata=None,
     model="some-model",
     model_id="0" * 64,
     anchor=3,
-    step_db=2.25,
     target="bits_per_pixel=1",
     estimated_bits_per_pixel=0.99,
     estimated_rmse_db=None,
@@ -97,33 +96,33 @@ def test_text_arrays_of_numpy_become_lists():
     assert through_text(np.str_("VV")) == "VV"
 
 
-def test_a_record_survives_json_and_gives_equal_records():
-    text = json.dumps(RECORD.to_attribute(), allow_nan=False)
+def test_metadata_survive_json():
+    text = json.dumps(METADATA.to_attribute(), allow_nan=False)
     found = LatentsMetadata.from_attribute(json.loads(text))
     assert isinstance(found.dims, tuple)
     assert isinstance(found.pixels, tuple)
     assert np.isnan(found.encoding["_FillValue"])
     without = {"encoding": {}}
-    assert dataclasses.replace(found, **without) == dataclasses.replace(RECORD, **without)
+    assert dataclasses.replace(found, **without) == dataclasses.replace(METADATA, **without)
 
 
 def test_variances_of_calm_latents_are_optional_and_survive():
-    assert "calm_variances_db2" not in RECORD.to_attribute()
-    measured = dataclasses.replace(RECORD, calm_variances_db2=(0.0, *(float(number) for number in range(1, 64))))
+    assert "calm_variances_db2" not in METADATA.to_attribute()
+    measured = dataclasses.replace(METADATA, calm_variances_db2=(0.0, *(float(number) for number in range(1, 64))))
     found = LatentsMetadata.from_attribute(json.loads(json.dumps(measured.to_attribute(), allow_nan=False)))
     assert found.calm_variances_db2 == measured.calm_variances_db2
-    assert LatentsMetadata.from_attribute(RECORD.to_attribute()).calm_variances_db2 is None
+    assert LatentsMetadata.from_attribute(METADATA.to_attribute()).calm_variances_db2 is None
 
 
 @pytest.mark.parametrize("value", [None, "text", 3, {}, {"name": "vv"}])
-def test_what_is_no_record_is_named_so(value):
-    with pytest.raises(NotEncodedError, match="holds no record of xsarcomp"):
+def test_what_are_no_metadata_is_named_so(value):
+    with pytest.raises(NotEncodedError, match="holds no metadata of xsarcomp"):
         LatentsMetadata.from_attribute(value)
 
 
 @pytest.mark.parametrize("change", [{"format": 2}, {"new_field": 1}, {"step_db": ...}])
-def test_a_record_with_another_format_or_other_fields_asks_for_an_update(change):
-    value = {key: item for key, item in (RECORD.to_attribute() | change).items() if item is not ...}
+def test_metadata_with_another_format_or_other_keys_ask_for_an_update(change):
+    value = {key: item for key, item in (METADATA.to_attribute() | change).items() if item is not ...}
     with pytest.raises(UnsupportedFormatError, match="update xsarcomp"):
         LatentsMetadata.from_attribute(value)
 
@@ -144,16 +143,16 @@ def test_a_record_with_another_format_or_other_fields_asks_for_an_update(change)
     ],
     ids=str,
 )
-def test_a_damaged_record_gives_an_error_of_xsarcomp(change):
+def test_damaged_metadata_give_an_error_of_xsarcomp(change):
     with pytest.raises(SarcompError):
-        LatentsMetadata.from_attribute(RECORD.to_attribute() | change)
+        LatentsMetadata.from_attribute(METADATA.to_attribute() | change)
 
 
 def test_the_loss_names_model_step_and_target():
-    text = RECORD.loss()
+    text = METADATA.loss()
     assert all(part in text for part in ("some-model", "0000", "2.25 dB", "bits_per_pixel=1"))
-    assert "restored" not in text
-    assert RECORD.loss(speckle_restored=True) == f"{text}; speckle restored: noise was made up and added"
+    assert "speckle" not in text
+    assert METADATA.loss(with_speckle=True) == f"{text}; synthetic speckle was added"
 
 
 def test_python_objects_are_left_out_with_a_warning_that_names_them():

@@ -98,7 +98,7 @@ def test_a_constant_scene_comes_back_as_that_constant():
 def test_a_constant_scene_keeps_its_level_through_a_store(level_db):
     flat = xr.DataArray(np.full((70, 90), level_db, np.float32), dims=("y", "x"), name="vv", attrs={"units": "dB"})
     encoded = flat.sarcomp.encode(rmse_db=0.5, model=MODEL, scale="decibel")
-    step_db = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"]).step_db
+    step_db = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"]).settings.step_db
     found = encoded.sarcomp.decode(overview=8).vv
     assert found.shape == (9, 12)
     assert np.abs(found - level_db).max() <= step_db / 16 + 0.001
@@ -113,7 +113,7 @@ def test_a_value_is_the_weighted_mean_around_its_block_to_half_a_step_of_its_lat
     decibel, found = in_db(original.vv[0].values), in_db(whole.vv[0].values)
     for row, column in [(3, 5), (40, 3), (60, 60), (70, 41)]:
         around = decibel[8 * row - 4 : 8 * row + 12, 8 * column - 4 : 8 * column + 12]
-        assert abs(found[row, column] - (weights * around).sum()) <= record.step_db / 16 + 0.002
+        assert abs(found[row, column] - (weights * around).sum()) <= record.settings.step_db / 16 + 0.002
 
 
 def test_on_the_whole_it_is_the_mean_in_decibels_of_the_blocks(original, whole):

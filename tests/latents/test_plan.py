@@ -7,8 +7,9 @@ import xarray as xr
 from xsarcomp.codec.installed_models import resolve_model
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.errors import AlreadyLossyError, DimensionError, ModelNotFoundError, RadiometryError
+from xsarcomp.latents.look import refuse_lossy
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
-from xsarcomp.latents.plan import make_plan, refuse_lossy
+from xsarcomp.latents.plan import PlanOptions, make_plan
 
 
 def plan(dataset, names=None, *, scale="auto", recompress=False, model=None, **target):
@@ -16,39 +17,44 @@ def plan(dataset, names=None, *, scale="auto", recompress=False, model=None, **t
         dataset,
         names or list(dataset.data_vars),
         Target.from_arguments(**target),
-        model=model,
-        scale=scale,
-        recompress=recompress,
-        chunk_pixels=512 * 512,
+        PlanOptions(model=model, scale=scale, recompress=recompress, chunk_pixels=512 * 512),
     )
 
 
 def test_all_variables_share_one_step_and_each_has_its_record(scene):
     found = plan(scene, ["vv", "vh"], bits_per_pixel=1)
-    assert {record.step_db for record in found.records.values()} == {found.estimate.step_db}
-    record = found.records["vh"]
-    assert (record.name, record.dims, record.spatial, record.pixels) == ("vh", ("y", "x"), ("y", "x"), (300, 360))
-    assert record.dtype == "<f4"
-    assert record.scale == "power"
-    assert "median" in record.scale_reason or "units" in record.scale_reason
-    assert record.model_id == resolve_model()
-    assert record.target == "bits_per_pixel=1"
-    assert record.attributes == scene.vh.attrs
-    assert record.encoding == {"grid_mapping": "spatial_ref"}
-    assert record.estimated_bits_per_pixel == pytest.approx(1, rel=0.02)
+    assert {metadata.settings.step_db for metadata in found.variables.values()} == {found.estimate.step_db}
+    metadata = found.variables["vh"]
+    assert (metadata.name, metadata.dims, metadata.spatial, metadata.pixels) == (
+        "vh",
+        ("y", "x"),
+        ("y", "x"),
+        (300, 360),
+    )
+    assert metadata.dtype == "<f4"
+    assert metadata.settings.scale == "power"
+    assert "median" in metadata.scale_reason or "units" in metadata.scale_reason
+    assert metadata.model_id == resolve_model()
+    assert metadata.target == "bits_per_pixel=1"
+    assert metadata.attributes == scene.vh.attrs
+    assert metadata.encoding == {"grid_mapping": "spatial_ref"}
+    assert metadata.estimated_bits_per_pixel == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_dask_and_numpy_give_the_same_plan(scene, lazy):
     given = scene.chunk(97) if lazy else scene
-    assert plan(given, ["vv"], rmse_db=1).records["vv"].step_db == plan(scene, ["vv"], rmse_db=1).records["vv"].step_db
+    assert (
+        plan(given, ["vv"], rmse_db=1).variables["vv"].settings.step_db
+        == plan(scene, ["vv"], rmse_db=1).variables["vv"].settings.step_db
+    )
 
 
 def test_the_scale_that_the_caller_names_is_taken(scene):
     with pytest.warns(UserWarning, match=r"outside the .* dB .*scale decibel"):
-        record = plan(scene + 100, ["vv"], scale="decibel").records["vv"]
-    assert (record.scale, record.scale_reason) == ("decibel", "given by the caller")
-    assert record.outside_training_range == 1.0
+        metadata = plan(scene + 100, ["vv"], scale="decibel").variables["vv"]
+    assert (metadata.settings.scale, metadata.scale_reason) == ("decibel", "given by the caller")
+    assert metadata.outside_training_range == 1.0
 
 
 def test_an_unknown_scale_is_refused(scene):
@@ -94,7 +100,7 @@ def test_data_with_loss_is_refused_unless_it_is_wanted(scene, attributes, encodi
     lossy.vv.encoding |= encoding
     with pytest.raises(AlreadyLossyError, match="Encode the original, or pass recompress=True"):
         plan(lossy)
-    assert plan(lossy, recompress=True).records["vv"].step_db > 0
+    assert plan(lossy, recompress=True).variables["vv"].settings.step_db > 0
 
 
 @pytest.mark.parametrize(
@@ -125,8 +131,8 @@ def test_objects_of_codecs_are_recognized(scene):
 def test_values_outside_the_training_range_are_said_and_recorded(scene):
     bright = scene[["vv"]] * 1e4
     with pytest.warns(UserWarning, match=r"of the values of 'vv' lie outside the .* coded, not clipped"):
-        record = plan(bright, scale="power", bits_per_pixel=1).records["vv"]
-    assert record.outside_training_range > 0.1
+        metadata = plan(bright, scale="power", bits_per_pixel=1).variables["vv"]
+    assert metadata.outside_training_range > 0.1
 
 
 def test_a_short_header_share_is_counted_in_the_rate(scene):

@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.metadata import changed
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plane_steps import (
     FINGERPRINT,
     SHARED,
     STEP,
+    PlaneRun,
     coding_values,
     differences,
     fingerprinted,
-    own_records,
+    plane_runs,
 )
 from xsarcomp.scenes.simulation import simulated_dataset
 
 ENCODED = simulated_dataset((24, 24), seed=3).expand_dims("time").sarcomp.encode(rmse_db=1, model="s1-grd-10m-lapped")
-RECORD = LatentsMetadata.from_attribute(ENCODED.vv_latents.attrs["sarcomp"])
+METADATA = LatentsMetadata.from_attribute(ENCODED.vv_latents.attrs["sarcomp"])
 OTHER = {
     "model_id": "ab" * 32,
     "dtype": "<f8",
@@ -36,57 +38,57 @@ OTHER = {
 
 @given(st.lists(st.sampled_from([0.02, 1.5, 3.0, 64.0]), max_size=9))
 def test_each_plane_gets_its_step_and_runs_are_as_long_as_can_be(steps):
-    coding = coding_values(RECORD, (len(steps),))
+    coding = coding_values(METADATA, (len(steps),))
     coding[:, STEP] = steps
-    runs = own_records(coding, RECORD, len(steps))
-    assert [own.step_db for run, own in runs for _ in range(len(steps))[run]] == steps
-    assert [run.start for run, _ in runs] == [0, *(run.stop for run, _ in runs[:-1])][: len(runs)]
-    assert all(first.step_db != second.step_db for (_, first), (_, second) in itertools.pairwise(runs))
-    assert all(replace(own, step_db=RECORD.step_db) == RECORD for _, own in runs)
+    runs = plane_runs(coding, METADATA, len(steps))
+    assert [run.settings.step_db for run in runs for _ in range(len(steps))[run.planes]] == steps
+    assert [run.planes.start for run in runs] == [0, *(run.planes.stop for run in runs[:-1])][: len(runs)]
+    assert all(first.settings.step_db != second.settings.step_db for first, second in itertools.pairwise(runs))
+    assert all(replace(run.settings, step_db=METADATA.settings.step_db) == METADATA.settings for run in runs)
 
 
 def test_without_a_coding_all_planes_have_the_step_of_the_record():
-    assert own_records(None, RECORD, 7) == [(slice(0, 7), RECORD)]
+    assert plane_runs(None, METADATA, 7) == [PlaneRun(slice(0, 7), METADATA.settings)]
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_each_shared_setting_changes_the_fingerprint_and_is_named(name):
-    other = replace(RECORD, **{name: OTHER[name]})
-    assert fingerprinted(other).fingerprint != fingerprinted(RECORD).fingerprint == RECORD.fingerprint
-    assert differences(other, RECORD) == [f"{name} {OTHER[name]!r} instead of {getattr(RECORD, name)!r}"]
+    other = changed(METADATA, **{name: OTHER[name]})
+    assert fingerprinted(other).fingerprint != fingerprinted(METADATA).fingerprint == METADATA.fingerprint
+    assert differences(other, METADATA) == [f"{name} {OTHER[name]!r} instead of {METADATA.to_dict()[name]!r}"]
 
 
 def test_what_may_differ_does_not_change_the_fingerprint():
     for name, value in {"step_db": 9.0, "anchor": 3, "target": "else", "attributes": {}, "corners": (1.0,) * 4}.items():
-        assert fingerprinted(replace(RECORD, **{name: value})).fingerprint == RECORD.fingerprint
-        assert differences(replace(RECORD, **{name: value}), RECORD) == []
+        assert fingerprinted(changed(METADATA, **{name: value})).fingerprint == METADATA.fingerprint
+        assert differences(changed(METADATA, **{name: value}), METADATA) == []
 
 
 @pytest.mark.parametrize("nodata", [-9999.0, 0, float("nan")])
 def test_equal_nodata_of_several_types_has_one_fingerprint(nodata):
-    records = [replace(RECORD, nodata=kind(nodata)) for kind in (float, np.float32, np.float64)]
+    records = [changed(METADATA, nodata=kind(nodata)) for kind in (float, np.float32, np.float64)]
     assert len({fingerprinted(record).fingerprint for record in records}) == 1
     assert differences(records[0], records[1]) == []
 
 
 @pytest.mark.parametrize("column", [STEP, FINGERPRINT])
 def test_a_missing_coding_is_an_error(column):
-    coding = coding_values(RECORD, (3,))
+    coding = coding_values(METADATA, (3,))
     coding[1, column] = np.nan
     with pytest.raises(CorruptStreamError, match="missing"):
-        own_records(coding, RECORD, 3)
+        plane_runs(coding, METADATA, 3)
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, 1000.0, 1e300])
 def test_steps_that_cannot_be_are_refused(step):
-    coding = coding_values(RECORD, (2,))
+    coding = coding_values(METADATA, (2,))
     coding[1, STEP] = step
     with pytest.raises(CorruptStreamError, match="steps"):
-        own_records(coding, RECORD, 2)
+        plane_runs(coding, METADATA, 2)
 
 
 def test_planes_of_another_fingerprint_are_counted_and_refused():
-    coding = coding_values(RECORD, (5,))
+    coding = coding_values(METADATA, (5,))
     coding[2:, FINGERPRINT] += 1
     with pytest.raises(NotEncodedError, match="3 of 5 planes"):
-        own_records(coding, RECORD, 5)
+        plane_runs(coding, METADATA, 5)

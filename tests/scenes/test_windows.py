@@ -28,14 +28,14 @@ def same(block):
     return block
 
 
-def sum_around(block, window, own=None, weight=1):
+def sum_around(block, pieces, weight=1):
     """Sum over the neighborhood of each pixel, clipped at the edges of the array."""
     first = [start for start, _ in around(block)]
     result = np.empty([stop - start for start, stop in block], np.int64)
     for i, j in np.ndindex(*result.shape):
         y, x = block[0][0] + i - first[0], block[1][0] + j - first[1]
-        result[i, j] = window[max(0, y - HALO) : y + HALO + 1, max(0, x - HALO) : x + HALO + 1].sum()
-    return weight * result + (0 if own is None else own)
+        result[i, j] = pieces["around"][max(0, y - HALO) : y + HALO + 1, max(0, x - HALO) : x + HALO + 1].sum()
+    return weight * result + pieces.get("same", 0)
 
 
 def expected():
@@ -56,7 +56,9 @@ def partition(size):
 @given(rows=partition(13), columns=partition(9), result_rows=partition(13), result_columns=partition(9))
 def test_any_chunks_of_source_and_result_give_the_values_of_the_whole(rows, columns, result_rows, result_columns):
     source = da.from_array(VALUES, chunks=(rows, columns))
-    result = map_windows(sum_around, [Source(source, around)], (result_rows, result_columns), np.int64, name="sum")
+    result = map_windows(
+        sum_around, {"around": Source(source, around)}, (result_rows, result_columns), np.int64, name="sum"
+    )
     with dask.config.set(scheduler="synchronous"):
         np.testing.assert_array_equal(result.compute(), expected())
 
@@ -65,14 +67,19 @@ def test_several_sources_and_arguments_reach_the_function():
     source = da.from_array(VALUES, chunks=(1, 1))
     own = da.from_array(VALUES, chunks=(6, 6))
     result = map_windows(
-        sum_around, [Source(source, around), Source(own, same)], CHUNKS, np.int64, name="sum", arguments=(3,)
+        sum_around,
+        {"around": Source(source, around), "same": Source(own, same)},
+        CHUNKS,
+        np.int64,
+        name="sum",
+        arguments=(3,),
     )
     np.testing.assert_array_equal(result.compute(), 3 * expected() + VALUES)
 
 
 def test_each_block_of_the_result_is_one_task():
     source = da.from_array(VALUES, chunks=(2, 2))
-    result = map_windows(sum_around, [Source(source, around)], CHUNKS, np.int64, name="sum")
+    result = map_windows(sum_around, {"around": Source(source, around)}, CHUNKS, np.int64, name="sum")
     assert len(dict(result.dask)) - len(dict(source.dask)) == result.npartitions == 6
 
 
@@ -84,7 +91,7 @@ def test_a_part_of_the_result_computes_only_the_source_blocks_that_it_needs():
         dtype=VALUES.dtype,
         meta=VALUES[:0, :0],
     )
-    result = map_windows(sum_around, [Source(source, around)], CHUNKS, np.int64, name="sum")
+    result = map_windows(sum_around, {"around": Source(source, around)}, CHUNKS, np.int64, name="sum")
     with dask.config.set(scheduler="synchronous"):
         part = result[:2, :2].compute()
     np.testing.assert_array_equal(part, expected()[:2, :2])
@@ -94,7 +101,7 @@ def test_a_part_of_the_result_computes_only_the_source_blocks_that_it_needs():
 
 def build(name="sum", weight=1, chunks=CHUNKS, function=sum_around, values=VALUES):
     source = da.from_array(values, chunks=(4, 4))
-    return map_windows(function, [Source(source, around)], chunks, np.int64, name=name, arguments=(None, weight))
+    return map_windows(function, {"around": Source(source, around)}, chunks, np.int64, name=name, arguments=(weight,))
 
 
 def test_names_of_tasks_depend_on_what_is_computed_and_on_nothing_else():
@@ -154,17 +161,17 @@ def counted_source(made, shape=(8, 8), chunk=4):
     """A lazy source that notes which of its blocks are made."""
     chunks = tuple((chunk,) * (size // chunk) for size in shape)
 
-    def make(block):
+    def make(block, _pieces):
         made.append(block)
         return np.full([stop - start for start, stop in block], len(made))
 
-    return windows.map_windows(make, [], chunks, int, name="source")
+    return windows.map_windows(make, {}, chunks, int, name="source")
 
 
 def doubled(array):
     return windows.map_windows(
-        lambda _block, values: 2 * values,
-        [windows.Source(array, windows.same_window)],
+        lambda _window, pieces: 2 * pieces["values"],
+        {"values": windows.Source(array, windows.same_window)},
         array.chunks,
         int,
         name="double",

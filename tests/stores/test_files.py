@@ -166,19 +166,19 @@ def test_report_counts_every_byte(small, tmp_path, kind):
     report = stores.store_report(str(path))
     everything = {file: file.stat().st_size for file in path.rglob("*") if file.is_file()}
     coded = sum(size for file, size in everything.items() if file.parts[-1] != "zarr.json" and "v" in file.parts[-5][0])
-    assert report["stored_bytes"] == sum(everything.values())
-    assert report["pixels"] == small.vv.size + small.vh.size
-    assert report["bits_per_pixel"] == 8 * report["payload_bytes"] / report["pixels"]
-    assert 0 < report["payload_bytes"] <= max(coded, report["payload_bytes"]) < report["stored_bytes"]
-    assert set(report["variables"]) == {"vv", "vh"}
-    assert report["model"] == "s1-grd-10m"
+    assert report.stored_bytes == sum(everything.values())
+    assert report.pixels == small.vv.size + small.vh.size
+    assert report.bits_per_pixel == 8 * report.payload_bytes / report.pixels
+    assert 0 < report.payload_bytes <= max(coded, report.payload_bytes) < report.stored_bytes
+    assert set(report.variables) == {"vv", "vh"}
+    assert report.model == "s1-grd-10m"
 
 
 def test_store_of_a_model_that_is_not_installed_is_reported_with_its_id(small, tmp_path, monkeypatch):
     write(small, tmp_path / "a.zarr", "latents")
     monkeypatch.setattr("xsarcomp.codec.installed_models.model_folders", list)
     report = stores.store_report(str(tmp_path / "a.zarr"))
-    assert len(report["model"]) == 64
+    assert len(report.model) == 64
 
 
 def test_plain_store_has_no_report(small, tmp_path):
@@ -256,6 +256,6 @@ def test_error_at_one_bit_per_pixel_is_below_that_of_jpeg_xl(sar_data, tmp_path)
             np.where(plane == scene.band_data.attrs["_FillValue"], np.nan, plane) for plane in scene.band_data.values
         ]
         points = curve(JpegXl(settings=(0.25, 0.5, 1.0, 1.5, 2.2, 3.2, 4.6)), planes)
-        (classical,) = rmse_at_rates(points, [report["bits_per_pixel"]])
-        assert report["bits_per_pixel"] == pytest.approx(1, rel=0.06)
+        (classical,) = rmse_at_rates(points, [report.bits_per_pixel])
+        assert report.bits_per_pixel == pytest.approx(1, rel=0.06)
         assert metrics["rmse_db"] < 0.97 * classical, path.stem

@@ -10,7 +10,7 @@ import zarr
 
 from tests.support.stored_scenes import KINDS, MODEL, chunk_file, flip, found, place, without_shards, write
 from xsarcomp.stores import files
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 
 @without_shards
@@ -22,7 +22,7 @@ def test_swapped_chunks_are_found_and_each_is_told_from_where_it_is(store, kind)
     other.write_bytes(contents[0])
     report = verify_store(path)
     assert found(path) == {(*place(kind, 0, 1), "swapped"), (*place(kind, 2, 2), "swapped")}
-    messages = {one["chunk"][-2:]: one["message"] for one in report["problems"]}
+    messages = {one.chunk[-2:]: one.message for one in report.problems}
     assert "2/2:" in messages[0, 1]
     assert "0/1:" in messages[2, 2]
 
@@ -57,10 +57,10 @@ def test_swapped_chunks_inside_a_shard_are_found(store):
 def test_swapped_polarizations_are_found(store, kind):
     path = store(kind)
     shutil.copy(chunk_file(path, kind, 1, 1, name="vh"), chunk_file(path, kind, 1, 1))
-    (problem,) = verify_store(path)["problems"]
-    assert (problem["array"], problem["chunk"], problem["problem"]) == (*place(kind, 1, 1), "swapped")
-    assert "/".join(map(str, place(kind, 1, 1)[1])) in problem["message"]
-    assert "vh" in problem["message"]
+    (problem,) = verify_store(path).problems
+    assert (problem.array, problem.chunk, problem.problem) == (*place(kind, 1, 1), "swapped")
+    assert "/".join(map(str, place(kind, 1, 1)[1])) in problem.message
+    assert "vh" in problem.message
 
 
 def test_swapped_masks_are_found(store):
@@ -90,7 +90,7 @@ def test_a_region_written_since_is_changed_until_it_is_recorded_again(store, sma
     region = {"y": slice(64, 128), "x": slice(0, 128)}
     (small[["vv"]].isel(region) * 2).drop_vars("spatial_ref").to_zarr(path, region=region, consolidated=False)
     assert found(path) == {("vv", (1, 0), "changed"), ("vv", (1, 1), "changed")}
-    assert record_store(path)["ok"]
+    assert write_manifest(path).ok
     assert found(path) == set()
 
 
@@ -99,7 +99,7 @@ def test_scenes_appended_since_are_unrecorded_until_they_are_recorded(small, tmp
     path = tmp_path / "stack"
     encoding = stack.sarcomp.encoding(model=MODEL, rmse_db=1.2)
     stack.to_zarr(path, zarr_format=3, encoding=encoding, consolidated=False)
-    record_store(path)
+    write_manifest(path)
     assert found(path) == set()
     more = stack.isel(time=[0]).assign_coords(time=[2])
     more.to_zarr(path, append_dim="time", zarr_format=3, consolidated=False)
@@ -108,7 +108,7 @@ def test_scenes_appended_since_are_unrecorded_until_they_are_recorded(small, tmp
         added = {(name, (2, y, x), "unrecorded") for y in range(3) for x in range(2)}
         assert {one for one in problems if one[0] == name} == added | {(name, None, "metadata")}
     assert ("time", None, "metadata") in problems
-    record_store(path)
+    write_manifest(path)
     assert found(path) == set()
 
 
@@ -117,7 +117,7 @@ def test_a_variable_added_since_is_unrecorded(store, small):
     extra = xr.Dataset({"angle": (("y", "x"), np.ones(small.vv.shape, np.float32))})
     extra.to_zarr(path, mode="a", consolidated=False)
     assert ("angle", None, "unrecorded") in found(path)
-    record_store(path)
+    write_manifest(path)
     assert found(path) == set()
     shutil.rmtree(path / "angle/c")
     assert {one[2] for one in found(path)} == {"missing"}
@@ -140,7 +140,7 @@ def test_a_tampered_manifest_is_found_and_the_rest_checked(store, position):
     values[position] ^= 1
     array[:] = values
     chunk_file(path, "transparent", 0, 0).unlink()
-    assert verify_store(path)["manifest"] == "damaged"
+    assert verify_store(path).manifest == "damaged"
     assert found(path) == {("", None, "manifest"), ("vv", (0, 0), "missing")}
     payload.unlink()
     assert ("", None, "manifest") in found(path)
@@ -151,11 +151,11 @@ def test_a_tampered_manifest_is_found_and_the_rest_checked(store, position):
 def test_a_damaged_store_is_not_recorded(store):
     path = store("transparent", recorded=False)
     flip(chunk_file(path, "transparent", 0, 0), 100)
-    report = record_store(path)
-    assert not report["ok"]
-    assert report["manifest"] == "none"
+    report = write_manifest(path)
+    assert not report.ok
+    assert report.manifest == "none"
     assert not (path / "sarcomp_manifest").exists()
-    assert {(one["array"], one["chunk"], one["problem"]) for one in report["problems"]} == {("vv", (0, 0), "damaged")}
+    assert {(one.array, one.chunk, one.problem) for one in report.problems} == {("vv", (0, 0), "damaged")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +178,7 @@ def test_a_manifest_disturbs_no_reader(store, small, kind):
 def test_recording_twice_writes_the_same_bytes(store):
     path = store("latents")
     first = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    record_store(path)
+    write_manifest(path)
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == first
 
 
@@ -186,10 +186,10 @@ def test_headers_alone_give_the_manifest_of_the_whole_check(store):
     path = store("sharded")
     manifest = next(file for file in (path / "sarcomp_manifest/content/c").rglob("*") if file.is_file())
     checked = manifest.read_bytes()
-    report = record_store(path, check=False)
+    report = write_manifest(path, check=False)
     assert manifest.read_bytes() == checked
-    assert report["depth"] == "headers"
-    assert report["bytes"] < 0.5 * record_store(path)["bytes"]
+    assert report.depth == "headers"
+    assert report.bytes < 0.5 * write_manifest(path).bytes
 
 
 def test_stores_that_xsarcomp_writes_are_recorded(small, tmp_path):
@@ -199,6 +199,6 @@ def test_stores_that_xsarcomp_writes_are_recorded(small, tmp_path):
     )
     files.write_store(small, str(tmp_path / "c.zarr"))
     for name in ("a.zarr", "b.zarr"):
-        assert verify_store(tmp_path / name)["manifest"] == "recorded"
+        assert verify_store(tmp_path / name).manifest == "recorded"
         assert found(tmp_path / name) == set()
     assert not (tmp_path / "c.zarr/sarcomp_manifest").exists()

@@ -247,7 +247,7 @@ def test_a_damaged_chunk_of_the_first_run_is_not_recorded_as_right(undisturbed, 
     chunk.write_bytes(chunk.read_bytes()[:-3])
     with pytest.raises(CorruptStreamError, match="vv_latents chunk 0/0/1"):
         write_dataset(dataset, tmp_path / "a", resume=True, **options)
-    assert verify_store(tmp_path / "a")["manifest"] == "none"
+    assert verify_store(tmp_path / "a").manifest == "none"
 
 
 def test_other_values_in_memory_are_noticed(tmp_path):

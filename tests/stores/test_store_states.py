@@ -41,7 +41,7 @@ from tests.support.store_model import (
     stack,
 )
 from xsarcomp.errors import BitstreamError, CorruptStreamError
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 QUICK, LONG = {"max_examples": 50, "stateful_step_count": 20}, {"max_examples": 500, "stateful_step_count": 100}
 LARGEST = 4
@@ -193,17 +193,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def record(self):
         damaged = any(self._is_damaged(key) for key in self.stored)
-        report = record_store(self.path)
-        assert report["ok"] == (not damaged)
+        report = write_manifest(self.path)
+        assert report.ok == (not damaged)
         if not damaged:
             self.recorded = dict(self.stored)
 
     @rule()
     def verify(self):
-        quick = {
-            (one["array"], one["chunk"], one["problem"]) for one in verify_store(self.path, quick=True)["problems"]
-        }
-        assert quick == {(one["array"], one["chunk"], one["problem"]) for one in self._verify()["problems"]}
+        quick = {(one.array, one.chunk, one.problem) for one in verify_store(self.path, quick=True).problems}
+        assert quick == {(one.array, one.chunk, one.problem) for one in self._verify().problems}
 
     @rule()
     def pickled(self):
@@ -241,10 +239,10 @@ class StoreMachine(RuleBasedStateMachine):
     def _verify(self):
         """Check the store, and compare the findings with those that the model expects."""
         report = verify_store(self.path)
-        found = {(one["array"], one["chunk"]): one["problem"] for one in report["problems"] if one["chunk"] is not None}
+        found = {(one.array, one.chunk): one.problem for one in report.problems if one.chunk is not None}
         expected = {key: self._expected_problem(key) for key in self.stored}
         assert found == {key: problem for key, problem in expected.items() if problem}
-        assert report["manifest"] == ("none" if self.recorded is None else "recorded")
+        assert report.manifest == ("none" if self.recorded is None else "recorded")
         return report
 
     def _indices(self, name, time):
@@ -369,11 +367,11 @@ def test_in_very_long_orders_of_operations_a_store_is_right_or_refused_or_found_
 def test_appended_latents_of_another_step_are_decoded_with_it(tmp_path):
     first, later = (stack([n]).sarcomp.encode(rmse_db=r, scale="power") for n, r in ((0, 0.7), (3, 2.5)))
     first.to_zarr(tmp_path / "a", **FORMAT)
-    record_store(tmp_path / "a")
+    write_manifest(tmp_path / "a")
     later.to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
     decoded = xr.open_zarr(tmp_path / "a", consolidated=False).sarcomp.decode().vv
     for time, encoded in enumerate((first, later)):
         np.testing.assert_array_equal(decoded[time], encoded.sarcomp.decode().vv[0])
-    assert {one["problem"] for one in verify_store(tmp_path / "a")["problems"]} == {"unrecorded", "metadata"}
-    assert record_store(tmp_path / "a")["ok"]
-    assert verify_store(tmp_path / "a")["ok"]
+    assert {one.problem for one in verify_store(tmp_path / "a").problems} == {"unrecorded", "metadata"}
+    assert write_manifest(tmp_path / "a").ok
+    assert verify_store(tmp_path / "a").ok

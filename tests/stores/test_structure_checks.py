@@ -13,7 +13,7 @@ import zarr
 from tests.support.stored_scenes import CHUNK, MODEL, chunk_file, flip, found, transparent
 from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.stores.stored_array import _index_batches
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 
 def test_renamed_chunks_and_leftovers_are_named(store):
@@ -24,9 +24,9 @@ def test_renamed_chunks_and_leftovers_are_named(store):
     (path / "old").mkdir()
     (path / "old/data").write_text("something")
     report = verify_store(path)
-    strays = {one["key"] for one in report["problems"] if one["problem"] == "stray"}
+    strays = {one.key for one in report.problems if one.problem == "stray"}
     assert strays == {"vv/c/0/9", "vv/c/1/.partial-7", "notes.txt", "old/data"}
-    assert [one["chunk"] for one in report["problems"] if one["problem"] == "missing"] == [(0, 3)]
+    assert [one.chunk for one in report.problems if one.problem == "missing"] == [(0, 3)]
 
 
 def test_changed_attributes_are_found(store):
@@ -54,7 +54,7 @@ def test_consolidated_metadata_that_are_stale_are_found(small, tmp_path):
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         encoding = small.sarcomp.encoding(model=MODEL, rmse_db=1.2)
         small.to_zarr(tmp_path / "new", zarr_format=3, encoding=encoding, consolidated=True)
-    record_store(tmp_path / "new")
+    write_manifest(tmp_path / "new")
     assert found(tmp_path / "new") == set()
     shutil.rmtree(tmp_path / "new/vh")
     assert {("vh", None, "metadata"), ("vh", None, "missing")} <= found(tmp_path / "new")
@@ -73,9 +73,9 @@ def test_metadata_that_cannot_be_read_are_named(store):
 def test_latents_without_their_mask_are_found(store):
     path = store("latents", recorded=False)
     shutil.rmtree(path / "vv_mask")
-    (problem,) = verify_store(path)["problems"]
-    assert problem["problem"] == "metadata"
-    assert "vv_mask" in problem["message"]
+    (problem,) = verify_store(path).problems
+    assert problem.problem == "metadata"
+    assert "vv_mask" in problem.message
 
 
 def test_stores_behind_a_file_system_are_checked(small):
@@ -84,7 +84,7 @@ def test_stores_behind_a_file_system_are_checked(small):
     for settings in encoding.values():
         settings["chunks"] = (CHUNK, CHUNK)
     small.to_zarr(url, zarr_format=3, encoding=encoding, consolidated=False)
-    assert record_store(url)["ok"]
+    assert write_manifest(url).ok
     assert found(url) == set()
     import fsspec
 
@@ -99,7 +99,7 @@ def test_a_group_inside_a_store_and_a_store_in_memory_are_checked(small):
     encoding = small.sarcomp.encoding(model=MODEL, rmse_db=1.2)
     small.to_zarr(store, group="scenes/one", zarr_format=3, encoding=encoding, consolidated=False)
     small.sarcomp.encode(model=MODEL, rmse_db=1.2).to_zarr(store, group="scenes/two", consolidated=False)
-    record_store(store)
+    write_manifest(store)
     assert found(store) == set()
     del store._store_dict["scenes/one/vv/c/0/0"]
     del store._store_dict["scenes/two/vh_latents/c/0/0/0"]
@@ -115,7 +115,7 @@ def test_stores_without_anything_compressed_are_refused(small, tmp_path):
     zarr.create_group(tmp_path / "empty.zarr")
     small.to_zarr(tmp_path / "plain.zarr", zarr_format=3, consolidated=False)
     for name in ("empty.zarr", "plain.zarr"):
-        for function in (verify_store, record_store):
+        for function in (verify_store, write_manifest):
             with pytest.raises(NotEncodedError, match="nothing that xsarcomp compressed"):
                 function(tmp_path / name)
 
@@ -126,8 +126,8 @@ def test_an_array_without_pixels_is_sound(small, tmp_path):
     group = zarr.create_group(tmp_path / "none.zarr")
     shape = {"shape": (0, 64), "chunks": (64, 64), "dtype": "float32", "fill_value": np.nan}
     group.create_array("vv", **shape, serializer=settings["serializer"], compressors=None)
-    record_store(tmp_path / "none.zarr")
-    assert verify_store(tmp_path / "none.zarr")["chunks"] == 0
+    write_manifest(tmp_path / "none.zarr")
+    assert verify_store(tmp_path / "none.zarr").chunks == 0
     assert found(tmp_path / "none.zarr") == set()
 
 
@@ -137,9 +137,9 @@ def test_an_array_that_claims_too_many_chunks_is_refused_without_counting_them(s
     document = json.loads(file.read_text())
     document["shape"] = [2**60, 2**60]
     file.write_text(json.dumps(document))
-    (problem,) = verify_store(tmp_path / "a.zarr")["problems"]
-    assert (problem["array"], problem["problem"]) == ("vv", "metadata")
-    assert "limit" in problem["message"]
+    (problem,) = verify_store(tmp_path / "a.zarr").problems
+    assert (problem.array, problem.problem) == ("vv", "metadata")
+    assert "limit" in problem.message
 
 
 @pytest.mark.parametrize("number", [2**20 + 4, 2**25])
@@ -152,13 +152,12 @@ def test_an_array_that_claims_very_many_chunks_which_are_not_there_is_named_at_o
     file.write_text(json.dumps(document))
     tracemalloc.start()
     try:
-        problems = verify_store(path, quick=True)["problems"]
+        problems = verify_store(path, quick=True).problems
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     finally:
         tracemalloc.stop()
     assert any(
-        "vv_latents" in one["array"] and f"claims {number} chunks, of which 3 are there" in one["message"]
-        for one in problems
+        "vv_latents" in one.array and f"claims {number} chunks, of which 3 are there" in one.message for one in problems
     )
 
 
@@ -171,14 +170,14 @@ def test_the_places_of_a_grid_are_visited_in_c_order(shape):
 def test_a_single_array_is_checked_chunk_by_chunk(store, kind):
     path = store(kind, recorded=False) / "vv"
     report = verify_store(path)
-    assert report["ok"], report["problems"]
-    assert (report["arrays"], report["chunks"], report["manifest"]) == (1, 12, "none")
+    assert report.ok, report.problems
+    assert (report.arrays, report.chunks, report.manifest) == (1, 12, "none")
     flip(chunk_file(path.parent, kind, 1, 1), 200)
     chunk_file(path.parent, kind, 0, 0).unlink()
-    problems = {(one["array"], one["problem"]) for one in verify_store(path)["problems"]}
+    problems = {(one.array, one.problem) for one in verify_store(path).problems}
     assert problems == {("", "damaged"), ("", "missing")}
     (path / "notes.txt").write_text("a note")
-    assert "notes.txt" in {one["key"] for one in verify_store(path)["problems"]}
+    assert "notes.txt" in {one.key for one in verify_store(path).problems}
 
 
 def test_a_single_array_in_memory_and_inside_a_group_is_checked(small):
@@ -189,16 +188,16 @@ def test_a_single_array_in_memory_and_inside_a_group_is_checked(small):
         serializer=settings["serializer"], compressors=None,
     )  # fmt: skip
     array[:] = small.vv.values
-    assert verify_store(memory)["chunks"] == 12
+    assert verify_store(memory).chunks == 12
     del memory._store_dict["c/2/3"]
-    (problem,) = verify_store(memory)["problems"]
-    assert (problem["chunk"], problem["problem"], problem["key"]) == ((2, 3), "missing", "c/2/3")
+    (problem,) = verify_store(memory).problems
+    assert (problem.chunk, problem.problem, problem.key) == ((2, 3), "missing", "c/2/3")
 
 
 def test_a_single_array_cannot_be_recorded_and_an_ordinary_one_not_be_checked(store):
     path = store("transparent", recorded=False)
     with pytest.raises(ConfigurationError, match=r"single array.*variable of a dataset"):
-        record_store(path / "vv")
+        write_manifest(path / "vv")
     with pytest.raises(NotEncodedError, match="nothing that xsarcomp compressed"):
         verify_store(path / "x")
 
@@ -231,11 +230,11 @@ def test_a_coordinate_that_claims_gigabytes_is_not_read(store, size):
     shutil.rmtree(path / "x/c")
     tracemalloc.start()
     try:
-        problems = verify_store(path, quick=True)["problems"]
+        problems = verify_store(path, quick=True).problems
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     finally:
         tracemalloc.stop()
-    assert any(f"'x' claims {size} numbers" in one["message"] for one in problems)
+    assert any(f"'x' claims {size} numbers" in one.message for one in problems)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +245,7 @@ def test_consolidated_metadata_of_any_kind_end_no_check(store, consolidated):
     document = json.loads((path / "zarr.json").read_text()) | {"consolidated_metadata": consolidated}
     (path / "zarr.json").write_text(json.dumps(document))
     with contextlib.suppress(NotEncodedError):  # where Zarr opens neither a group nor an array
-        assert not verify_store(path, quick=True)["ok"]
+        assert not verify_store(path, quick=True).ok
 
 
 @pytest.mark.parametrize(
@@ -262,7 +261,7 @@ def test_attributes_of_any_kind_end_no_check(store, kind, attributes):
             document = json.loads((path / name / "zarr.json").read_text()) | {"attributes": attributes}
             (path / name / "zarr.json").write_text(json.dumps(document))
     report = verify_store(path, quick=True)
-    assert isinstance(attributes, dict) or not report["ok"]
+    assert isinstance(attributes, dict) or not report.ok
 
 
 def test_endless_nesting_is_named_as_metadata_that_cannot_be_read(store):

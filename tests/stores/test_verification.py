@@ -23,9 +23,9 @@ from tests.support.stored_scenes import (
 )
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import CorruptStreamError
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -33,13 +33,13 @@ from xsarcomp.stores.verification import record_store, verify_store
 def test_a_sound_store_is_sound_with_and_without_a_manifest(originals, kind, quick):
     for suffix, state in (("", "none"), (" recorded", "recorded")):
         report = verify_store(originals / f"{kind}{suffix}", quick=quick)
-        assert report["ok"], report["problems"]
-        assert report["manifest"] == state
-        assert report["depth"] == ("quick" if quick else "full")
+        assert report.ok, report.problems
+        assert report.manifest == state
+        assert report.depth == ("quick" if quick else "full")
         frames = 2 * 12
-        assert report["stored"] >= frames + 2
-        assert report["bytes"] > 24 * 100
-    assert report["unproven"] == 0
+        assert report.stored >= frames + 2
+        assert report.bytes > 24 * 100
+    assert report.unproven == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,18 +95,18 @@ def test_a_shard_that_points_beyond_its_end_is_found_before_anything_is_read(sto
 def test_a_deleted_chunk_is_found(store, kind, recorded):
     path = store(kind, recorded)
     chunk_file(path, kind, 1, 2).unlink()
-    (problem,) = verify_store(path, quick=True)["problems"]
-    assert (problem["array"], problem["chunk"], problem["problem"]) == (*place(kind, 1, 2), "missing")
-    assert problem["region"] == {"y": (64, 128), "x": (128, 192)}
-    assert "fill value" in problem["message"] or "reads as 0" in problem["message"]
+    (problem,) = verify_store(path, quick=True).problems
+    assert (problem.array, problem.chunk, problem.problem) == (*place(kind, 1, 2), "missing")
+    assert problem.region == {"y": (64, 128), "x": (128, 192)}
+    assert "fill value" in problem.message or "reads as 0" in problem.message
 
 
 def test_the_region_of_a_chunk_ends_with_the_scene(store):
     for kind in ("latents", "transparent"):
         path = store(kind)
         chunk_file(path, kind, 2, 3).unlink()
-        (problem,) = verify_store(path, quick=True)["problems"]
-        assert problem["region"] == {"y": (128, 150), "x": (192, 210)}
+        (problem,) = verify_store(path, quick=True).problems
+        assert problem.region == {"y": (128, 150), "x": (192, 210)}
 
 
 def test_deleted_masks_and_coordinates_are_found(store):
@@ -148,11 +148,11 @@ def test_frames_of_other_models_kinds_shapes_and_types_are_foreign_even_without_
         shutil.copy(tmp_path / str(x) / "vv/c/0/0", chunk_file(path, "transparent", y, x))
     shutil.copy(chunk_file(store("latents"), "latents", 0, 0), chunk_file(path, "transparent", 1, 0))
     report = verify_store(path, quick=True)
-    assert {(one["chunk"], one["problem"]) for one in report["problems"]} == {
+    assert {(one.chunk, one.problem) for one in report.problems} == {
         (index, "foreign") for index in [(0, 0), *others, (1, 0)]
     }
-    for one, word in zip(report["problems"], ("model", "shape", "type", "latents"), strict=True):
-        assert f"a valid frame of {word}" in one["message"]
+    for one, word in zip(report.problems, ("model", "shape", "type", "latents"), strict=True):
+        assert f"a valid frame of {word}" in one.message
 
 
 def test_all_bad_chunks_are_named_and_not_only_the_first(store):
@@ -169,14 +169,14 @@ def test_a_scene_of_nodata_alone_is_sound_and_its_absent_chunks_stay_absent(smal
     write("latents", empty, tmp_path / "latents")
     assert not (tmp_path / "latents/vv_latents/c").exists()
     assert found(tmp_path / "latents") == set()
-    record_store(tmp_path / "latents")
+    write_manifest(tmp_path / "latents")
     assert found(tmp_path / "latents") == set()
     report = verify_store(tmp_path / "latents")
-    assert report["unproven"] == 0
+    assert report.unproven == 0
     write("transparent", empty, tmp_path / "transparent")
     everywhere = {("vv", index, "missing") for index in np.ndindex(3, 4)}
     assert found(tmp_path / "transparent") == everywhere
-    record_store(tmp_path / "transparent")
+    write_manifest(tmp_path / "transparent")
     assert found(tmp_path / "transparent") == set()
     shutil.copytree(tmp_path / "transparent/vh/c", tmp_path / "transparent/vv/c")
     assert {one[2] for one in found(tmp_path / "transparent")} == {"swapped"}
@@ -213,7 +213,7 @@ def test_frames_inside_other_codecs_are_checked_through_zarr(small, tmp_path):
     flip(path / "vv/c/1/1", 100)
     assert found(path) == {("vv", (1, 1), "damaged")}
     flip(path / "vv/c/1/1", 100)
-    record_store(path)
+    write_manifest(path)
     assert found(path) == set()
     shutil.copy(path / "vv/c/0/1", path / "vv/c/1/2")
     assert found(path) == {("vv", (1, 2), "swapped")}
@@ -222,14 +222,14 @@ def test_frames_inside_other_codecs_are_checked_through_zarr(small, tmp_path):
 @pytest.mark.parametrize("name", ["latents-1.0", "zarr3-1.0"])
 def test_golden_stores_are_sound(name):
     report = verify_store(GOLDEN / name)
-    assert report["ok"], report["problems"]
-    assert report["stored"] > 1
+    assert report.ok, report.problems
+    assert report.stored > 1
 
 
 def test_progress_ends_with_all_chunks(originals):
     seen = []
     report = verify_store(originals / "latents", quick=True, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (report["chunks"], report["chunks"])
+    assert seen[-1] == (report.chunks, report.chunks)
     assert seen == sorted(seen)
 
 
@@ -271,5 +271,5 @@ def test_a_report_lists_so_many_problems_and_counts_the_others(store, monkeypatc
         shutil.rmtree(path / name / "c")
     monkeypatch.setattr("xsarcomp.stores.verification.MOST_LISTED", 5)
     report = verify_store(path)
-    assert not report["ok"]
-    assert (len(report["problems"]), report["unlisted"]) == (5, 19)
+    assert not report.ok
+    assert (len(report.problems), report.unlisted) == (5, 19)

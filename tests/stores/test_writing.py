@@ -14,7 +14,7 @@ from schedulers import scheduler
 from tests.support.store_model import all_files
 from xsarcomp.errors import ConfigurationError, DimensionError
 from xsarcomp.scenes.large_scene import large_scene
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 from xsarcomp.stores.writing import write_dataset
 
 MODEL = "s1-grd-10m-lapped"
@@ -121,11 +121,11 @@ def test_a_compressed_store_has_its_manifest(datasets, tmp_path, kind):
     dataset, options = datasets[kind]
     dataset.sarcomp.to_zarr(tmp_path / "own", **options)
     dataset.to_zarr(tmp_path / "xarray", **options)
-    record_store(tmp_path / "xarray")
+    write_manifest(tmp_path / "xarray")
     assert all_files(tmp_path / "own") == all_files(tmp_path / "xarray")
     report = verify_store(tmp_path / "own")
-    assert report["ok"]
-    assert report["manifest"] == "recorded"
+    assert report.ok
+    assert report.manifest == "recorded"
 
 
 def store_of(kind, path):

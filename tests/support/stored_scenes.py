@@ -51,10 +51,10 @@ def chunk_file(path, kind, *index, name="vv"):
 def found(path, **options):
     """(array, chunk, problem) of all findings."""
     report = verify_store(path, **options)
-    problems = report["problems"]
-    assert report["ok"] == (not problems)
+    problems = report.problems
+    assert report.ok == (not problems)
     json.dumps(report, allow_nan=False)
-    return {(one["array"], one["chunk"], one["problem"]) for one in problems}
+    return {(one.array, one.chunk, one.problem) for one in problems}
 
 
 def place(kind, y, x, name="vv"):

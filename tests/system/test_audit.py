@@ -30,7 +30,7 @@ from xsarcomp.codec import installed_models as weights
 from xsarcomp.errors import SarcompError
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 FORBIDDEN = (
     "socket.", "subprocess.", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.startfile", "pty.",
@@ -72,7 +72,7 @@ def write_stores(folder, seed):
         encoding = scene.sarcomp.encoding(zarr_format=form, **target)
         encoding["vv"]["chunks"] = (64, 64)
         scene.to_zarr(folder / name, zarr_format=form, encoding=encoding, consolidated=form == 2)
-        record_store(folder / name)
+        write_manifest(folder / name)
     shutil.copytree(folder / "transparent", folder / "damaged")
     first = folder / "damaged/vv/c/0/0"
     content = bytearray(first.read_bytes())
@@ -96,14 +96,14 @@ def decode_everything(folder, output):
         else:
             assert np.isfinite(stored.vv.compute()).any()
             assert np.isfinite(zarr.open_group(path, mode="r")["vv"][:40, :40]).any()
-        assert verify_store(path)["ok"]
-        assert verify_store(path, quick=True)["ok"]
+        assert verify_store(path).ok
+        assert verify_store(path, quick=True).ok
         command(["verify", str(path)])
         command(["info", str(path)])
     with contextlib.suppress(SarcompError):
         zarr.open_group(folder / "damaged", mode="r")["vv"][:]
         raise AssertionError("a damaged chunk was decoded")
-    assert not verify_store(folder / "damaged")["ok"]
+    assert not verify_store(folder / "damaged").ok
     content = (folder / "transparent/vv/c/1/1").read_bytes()
     assert chunk.decode_backscatter(content, None, weights.load_coder("s1-grd-10m-lapped")).shape == (64, 64)
     residuals = sorted((folder / "latents with a bound/vv_residual/c").rglob("0"))[-1].read_bytes()

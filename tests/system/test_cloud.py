@@ -14,7 +14,7 @@ from xsarcomp.errors import NotEncodedError
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.report import open_compressed, store_report
 from xsarcomp.stores.stored_array import keys_below
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 KINDS = ("latents", "transparent")
 BOUND_DB = 1.0
@@ -75,7 +75,7 @@ def read(kind, store, storage_options=None, **arguments):
 
 
 def problems(store, **arguments):
-    return [(one["problem"], one["array"]) for one in verify_store(store, **arguments)["problems"]]
+    return [(one.problem, one.array) for one in verify_store(store, **arguments).problems]
 
 
 # there and back
@@ -99,7 +99,7 @@ def test_a_store_gives_back_the_same_values_wherever_it_lies(place, requests, on
 def test_a_store_is_verified_recorded_and_measured_wherever_it_lies(place, requests, on_disk, kind):
     write(place, *requests[kind, "bound"])
     options = {"storage_options": place.storage_options}
-    assert verify_store(place.written, **options)["ok"]
+    assert verify_store(place.written, **options).ok
     found, expected = (
         store_report(store, **used) for store, used in ((place.written, options), (on_disk[kind, "bound"], {}))
     )
@@ -117,8 +117,8 @@ def test_a_chunk_that_is_deleted_from_an_object_store_is_found_and_the_manifest_
 ):
     write(place, *requests[kind, "rate"])
     options = {"storage_options": place.storage_options}
-    assert record_store(place.target, **options)["manifest"] == "recorded"
-    assert verify_store(place.target, **options)["manifest"] == "recorded"
+    assert write_manifest(place.target, **options).manifest == "recorded"
+    assert verify_store(place.target, **options).manifest == "recorded"
     assert problems(place.target, **options) == []
     array = "vh_latents" if kind == "latents" else "vh"
     group = zarr.open_group(place.target, mode="r+", **options)
@@ -141,7 +141,7 @@ def test_consolidated_metadata_make_no_difference_but_in_requests(place, request
     arguments = {"consolidated": True} if kind == "transparent" else {}
     found = read(kind, place.target, place.storage_options, **arguments)
     xr.testing.assert_identical(found.load(), read(kind, on_disk[kind, "rate"]).load())
-    assert verify_store(place.target, storage_options=place.storage_options)["ok"]
+    assert verify_store(place.target, storage_options=place.storage_options).ok
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,8 +149,8 @@ def test_a_folder_that_was_zipped_is_read_as_it_was(on_disk, tmp_path, kind):
     archive = shutil.make_archive(tmp_path / "a", "zip", on_disk[kind, "rate"])
     with zarr.storage.ZipStore(archive, mode="r") as store:
         xr.testing.assert_identical(read(kind, store).load(), read(kind, on_disk[kind, "rate"]).load())
-        assert verify_store(store)["ok"]
-        assert store_report(store)["payload_bytes"] == store_report(on_disk[kind, "rate"])["payload_bytes"]
+        assert verify_store(store).ok
+        assert store_report(store).payload_bytes == store_report(on_disk[kind, "rate"]).payload_bytes
 
 
 def test_a_url_without_a_store_is_named():
@@ -167,10 +167,10 @@ def test_the_commands_take_urls(place_of_commands, on_disk, tmp_path, kind):
     flags = ["--transparent"] if kind == "transparent" else []
     run_here("encode", source, store, "--bits-per-pixel", 2, *flags, folder=tmp_path)
     report = strict_json(run_here("info", store, "--json", folder=tmp_path)[0])
-    assert report["pixels"] == 200 * 240
-    assert report["bits_per_pixel"] == pytest.approx(2, rel=0.1)
+    assert report.pixels == 200 * 240
+    assert report.bits_per_pixel == pytest.approx(2, rel=0.1)
     checked = strict_json(run_here("verify", store, "--json", folder=tmp_path)[0])
-    assert (checked["ok"], checked["manifest"]) == (True, "recorded")
+    assert (checked.ok, checked.manifest) == (True, "recorded")
     run_here("decode", store, "back.tif", folder=tmp_path)
     for restored in (store, "back.tif"):
         figures = strict_json(run_here("compare", source, restored, "--json", folder=tmp_path)[0])
@@ -246,19 +246,17 @@ def test_shards_hold_what_chunks_hold_and_a_window_reads_its_own_chunks_alone(wi
     if request_name == "bound":
         assert read(kind, sharded).sarcomp.compare(wide)["max_error_db"] <= BOUND_DB
     checked, others = verify_store(sharded), verify_store(plain)
-    assert (checked["ok"], checked["problems"]) == (True, [])
+    assert (checked.ok, checked.problems) == (True, [])
     report, without = store_report(sharded), store_report(plain)
-    assert report["objects"] < without["objects"]
-    assert (
-        0 <= report["payload_bytes"] - without["payload_bytes"] < 100 * others["chunks"]
-    )  # 16 bytes a chunk and 4 a shard
+    assert report.objects < without.objects
+    assert 0 <= report.payload_bytes - without.payload_bytes < 100 * others.chunks  # 16 bytes a chunk and 4 a shard
 
     opened = read(kind, sharded)
     sharded.reads.clear()
     np.testing.assert_array_equal(opened.vv[560:590, 600:640].values, expected[560:590, 600:640])  # in the last chunk
     whole = {key for key, is_whole, _ in sharded.reads if is_whole}
     assert whole == set()
-    assert sum(size for _, _, size in sharded.reads) < report["payload_bytes"] / 2
+    assert sum(size for _, _, size in sharded.reads) < report.payload_bytes / 2
 
 
 def test_shards_can_be_asked_for_when_writing_if_the_codec_is_repeated(wide):
@@ -276,7 +274,7 @@ def test_blocks_of_dask_that_would_write_parts_of_shards_are_refused(wide, kind)
         write_sharded(wide.chunk(512), kind, zarr.storage.MemoryStore(), bits_per_pixel=1)
     store = zarr.storage.MemoryStore()
     write_sharded(wide.chunk(1024), kind, store, bits_per_pixel=1)
-    assert verify_store(store)["ok"]
+    assert verify_store(store).ok
 
 
 # several writers, and a history
@@ -309,7 +307,7 @@ def test_processes_of_a_cluster_write_and_read_behind_a_url(requests, scene, tmp
         write(place, scene.chunk(y=150, x=180).sarcomp.encode(**REQUESTS["bound"]))
         found = read("latents", place.target, place.storage_options, chunks={}).compute()
     assert found.sarcomp.compare(scene)["max_error_db"] <= BOUND_DB
-    assert verify_store(place.target)["ok"]
+    assert verify_store(place.target).ok
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -336,7 +334,7 @@ def test_dates_are_appended_to_a_repository_and_the_snapshot_before_stays_as_it_
     assert (both.sizes["time"], before.sizes["time"]) == (2, 1)
     assert both.sarcomp.compare(stack)["max_error_db"] <= BOUND_DB
     np.testing.assert_array_equal(before.vv.values, both.vv[:1].values)
-    assert verify_store(repository.readonly_session("main").store)["ok"]
+    assert verify_store(repository.readonly_session("main").store).ok
 
 
 def test_what_was_not_committed_is_not_there(scene, requests):
@@ -348,8 +346,8 @@ def test_what_was_not_committed_is_not_there(scene, requests):
     session = repository.writable_session("main")
     scene.sarcomp.encode(bits_per_pixel=0.5).to_zarr(session.store, mode="w", consolidated=False)
     unchanged = store_report(repository.readonly_session("main").store)
-    assert unchanged["variables"]["vv"]["target"] == "bits_per_pixel=1.0"
+    assert unchanged.variables["vv"]["target"] == "bits_per_pixel=1.0"
     session.commit("coarser latents")
-    assert store_report(repository.readonly_session("main").store)["variables"]["vv"]["target"] == "bits_per_pixel=0.5"
+    assert store_report(repository.readonly_session("main").store).variables["vv"]["target"] == "bits_per_pixel=0.5"
     then = store_report(repository.readonly_session(snapshot_id=snapshot).store)
-    assert then["payload_bytes"] == unchanged["payload_bytes"]
+    assert then.payload_bytes == unchanged.payload_bytes

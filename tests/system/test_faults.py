@@ -34,7 +34,7 @@ from tests.support.store_model import (
 )
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 LAYOUTS = {"transparent": Transparent, "latents": lambda: Latents(max_error_db=1.5)}
 BOTH = pytest.mark.parametrize("which", LAYOUTS)
@@ -133,9 +133,9 @@ def kill_writers(count, seed, undisturbed, tmp_path):
         for _ in write_chunks(layout, path):
             pass
         assert chunks_of(path) == expected
-        assert record_store(path)["ok"]
+        assert write_manifest(path).ok
         assert not partial_files(path)
-        assert verify_store(path)["ok"]
+        assert verify_store(path).ok
         names = set(all_files(path)) - {name for name in all_files(path) if name.startswith("sarcomp_manifest/")}
         assert names == set(all_files(reference))
     return leftovers
@@ -143,10 +143,10 @@ def kill_writers(count, seed, undisturbed, tmp_path):
 
 def missing_chunks(path):
     """Findings of a check about absent chunks; the others are about temporary files alone."""
-    problems = verify_store(path)["problems"]
-    assert {one["problem"] for one in problems} <= {"missing", "stray"}
-    assert all(one["key"].endswith(".partial") for one in problems if one["problem"] == "stray")
-    return [one for one in problems if one["problem"] == "missing"]
+    problems = verify_store(path).problems
+    assert {one.problem for one in problems} <= {"missing", "stray"}
+    assert all(one.key.endswith(".partial") for one in problems if one.problem == "stray")
+    return [one for one in problems if one.problem == "missing"]
 
 
 def test_a_killed_writer_leaves_whole_chunks_and_writing_again_gives_the_undisturbed_store(undisturbed, tmp_path):
@@ -168,12 +168,12 @@ def test_temporary_files_of_a_killed_writer_are_named_and_recording_removes_them
     leftover.write_bytes(b"half a chunk")
     mine = leftover.with_name("notes.partial")  # not of Zarr: left alone, and in the way
     mine.write_bytes(b"notes")
-    strays = {one["key"] for one in verify_store(tmp_path / "a")["problems"] if one["problem"] == "stray"}
+    strays = {one.key for one in verify_store(tmp_path / "a").problems if one.problem == "stray"}
     assert strays == {file.relative_to(tmp_path / "a").as_posix() for file in (leftover, mine)}
-    assert not record_store(tmp_path / "a")["ok"]
+    assert not write_manifest(tmp_path / "a").ok
     assert mine.exists()
     mine.unlink()
-    assert record_store(tmp_path / "a")["ok"]
+    assert write_manifest(tmp_path / "a").ok
     assert not leftover.exists()
     assert chunks_of(tmp_path / "a").items() >= chunks_of(reference).items()
 

@@ -16,7 +16,7 @@ import xarray as xr
 
 from tests.support.store_model import FORMAT, all_files, partial_files
 from xsarcomp.scenes.large_scene import large_scene as whole_scene
-from xsarcomp.stores.verification import record_store, verify_store
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 
 def large_scene():
@@ -101,9 +101,9 @@ def kill_workers_of_one_cluster(first, count, rng, folder):
                 return
             left = partial_files(path)
             assert {name: content for name, content in all_files(path).items() if name not in left} == expected
-            assert record_store(path)["ok"]
+            assert write_manifest(path).ok
             assert not partial_files(path)
-            assert verify_store(path, quick=True)["ok"]
+            assert verify_store(path, quick=True).ok
             shutil.rmtree(path)
             yield was_running, len(left)
 

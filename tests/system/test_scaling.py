@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.latents.decode import decode_dataset
 from xsarcomp.latents.encode import CHUNK_PIXELS, encode_dataset
-from xsarcomp.latents.plan import make_plan
+from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.scenes.large_scene import large_scene
 
 MODEL = "s1-grd-10m-lapped"
@@ -33,10 +33,11 @@ def planned(shape):
     """Plan of a small scene for one of another shape: nothing is sampled."""
     target = Target.from_arguments(bits_per_pixel=1)
     small = large_scene((256, 256), border=False)
-    options = {"model": MODEL, "scale": "decibel", "recompress": False, "chunk_pixels": CHUNK_PIXELS}
-    plan = make_plan(small, ["vv", "vh"], target, **options)
-    records = {name: replace(record, pixels=shape, corners=(None,) * 4) for name, record in plan.records.items()}
-    return replace(plan, records=records)
+    options = PlanOptions(model=MODEL, scale="decibel", recompress=False, chunk_pixels=CHUNK_PIXELS)
+    plan = make_plan(small, ["vv", "vh"], target, options)
+    without_place = {"pixels": shape, "corners": (None,) * 4}
+    variables = {name: replace(metadata, **without_place) for name, metadata in plan.variables.items()}
+    return replace(plan, variables=variables)
 
 
 def stored(scene, path, **request):

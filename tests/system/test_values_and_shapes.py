@@ -25,7 +25,7 @@ from tests.support.value_tables import (
 )
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.installed_models import resolve_model
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import DimensionError, RadiometryError
 from xsarcomp.stores import codec_numcodecs, codec_zarr
 

@@ -19,9 +19,9 @@ from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import read_frame
 from xsarcomp.codec.installed_models import installed_models, load_coder
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import ConfigurationError, RateError
-from xsarcomp.latents.plan import array_scale
+from xsarcomp.latents.look import array_scale
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
 from xsarcomp.models.classic.model_file import is_classic, load_classic
 from xsarcomp.scenes.variables import backscatter_names, declared_nodata, spatial_dimensions

@@ -27,9 +27,10 @@ from xsarcomp.codec.frame import (
 )
 from xsarcomp.codec.residual_coding import decode_integers, encode_integers
 from xsarcomp.codec.sections import shortest, verbatim_integers, verbatim_values
+from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import (
-    Settings,
     backscatter_of,
+    classes_of,
     decode_planes,
     encode_planes,
     guarantee_data_for,
@@ -67,7 +68,8 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
     pixel_classes.check_unmasked(backscatter)
     check_stored_dtype(backscatter.dtype)
     planes = backscatter.reshape(-1, *backscatter.shape[-2:])
-    signal, classes = signal_of(planes, settings, coder)
+    classes = classes_of(planes, settings)
+    signal = signal_of(planes, classes, settings, coder)
     symbols = encode_planes(signal, coder, settings.step_db)
     anchor = coder.anchor(settings.step_db)
     exact = pixel_classes.exact_values(planes, classes)

@@ -1,9 +1,8 @@
-"""What an encoder adds to the symbols to keep a promise: residuals for the error bound, gains for the means of tiles."""
+"""Data that keeps guarantees: residuals for the error bound, gains for the mean power of tiles."""
 
 import math
 import struct
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,63 +10,16 @@ from numpy.typing import NDArray
 from xsarcomp.codec import error_bound, tile_means
 from xsarcomp.codec.frame import symbol_hash
 from xsarcomp.codec.residual_coding import decode_integers, encode_integers
+from xsarcomp.codec.settings import Guarantees
 from xsarcomp.errors import CorruptStreamError
 
 _HEAD = struct.Struct("<8sdI")
 LARGEST_SPACING_DB = 2 * error_bound.LARGEST_BOUND_DB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guarantees:
-    """What was promised beside the rate."""
-
-    max_error_db: float | None = None
-    """No valid pixel is off by more; None without a bound."""
-    keep_means: bool = False
-    """Whether the mean power of each tile is kept."""
-    residual_spacing_db: float = 0.0
-    """Spacing of the residuals; 0 without a bound."""
-
-    @classmethod
-    def made(
-        cls,
-        max_error_db: float | None,
-        keep_means: bool,
-        dtype: np.dtype,
-        nodata: float | None = None,
-        scale: str = "decibel",
-    ) -> "Guarantees":
-        """Guarantees with the spacing that keeps them, for a data type, declared nodata and scale.
-
-        Raises
-        ------
-        RateError
-            If the bound makes no sense, see :func:`xsarcomp.codec.error_bound.residual_spacing_db`.
-        """
-        spacing = 0.0
-        if nodata is not None and nodata <= 0 and scale != "decibel":
-            nodata = None  # no valid power or amplitude ever meets it
-        if max_error_db is not None:
-            spacing = error_bound.residual_spacing_db(max_error_db, dtype, nodata, keep_means=bool(keep_means))
-            max_error_db = float(max_error_db)
-        return cls(max_error_db=max_error_db, keep_means=bool(keep_means), residual_spacing_db=spacing)
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """Arguments that ask for these guarantees; only those that were made."""
-        asked = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
-        return {name: value for name, value in asked.items() if value is not None}
-
-    def __bool__(self) -> bool:
-        return self.max_error_db is not None or self.keep_means
-
-
-NO_GUARANTEES = Guarantees()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GuaranteeData:
-    """What is added to a decoded signal."""
+    """Residuals and gains of a window, which a decoder adds to the signal."""
 
     spacing_db: float = 0.0
     """Spacing of the residuals."""
@@ -79,7 +31,7 @@ class GuaranteeData:
     """Row and column of the window's first pixel in its first tile."""
 
     def of_planes(self, planes: slice) -> "GuaranteeData":
-        """Those of some planes."""
+        """Data of some of the planes."""
         residuals = None if self.residuals is None else self.residuals[planes]
         return replace(self, residuals=residuals, gains=None if self.gains is None else self.gains[planes])
 

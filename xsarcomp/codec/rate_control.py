@@ -11,11 +11,11 @@ from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.error_bound import residuals_of
-from xsarcomp.codec.guarantees import NO_GUARANTEES, Guarantees
 from xsarcomp.codec.residual_coding import encode_integers
 from xsarcomp.codec.sections import pack_classes
+from xsarcomp.codec.settings import Guarantees, Settings
 from xsarcomp.codec.tile_means import TILE
-from xsarcomp.codec.window import SIGNAL_REACH, Settings, decode_planes, latent_count, mirrored_pixels, signal_of
+from xsarcomp.codec.window import SIGNAL_REACH, classes_of, decode_planes, latent_count, mirrored_pixels, signal_of
 from xsarcomp.errors import RateError
 from xsarcomp.radiometry.pixel_classes import VALID
 
@@ -50,7 +50,7 @@ class Target:
 
     def guarantees(self, dtype: np.dtype, nodata: float | None, scale: str) -> Guarantees:
         """What is promised for a variable."""
-        return Guarantees.made(self.max_error_db, self.keep_means, dtype, nodata, scale)
+        return Guarantees.from_request(self.max_error_db, self.keep_means, dtype, nodata, scale)
 
     @classmethod
     def from_arguments(
@@ -79,7 +79,7 @@ class Target:
         }  # fmt: skip
         if len(given) > 1:
             raise RateError(f"{', '.join(given)} were given together: ask for one of them")
-        kept = Guarantees.made(max_error_db, keep_means, np.dtype(np.float32)).asked
+        kept = Guarantees.from_request(max_error_db, keep_means, np.dtype(np.float32)).request
         default = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
         name, value = next(iter(given.items()), default)
         asked = ", ".join(f"{key}={argument}" for key, argument in ({name: value} | kept).items())
@@ -110,28 +110,25 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A piece of the data on which a step is tried."""
+    """A piece of the data on which steps are tried."""
 
     backscatter: NDArray
     """Shape (plane, y, x)."""
-    scale: str
-    nodata: float | None
-    guarantees: Guarantees = NO_GUARANTEES
-    """What is kept whatever the step, and costs bits."""
+    settings: Settings
+    """Scale, nodata and guarantees; the step is not used."""
 
 
 class _Piece:
     """A sample, analyzed once and quantized at many steps."""
 
     def __init__(self, sample: Sample, coder: LappedCoder):
-        settings = Settings(
-            step_db=FIRST_STEP_DB, scale=sample.scale, nodata=sample.nodata, guarantees=sample.guarantees
-        )
-        signal, classes = signal_of(sample.backscatter, settings, coder)
+        guarantees = sample.settings.guarantees
+        classes = classes_of(sample.backscatter, sample.settings)
+        signal = signal_of(sample.backscatter, classes, sample.settings, coder)
         self.pixels = classes.size
         self.fixed_bits = 8 * len(pack_classes(classes))
-        self.spacing_db = sample.guarantees.residual_spacing_db
-        if sample.guarantees.keep_means:
+        self.spacing_db = guarantees.residual_spacing_db
+        if guarantees.keep_means:
             self.fixed_bits += GAIN_BITS * classes.size / TILE**2
         self.classes, self.valid = classes, classes == VALID
         self.signal = signal

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.lapped import BLOCK, CHANNELS, OVERLAP
-from xsarcomp.codec.window import Settings, signal_of
+from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.window import classes_of, signal_of
 from xsarcomp.radiometry.pixel_classes import VALID
 from xsarcomp.tiling import equal_spans
 
@@ -50,7 +51,8 @@ def measured_calm_variances(
             continue
         planes = values[:: max(1, values.size // LARGEST_PIXELS)]
         seen += planes.size
-        signal, classes = signal_of(planes, settings, coder)
+        classes = classes_of(planes, settings)
+        signal = signal_of(planes, classes, settings, coder)
         found.append(energies(*latents_inside(signal, classes == VALID, coder)))
     return calm_variances(np.concatenate(found))
 

@@ -6,7 +6,7 @@ transparent store. Windows of it are coded separately and give exactly the laten
 as its mirror image.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.codec.error_bound import check_bound, keep_unbounded
-from xsarcomp.codec.guarantees import NO_GUARANTEES, GuaranteeData, Guarantees, guarantee_data_of
+from xsarcomp.codec.guarantees import GuaranteeData, guarantee_data_of
+from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.speckle import Speckle, synthesize_with_speckle
 from xsarcomp.errors import DimensionError
 from xsarcomp.radiometry.decibel import decibel_from_backscatter, from_signal, to_signal
 from xsarcomp.radiometry.filling import FILL_BLOCK, fill_invalid
 from xsarcomp.radiometry.pixel_classes import classify, exact_values, restore_invalid
-from xsarcomp.tiling import aligned_spans, reflect_indices, round_up
+from xsarcomp.tiling import Span, aligned_spans, reflect_indices, round_up
 
 SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
 # The signal around a window must be filled as it is in the whole scene, and filling looks further.
@@ -29,30 +30,16 @@ TILE_LATENTS = 128
 """Latents of a tile in :func:`encode_planes` and :func:`decode_planes`: bounds their memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What an encoder is told beside the data; travels in metadata."""
-
-    step_db: float
-    """Quantization step in dB."""
-    scale: str
-    """"power", "amplitude" or "decibel"."""
-    nodata: float | None = None
-    """Declared fill value of the data; None without one."""
-    guarantees: Guarantees = NO_GUARANTEES
-    """What is kept whatever the step."""
-
-
 def latent_count(pixels: int) -> int:
     """Latents along an axis of so many pixels."""
     return -(-pixels // lapped.BLOCK)
 
 
-def pixel_span(start: int, stop: int, pixels: int) -> tuple[int, int]:
+def pixel_span(start: int, stop: int, pixels: int) -> Span:
     """Pixels of an axis that encoding latents ``start..stop`` reads, within the scene; aligned to the filling."""
     first, last = start * lapped.BLOCK, stop * lapped.BLOCK
     start = first // FILL_BLOCK * FILL_BLOCK - PIXEL_REACH
-    return max(0, start), min(pixels, round_up(last, FILL_BLOCK) + PIXEL_REACH)
+    return Span(max(0, start), min(pixels, round_up(last, FILL_BLOCK) + PIXEL_REACH))
 
 
 def mirrored_pixels(start: int, stop: int, pixels: int) -> NDArray[np.intp]:
@@ -64,14 +51,27 @@ def mirrored_pixels(start: int, stop: int, pixels: int) -> NDArray[np.intp]:
     return np.minimum(indices, pixels - 1)
 
 
-def latent_span(start: int, stop: int, latents: int, coder: LappedCoder) -> tuple[int, int]:
-    """Latents of an axis that decoding latents ``start..stop`` reads, within the scene."""
-    return max(0, start - coder.latent_reach), min(latents, stop + coder.latent_reach)
+def latent_span(start: int, stop: int, latents: int, reach: int) -> Span:
+    """Latents of an axis that decoding latents ``start..stop`` reads, within the scene; ``reach`` is the coder's."""
+    return Span(max(0, start - reach), min(latents, stop + reach))
 
 
-Axis = tuple[int, int, int, int]
-"""Place of a window on one axis of the latent grid: first and stop latent of the window, size of the scene, and the
-position of the first pixel or latent that is at hand."""
+class Axis(NamedTuple):
+    """Place of a window on one axis of the latent grid."""
+
+    start: int
+    """First latent of the window."""
+    stop: int
+    """Latent after the last one of the window."""
+    size: int
+    """Size of the scene along the axis: pixels for encoding, latents for decoding."""
+    first: int
+    """Position in the scene of the first pixel or latent of the array that is given."""
+
+    @property
+    def latents(self) -> Span:
+        """Latents of the window."""
+        return Span(self.start, self.stop)
 
 
 def encode_window(
@@ -86,24 +86,26 @@ def encode_window(
     coder : LappedCoder
     step_db : float
         Quantization step in dB.
-    rows, columns : tuple of (first latent, stop latent, pixels of the scene, first pixel of ``signal``)
+    rows, columns : Axis
+        Sizes in pixels; ``first`` is that of ``signal``.
 
     Returns
     -------
     ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
     """
 
-    def gather(start: int, stop: int, pixels: int, first: int) -> NDArray[np.intp]:
-        return mirrored_pixels(start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH, pixels) - first
+    def gather(start: int, stop: int, axis: Axis) -> NDArray[np.intp]:
+        first, last = start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH
+        return mirrored_pixels(first, last, axis.size) - axis.first
 
-    shape = (len(signal), lapped.CHANNELS, rows[1] - rows[0], columns[1] - columns[0])
+    shape = (len(signal), lapped.CHANNELS, rows.latents.size, columns.latents.size)
     symbols = np.empty(shape, np.int32)
-    for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
-        for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
+    for top, bottom in aligned_spans(*rows.latents, TILE_LATENTS):
+        for left, right in aligned_spans(*columns.latents, TILE_LATENTS):
             # not by indexing, which is slower and may leave the copy transposed: the transform would crawl
-            tile = np.take(signal, gather(top, bottom, *rows[2:]), axis=1)
-            tile = np.take(tile, gather(left, right, *columns[2:]), axis=2)
-            place = np.s_[:, :, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
+            tile = np.take(signal, gather(top, bottom, rows), axis=1)
+            tile = np.take(tile, gather(left, right, columns), axis=2)
+            place = np.s_[:, :, top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
             symbols[place] = coder.quantize(coder.analyze(tile), step_db)
     return symbols
 
@@ -124,7 +126,8 @@ def decode_window(
         Symbols of the window and those around that are in the scene, see :func:`latent_span`.
     coder, step_db
         As for encoding.
-    rows, columns : tuple of (first latent, stop latent, latents of the scene, first latent of ``symbols``)
+    rows, columns : Axis
+        Sizes in latents; ``first`` is that of ``symbols``.
     speckle : Speckle, optional
         Of the planes, to restore theirs: see :mod:`xsarcomp.codec.speckle`.
 
@@ -138,15 +141,13 @@ def decode_window(
         return reflect_indices(start - coder.latent_reach, stop + coder.latent_reach, latents)
 
     block = lapped.BLOCK
-    signal = np.empty((len(symbols), block * (rows[1] - rows[0]), block * (columns[1] - columns[0])), np.float32)
-    for top, bottom in aligned_spans(*rows[:2], TILE_LATENTS):
-        for left, right in aligned_spans(*columns[:2], TILE_LATENTS):
-            at = places(top, bottom, rows[2]), places(left, right, columns[2])
-            held = [
-                (axis - first, backwards) for (axis, backwards), first in zip(at, (rows[3], columns[3]), strict=True)
-            ]
-            tile = lapped.mirrored(symbols, *held)
-            y, x = block * (top - rows[0]), block * (left - columns[0])
+    signal = np.empty((len(symbols), block * rows.latents.size, block * columns.latents.size), np.float32)
+    for top, bottom in aligned_spans(*rows.latents, TILE_LATENTS):
+        for left, right in aligned_spans(*columns.latents, TILE_LATENTS):
+            at = places(top, bottom, rows.size), places(left, right, columns.size)
+            given = [(indices - axis.first, odd) for (indices, odd), axis in zip(at, (rows, columns), strict=True)]
+            tile = lapped.mirrored(symbols, *given)
+            y, x = block * (top - rows.start), block * (left - columns.start)
             height, width = block * (bottom - top), block * (right - left)
             signal[:, y : y + height, x : x + width] = (
                 coder.synthesize(tile, step_db)
@@ -158,7 +159,7 @@ def decode_window(
 
 def encode_planes(signal: NDArray[np.float64], coder: LappedCoder, step_db: float) -> NDArray[np.int32]:
     """Symbols of a whole scene, shape (plane, latent=64, ceil(y / 8), ceil(x / 8)); see :func:`encode_window`."""
-    rows, columns = ((0, latent_count(size), size, 0) for size in signal.shape[1:])
+    rows, columns = (Axis(0, latent_count(size), size, 0) for size in signal.shape[1:])
     return encode_window(signal, coder, step_db, rows, columns)
 
 
@@ -173,7 +174,7 @@ def decode_planes(
     latents = symbols.shape[2:]
     if tuple(latents) != tuple(latent_count(size) for size in shape):
         raise DimensionError(f"{latents[0]} x {latents[1]} latents cannot hold {shape[0]} x {shape[1]} pixels")
-    rows, columns = ((0, count, count, 0) for count in latents)
+    rows, columns = (Axis(0, count, count, 0) for count in latents)
     return decode_window(symbols, coder, step_db, rows, columns, speckle)[:, : shape[0], : shape[1]]
 
 
@@ -184,13 +185,19 @@ def classes_of(backscatter: NDArray, settings: Settings) -> NDArray[np.uint8]:
 
 
 def signal_of(
-    backscatter: NDArray, settings: Settings, coder: LappedCoder, origin: tuple[int, int] = (0, 0)
-) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Filled signal and pixel classes of backscatter.
+    backscatter: NDArray,
+    classes: NDArray[np.uint8],
+    settings: Settings,
+    coder: LappedCoder,
+    origin: tuple[int, int] = (0, 0),
+) -> NDArray[np.float64]:
+    """Filled signal of backscatter.
 
     Parameters
     ----------
     backscatter : ndarray of a real dtype, shape (plane, y, x)
+    classes : ndarray of uint8, same shape
+        Pixel classes, see :func:`classes_of`.
     settings : Settings
     coder : LappedCoder
         Its card gives the level of the signal.
@@ -199,13 +206,10 @@ def signal_of(
 
     Returns
     -------
-    signal : ndarray of float64, shape (plane, y, x), dB above the offset
-    classes : ndarray of uint8, shape (plane, y, x)
-        See :mod:`xsarcomp.radiometry.pixel_classes`.
+    ndarray of float64, shape (plane, y, x), dB above the offset
     """
-    classes = classes_of(backscatter, settings)
     signal = to_signal(backscatter, classes, settings.scale, coder.card.offset_db)
-    return fill_invalid(signal, classes, origin=origin), classes
+    return fill_invalid(signal, classes, origin=origin)
 
 
 def backscatter_of(

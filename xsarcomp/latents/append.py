@@ -1,55 +1,75 @@
-"""Latents that are to be joined with earlier ones: encoded with their step, their model and their guarantees."""
+"""Plans of latents stores: to a target, or like earlier latents to which the new ones will be appended."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
 from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.settings import Guarantees
 from xsarcomp.errors import ConfigurationError, NotEncodedError
-from xsarcomp.latents.decode import encoded_names
+from xsarcomp.latents.decode import encoded_variables
 from xsarcomp.latents.encode import CHUNK_PIXELS, METADATA_BYTES
 from xsarcomp.latents.metadata import LatentsMetadata
-from xsarcomp.latents.plan import Plan, make_plan
+from xsarcomp.latents.plan import Plan, PlanOptions, make_plan
 from xsarcomp.latents.plane_steps import differences
 
 
 def plan_latents(
-    dataset: xr.Dataset, names: list[Hashable], request: Mapping[str, Any], *, like: xr.Dataset | None, **options: Any
+    dataset: xr.Dataset,
+    names: Iterable[Hashable],
+    request: Mapping[str, Any],
+    *,
+    like: xr.Dataset | None,
+    model: str | None,
+    scale: str,
+    recompress: bool,
 ) -> Plan:
     """Plan the encoding of variables into a latents store: to a target, or like earlier latents.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-    names : list of variable names
+    names : iterable of variable names
     request : mapping
         Arguments of :meth:`xsarcomp.codec.rate_control.Target.from_arguments`.
     like : xarray.Dataset or None
         Earlier latents.
-    **options
-        ``model``, ``scale`` and ``recompress`` of :func:`xsarcomp.latents.plan.make_plan`.
+    model, scale, recompress
+        See :class:`xsarcomp.latents.plan.PlanOptions`.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     RateError, ConfigurationError
         If there is a target, or a model, beside earlier latents.
     """
-    options |= {"chunk_pixels": CHUNK_PIXELS, "metadata_bytes": METADATA_BYTES, "notes_speckle": True}
+    options = PlanOptions(
+        model=model,
+        scale=scale,
+        recompress=recompress,
+        chunk_pixels=CHUNK_PIXELS,
+        metadata_bytes=METADATA_BYTES,
+        measures_speckle=True,
+    )
     if like is None:
-        return make_plan(dataset, names, Target.from_arguments(**request), **options)
+        return make_plan(dataset, names, Target.from_arguments(**request), options)
     asked = [name for name, value in request.items() if value not in (None, False)]
-    if options.pop("model") is not None:
+    if model is not None:
         asked.append("model")
     if asked:
         raise ConfigurationError(
-            f"{', '.join(asked)} and like= were given together: like= takes step, model and guarantees from earlier latents. Leave "
-            "one of them out"
+            f"{', '.join(asked)} and like= were given together: like= takes step, model and guarantees from earlier latents. "
+            "Leave one of them out"
         )
-    return plan_like(dataset, names, like, **options)
+    return plan_like(dataset, names, like, options)
 
 
-def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, **options: Any) -> Plan:
+def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, options: PlanOptions) -> Plan:
     """Plan the encoding of variables exactly as they were encoded before, so that the latents can be joined.
 
     Parameters
@@ -58,8 +78,8 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
     names : iterable of variable names
     like : xarray.Dataset
         Latents of variables of the same names.
-    **options
-        As of :func:`xsarcomp.latents.plan.make_plan`.
+    options : PlanOptions
+        The model is that of the earlier latents.
 
     Returns
     -------
@@ -73,37 +93,37 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
     NotEncodedError
         If there are no latents of a variable.
     """
-    earlier = _earlier_records(names, like)
-    groups: dict[tuple, list[Hashable]] = {}
-    for name, record in earlier.items():
-        groups.setdefault((record.model_id, record.step_db, record.max_error_db, record.keep_means), []).append(name)
+    earlier = _earlier_metadata(names, like)
+    groups: dict[tuple[str, float, Guarantees], list[Hashable]] = {}
+    for name, metadata in earlier.items():
+        settings = metadata.settings
+        groups.setdefault((metadata.model_id, settings.step_db, settings.guarantees), []).append(name)
     plans = []
-    for (model, step_db, bound, keep_means), together in groups.items():
+    for (model, step_db, guarantees), together in groups.items():
         target = Target(
             quantity="step_db",
             value=step_db,
             asked=earlier[together[0]].target,
-            max_error_db=bound,
-            keep_means=keep_means,
+            max_error_db=guarantees.max_error_db,
+            keep_means=guarantees.keep_means,
         )
-        plans.append(make_plan(dataset, together, target, model=model, **options))
+        plans.append(make_plan(dataset, together, target, replace(options, model=model)))
         for name in together:
-            if found := differences(plans[-1].records[name], earlier[name]):
+            if unlike := differences(plans[-1].variables[name], earlier[name]):
                 raise ConfigurationError(
-                    f"{name!r} cannot be encoded like the store, it has {' and '.join(found)}: convert it first, or write a "
+                    f"{name!r} cannot be encoded like the store, it has {' and '.join(unlike)}: convert it first, or write a "
                     "store of its own"
                 )
-    return Plan(
-        records={name: record for plan in plans for name, record in plan.records.items()}, estimate=plans[0].estimate
-    )
+    variables = {name: metadata for plan in plans for name, metadata in plan.variables.items()}
+    return Plan(variables=variables, estimate=plans[0].estimate)
 
 
-def _earlier_records(names: Iterable[Hashable], like: xr.Dataset) -> dict[Hashable, LatentsMetadata]:
-    """LatentsMetadata of each variable in a dataset of latents."""
-    found = {record.name: record for record in encoded_names(like).values()}
-    if missing := [str(name) for name in names if str(name) not in found]:
+def _earlier_metadata(names: Iterable[Hashable], like: xr.Dataset) -> dict[Hashable, LatentsMetadata]:
+    """Metadata of variables in a dataset of earlier latents."""
+    latents = {metadata.name: metadata for metadata in encoded_variables(like).values()}
+    if missing := [str(name) for name in names if str(name) not in latents]:
         raise NotEncodedError(
-            f"like= holds latents of {', '.join(map(str, found))}, and none of {', '.join(missing)}: rename the variables, or "
+            f"like= holds latents of {', '.join(map(str, latents))}, and none of {', '.join(missing)}: rename the variables, or "
             "leave them out"
         )
-    return {name: found[str(name)] for name in names}
+    return {name: latents[str(name)] for name in names}

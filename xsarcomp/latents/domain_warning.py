@@ -62,8 +62,8 @@ def compare_with_training(
     parts: list[tuple[str | None, list[NDArray]]] = [(one, []) for one in polarizations]
     numbers = iter(planes)
     for sample in samples:
-        classes = classify(sample.backscatter, sample.scale, sample.nodata)
-        decibel = decibel_from_backscatter(sample.backscatter, sample.scale, classes=classes)
+        classes = classify(sample.backscatter, sample.settings.scale, sample.settings.nodata)
+        decibel = decibel_from_backscatter(sample.backscatter, sample.settings.scale, classes=classes)
         is_valid = classes == VALID
         report = out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
         outside, valid = outside + report.outside_count, valid + report.valid_count

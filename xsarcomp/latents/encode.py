@@ -8,7 +8,7 @@ for stacks ``vv_coding``, what each plane was encoded with.
 
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,15 @@ from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE, tile_count
-from xsarcomp.codec.window import classes_of, encode_window, latent_count, pixel_span, signal_of
+from xsarcomp.codec.window import Axis, classes_of, encode_window, latent_count, pixel_span, signal_of
 from xsarcomp.errors import DimensionError
-from xsarcomp.latents.guarantees import GAIN, gains_block, latents_window, pixels_of_gains, residual_block, storage_of
+from xsarcomp.latents.guarantees import GAIN, encode_gains, encode_residual, latents_window, pixels_of_gains, storage_of
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.plan import Plan
 from xsarcomp.latents.plane_steps import CODING, coding_values
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.tiling import aligned_spans, plane_groups
+from xsarcomp.tiling import Span, Window, aligned_spans, plane_groups, shape_of, slices, whole
 
 CHUNK_LATENTS = 64
 """Latents of a Zarr chunk along an axis: 512 pixels."""
@@ -67,26 +67,26 @@ def without_storage(dataset: xr.Dataset) -> xr.Dataset:
 
 def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """Latents of the planned variables of a dataset; see ``.sarcomp.encode``."""
-    encoded = without_storage(dataset.drop_vars(list(plan.records)))
-    for name, record in plan.records.items():
-        taken = sorted(set(record.part_names.values()) & set(map(str, encoded.variables)))
+    encoded = without_storage(dataset.drop_vars(list(plan.variables)))
+    for name, metadata in plan.variables.items():
+        taken = sorted(set(metadata.part_names.values()) & set(map(str, encoded.variables)))
         if taken:
             raise DimensionError(
                 f"the dataset has variables {', '.join(taken)}, names that encode() gives to the parts of {name!r}: rename "
                 "them first, dataset.rename(...)"
             )
-        _refuse_taken_dimensions(dataset, name, record)
-        encoded = encoded.assign(encode_variable(dataset[name], record))
+        _refuse_taken_dimensions(dataset, name, metadata)
+        encoded = encoded.assign(encode_variable(dataset[name], metadata))
     return encoded
 
 
-def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: LatentsMetadata) -> None:
+def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, metadata: LatentsMetadata) -> None:
     """Refuse dimensions of the user's own that are called as those of the parts."""
-    y, x = record.spatial
+    y, x = metadata.spatial
     made = {"latent", f"{y}_latent", f"{x}_latent"}
-    if record.keep_means:
+    if metadata.settings.guarantees.keep_means:
         made |= {GAIN, f"{y}_tile", f"{x}_tile"}
-    if record.fingerprint is not None:
+    if metadata.fingerprint is not None:
         made |= {CODING}
     if taken := sorted(made & {*map(str, dataset.dims)}):
         raise DimensionError(
@@ -95,23 +95,23 @@ def _refuse_taken_dimensions(dataset: xr.Dataset, name: Hashable, record: Latent
         )
 
 
-def encode_variable(array: xr.DataArray, record: LatentsMetadata) -> dict[str, xr.Variable]:
+def encode_variable(array: xr.DataArray, metadata: LatentsMetadata) -> dict[str, xr.Variable]:
     """Variables that stand for one variable in a latents store, lazy where it is lazy."""
-    y, x = record.spatial
-    lead = tuple(name for name in record.dims if name not in record.spatial)
+    y, x = metadata.spatial
+    lead = tuple(name for name in metadata.dims if name not in metadata.spatial)
     values = array.transpose(*lead, y, x).data
-    latents_shape = (*values.shape[:-2], CHANNELS, *(latent_count(size) for size in record.pixels))
+    latents_shape = (*values.shape[:-2], CHANNELS, *(latent_count(size) for size in metadata.pixels))
     group = _plane_group(latents_shape)
-    parts = _encode_lazy(values, record, group) if is_lazy(values) else _encode_now(values, record)
-    names = record.part_names
-    codec = {"name": "xsarcomp.latents", "configuration": {"model": record.model_id, "anchor": record.anchor}}
+    parts = _encode_lazy(values, metadata, group) if is_lazy(values) else _encode_now(values, metadata)
+    names = metadata.part_names
+    codec = {"name": "xsarcomp.latents", "configuration": {"model": metadata.model_id, "anchor": metadata.anchor}}
     latents_chunks = (*group, CHANNELS, *(max(1, min(CHUNK_LATENTS, size)) for size in latents_shape[-2:]))
-    pixel_chunks = (*group, *(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in record.pixels))
+    pixel_chunks = (*group, *(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in metadata.pixels))
     variables = {
         names["latents"]: xr.Variable(
             (*lead, "latent", f"{y}_latent", f"{x}_latent"),
             parts["latents"],
-            {"long_name": f"latents of {record.name}", "units": "1", ATTRIBUTE: record.to_attribute()},
+            {"long_name": f"latents of {metadata.name}", "units": "1", ATTRIBUTE: metadata.to_attribute()},
             # no chunk holds this fill value, so one that is lost or was never written is not taken for latents of 0
             {
                 "serializer": codec,
@@ -125,7 +125,7 @@ def encode_variable(array: xr.DataArray, record: LatentsMetadata) -> dict[str, x
             (*lead, y, x),
             parts["mask"],
             {
-                "long_name": f"pixel classes of {record.name}",
+                "long_name": f"pixel classes of {metadata.name}",
                 "flag_values": list(range(7)),
                 "flag_meanings": MASK_MEANINGS,
             },
@@ -133,7 +133,7 @@ def encode_variable(array: xr.DataArray, record: LatentsMetadata) -> dict[str, x
         ),
     }
     if "exact" in parts:
-        attributes = {"long_name": f"values of {record.name} that are no backscatter, where the mask is 6"}
+        attributes = {"long_name": f"values of {metadata.name} that are no backscatter, where the mask is 6"}
         variables[names["exact"]] = xr.Variable(
             (*lead, y, x),
             parts["exact"],
@@ -144,14 +144,14 @@ def encode_variable(array: xr.DataArray, record: LatentsMetadata) -> dict[str, x
     shapes = {"residual": ((*lead, y, x), pixel_chunks), "gains": ((*lead, GAIN, f"{y}_tile", f"{x}_tile"), tiles)}
     for part in shapes.keys() & parts.keys():
         dims, chunks = shapes[part]
-        variables[names[part]] = xr.Variable(dims, parts[part], *storage_of(part, record.name, chunks))
-    if "coding" in record.needed_parts:
+        variables[names[part]] = xr.Variable(dims, parts[part], *storage_of(part, metadata.name, chunks))
+    if "coding" in metadata.needed_parts:
         # chunks as those of the latents, so that who writes these alone writes the coding alone
         attributes = {
-            "long_name": f"quantization step in dB of each plane of {record.name}, and the fingerprint of its record"
+            "long_name": f"quantization step in dB of each plane of {metadata.name}, and the fingerprint of its metadata"
         }
         encoding = {"chunks": (*group, 2), "compressors": CHECKED, "_FillValue": None, "fill_value": math.nan}
-        coding = coding_values(record, latents_shape[:-3])
+        coding = coding_values(metadata, latents_shape[:-3])
         variables[names["coding"]] = xr.Variable((*lead, CODING), coding, attributes, encoding)
     return variables
 
@@ -164,83 +164,96 @@ def _plane_group(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1 for _ in lead[:-1]), min(room, max(1, lead[-1]))) if lead else ()
 
 
-def _encode_now(values: Any, record: LatentsMetadata) -> dict[str, NDArray]:
-    """Parts of an array in memory, in blocks that bound what is needed beside it."""
+def _encode_now(values: Any, metadata: LatentsMetadata) -> dict[str, NDArray]:
+    """Parts of an array in memory, in windows that bound the memory beside it."""
     values = np.asarray(values)
-    classes = classes_of(values, record.settings)
-    counts = [latent_count(size) for size in record.pixels]
+    classes = classes_of(values, metadata.settings)
+    counts = [latent_count(size) for size in metadata.pixels]
     latents = np.zeros((*values.shape[:-2], CHANNELS, *counts), np.int32)
     edges = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
-    lead = tuple((0, size) for size in values.shape[:-2])
+    lead = whole(values.shape[:-2])
     for rows, columns in itertools.product(*edges) if values.size else ():
-        window = [slice(*pixel_span(*span, size)) for span, size in zip((rows, columns), record.pixels, strict=True)]
-        block = (*lead, (0, CHANNELS), rows, columns)
-        latents[..., slice(*rows), slice(*columns)] = _encode_block(block, values[..., *window], record)
+        window = (*lead, Span(0, CHANNELS), rows, columns)
+        pixels = slices(_pixels_read(window, metadata))
+        pieces = {"backscatter": values[pixels], "classes": classes[pixels]}
+        latents[slices(window)] = encode_latents(window, pieces, metadata)
     parts = {"latents": latents, "mask": classes}
     if (classes == pixel_classes.EXACT).any():
-        parts["exact"] = _exact_block((), values, record)
-    return parts | _correct_now(values, latents, record)
+        parts["exact"] = _where_exact(values, classes)
+    return parts | _guarantees_now(values, classes, latents, metadata)
 
 
-def _correct_now(values: NDArray, latents: NDArray[np.int32], record: LatentsMetadata) -> dict[str, NDArray]:
-    """Residuals and gains of an array in memory, as far as they were promised."""
-    tiles = tuple(tile_count(size) for size in record.pixels)
+def _guarantees_now(
+    values: NDArray, classes: NDArray[np.uint8], latents: NDArray[np.int32], metadata: LatentsMetadata
+) -> dict[str, NDArray]:
+    """Residuals and gains of an array in memory, as far as there are guarantees."""
+    tiles = tuple(tile_count(size) for size in metadata.pixels)
     shapes = {"residual": values.shape, "gains": (*values.shape[:-2], 2, *tiles)}
-    parts = {part: np.zeros(shapes[part], np.int32) for part in record.needed_parts if part in shapes}
-    lead = tuple((0, size) for size in values.shape[:-2])
+    parts = {part: np.zeros(shapes[part], np.int32) for part in metadata.needed_parts if part in shapes}
+    if not parts:
+        return parts
+    reach, lead = load_coder(metadata.model_id).latent_reach, whole(values.shape[:-2])
     edges = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // TILE) for count in tiles]
-    for rows, columns in itertools.product(*edges) if values.size and parts else ():
-        block = (*lead, (0, 2), rows, columns)
-        pixels = pixels_of_gains(block, record)
-        place = tuple(slice(*span) for span in pixels)
-        read = latents[tuple(slice(*span) for span in latents_window(pixels, record))]
+    for rows, columns in itertools.product(*edges) if values.size else ():
+        window = (*lead, Span(0, 2), rows, columns)
+        pixels = pixels_of_gains(window, metadata)
+        place = slices(pixels)
+        read = latents[slices(latents_window(pixels, metadata, reach))]
+        pieces = {"backscatter": values[place], "classes": classes[place], "latents": read}
         if "residual" in parts:
-            parts["residual"][place] = residual_block(pixels, read, values[place], record)
+            parts["residual"][place] = encode_residual(pixels, pieces, metadata)
         if "gains" in parts:
-            parts["gains"][..., slice(*rows), slice(*columns)] = gains_block(block, read, values[place], record)
+            parts["gains"][slices(window)] = encode_gains(window, pieces, metadata)
     return parts
 
 
-def _encode_lazy(values: Any, record: LatentsMetadata, group: tuple[int, ...]) -> dict[str, Any]:
+def _encode_lazy(values: Any, metadata: LatentsMetadata, group: tuple[int, ...]) -> dict[str, Any]:
     """Parts as Dask arrays, aligned with each other and with the chunks in Zarr."""
     from xsarcomp.scenes.windows import Source, map_windows, same_window
 
-    size_y, size_x = record.pixels
     edges = [_block_pixels(max(sizes)) for sizes in values.chunks[-2:]]
     lead = _lead_chunks(values, group, edges)
-    pixels = tuple(_regular(size, edge) for size, edge in zip(record.pixels, edges, strict=True))
-    latents = tuple(
-        _regular(latent_count(size), edge // BLOCK) for size, edge in zip(record.pixels, edges, strict=True)
-    )
-
-    def read(block):
-        return (*block[:-3], pixel_span(*block[-2], size_y), pixel_span(*block[-1], size_x))
-
-    shared = {"arguments": (record,)}
-    same = Source(values, same_window)
+    sizes = list(zip(metadata.pixels, edges, strict=True))
+    pixels = (*lead, *(_regular(size, edge) for size, edge in sizes))
+    arguments = (metadata,)
+    same = {"backscatter": Source(values, same_window)}
     encoded = map_windows(
-        _encode_block, [Source(values, read)], (*lead, (CHANNELS,), *latents), np.int32, name="sarcomp-encode", **shared
+        encode_latents,
+        {"backscatter": Source(values, lambda window: _pixels_read(window, metadata))},
+        (*lead, (CHANNELS,), *(_regular(latent_count(size), edge // BLOCK) for size, edge in sizes)),
+        np.int32,
+        name="sarcomp-encode",
+        arguments=arguments,
     )
     parts = {
         "latents": encoded,
-        "mask": map_windows(_classes_block, [same], (*lead, *pixels), np.uint8, name="sarcomp-mask", **shared),
-        "exact": map_windows(_exact_block, [same], (*lead, *pixels), values.dtype, name="sarcomp-exact", **shared),
+        "mask": map_windows(_classes, same, pixels, np.uint8, name="sarcomp-mask", arguments=arguments),
+        "exact": map_windows(_exact_values, same, pixels, values.dtype, name="sarcomp-exact", arguments=arguments),
     }
-    if "residual" in record.needed_parts:
-        sources = [Source(encoded, lambda block: latents_window(block, record)), same]
+    if not metadata.settings.guarantees:
+        return parts
+    reach = load_coder(metadata.model_id).latent_reach
+    if "residual" in metadata.needed_parts:
+        sources = same | {"latents": Source(encoded, lambda window: latents_window(window, metadata, reach))}
         parts["residual"] = map_windows(
-            residual_block, sources, (*lead, *pixels), np.int32, name="sarcomp-residual", **shared
+            encode_residual, sources, pixels, np.int32, name="sarcomp-residual", arguments=arguments
         )
-    if "gains" in record.needed_parts:
-        sources = [
-            Source(encoded, lambda block: latents_window(pixels_of_gains(block, record), record)),
-            Source(values, lambda block: pixels_of_gains(block, record)),
-        ]
-        tiles = (_regular(tile_count(size), edge // TILE) for size, edge in zip(record.pixels, edges, strict=True))
-        parts["gains"] = map_windows(
-            gains_block, sources, (*lead, (2,), *tiles), np.int32, name="sarcomp-gains", **shared
-        )
+    if "gains" in metadata.needed_parts:
+        sources = {
+            "backscatter": Source(values, lambda window: pixels_of_gains(window, metadata)),
+            "latents": Source(
+                encoded, lambda window: latents_window(pixels_of_gains(window, metadata), metadata, reach)
+            ),
+        }
+        tiles = (*lead, (2,), *(_regular(tile_count(size), edge // TILE) for size, edge in sizes))
+        parts["gains"] = map_windows(encode_gains, sources, tiles, np.int32, name="sarcomp-gains", arguments=arguments)
     return parts
+
+
+def _pixels_read(window: Window, metadata: LatentsMetadata) -> Window:
+    """Pixels that encoding a window of latents (..., latent, y_latent, x_latent) reads."""
+    spans = (pixel_span(*span, size) for span, size in zip(window[-2:], metadata.pixels, strict=True))
+    return (*window[:-3], *spans)
 
 
 def _block_pixels(source_chunk: int) -> int:
@@ -264,26 +277,51 @@ def _regular(size: int, chunk: int) -> tuple[int, ...]:
     return (*(chunk for _ in range(size // chunk)), *((size % chunk,) if size % chunk else ()))
 
 
-def _encode_block(block: tuple, values: NDArray, record: LatentsMetadata) -> NDArray[np.int32]:
-    """Latents of a block; ``values`` are its pixels and those around that are in the scene, shape (..., y, x)."""
-    coder = load_coder(record.model_id)
-    (rows, columns), (size_y, size_x) = block[-2:], record.pixels
-    first_y, first_x = pixel_span(*rows, size_y)[0], pixel_span(*columns, size_x)[0]
-    planes = values.reshape(-1, *values.shape[-2:])
-    latents = np.empty((len(planes), CHANNELS, rows[1] - rows[0], columns[1] - columns[0]), np.int32)
-    place = ((*rows, size_y, first_y), (*columns, size_x, first_x))
+def encode_latents(window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.int32]:
+    """Encode a window of latents.
+
+    Parameters
+    ----------
+    window : Window
+        Latents, on each axis of (..., latent, y_latent, x_latent).
+    pieces : mapping of str to ndarray
+        ``backscatter`` of the window and of the pixels around it that are in the scene, shape (..., y, x); ``classes`` of the
+        same pixels where they are known already.
+    metadata : LatentsMetadata
+
+    Returns
+    -------
+    ndarray of int32, shape of the window
+    """
+    coder, settings = load_coder(metadata.model_id), metadata.settings
+    rows, columns = (
+        Axis(*span, size, pixel_span(*span, size).start)
+        for span, size in zip(window[-2:], metadata.pixels, strict=True)
+    )
+    backscatter = pieces["backscatter"]
+    planes = backscatter.reshape(-1, *backscatter.shape[-2:])
+    classes = pieces["classes"].reshape(planes.shape) if "classes" in pieces else None
+    latents = np.empty((len(planes), CHANNELS, rows.latents.size, columns.latents.size), np.int32)
     for group in plane_groups(len(planes), planes[0].size):
-        signal, _ = signal_of(planes[group], record.settings, coder, (first_y, first_x))
-        latents[group] = encode_window(signal, coder, record.step_db, *place)
-    return latents.reshape(*(stop - start for start, stop in block))
+        known = classes_of(planes[group], settings) if classes is None else classes[group]
+        signal = signal_of(planes[group], known, settings, coder, (rows.first, columns.first))
+        latents[group] = encode_window(signal, coder, settings.step_db, rows, columns)
+    return latents.reshape(shape_of(window))
 
 
-def _classes_block(_block: tuple, values: NDArray, record: LatentsMetadata) -> NDArray[np.uint8]:
-    return classes_of(values, record.settings)
+def _classes(_window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.uint8]:
+    """Pixel classes of a window of pixels."""
+    return classes_of(pieces["backscatter"], metadata.settings)
 
 
-def _exact_block(_block: tuple, values: NDArray, record: LatentsMetadata) -> NDArray:
-    classes = classes_of(values, record.settings)
+def _exact_values(_window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray:
+    """Values of a window of pixels where these are of class EXACT, else 0."""
+    values = pieces["backscatter"]
+    return _where_exact(values, classes_of(values, metadata.settings))
+
+
+def _where_exact(values: NDArray, classes: NDArray[np.uint8]) -> NDArray:
+    """Values of class EXACT at their places, and 0 elsewhere."""
     is_exact = classes == pixel_classes.EXACT
     exact = np.zeros(values.shape, values.dtype)  # nearly always all there is
     if is_exact.any():

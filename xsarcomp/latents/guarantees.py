@@ -1,120 +1,161 @@
-"""Residuals and gains of a latents store: which windows a block needs, and the block itself.
+"""Residuals and gains of a latents store, window by window: the data that keeps guarantees.
 
-They are made from the latents as the decoder will see them, so their blocks come after those of the latents.
+They are computed from the latents as the decoder will read them, so their windows come after those of the latents.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp.codec.chunk import ABSENT, check_present
+from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.guarantees import GuaranteeData
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.speckle import Speckle
 from xsarcomp.codec.tile_means import TILE, tile_count
-from xsarcomp.codec.window import classes_of, decode_window, guarantee_data_for, latent_count, latent_span
+from xsarcomp.codec.window import Axis, classes_of, decode_window, guarantee_data_for, latent_count, latent_span
 from xsarcomp.latents.metadata import LatentsMetadata
-from xsarcomp.tiling import plane_groups
+from xsarcomp.tiling import Span, Window, plane_groups, shape_of
 
 GAIN = "gain"
 """Dimension of a gain and its level."""
-Block = tuple[tuple[int, int], ...]
 
 
-def latent_range(start: int, stop: int) -> tuple[int, int]:
+def latent_range(start: int, stop: int) -> Span:
     """Latents whose blocks hold the pixels of a range."""
-    return start // BLOCK, latent_count(stop)
+    return Span(start // BLOCK, latent_count(stop))
 
 
-def latents_window(block: Block, record: LatentsMetadata) -> Block:
-    """Latents that decoding a block of pixels (..., y, x) reads."""
-    coder = load_coder(record.model_id)
+def latents_window(window: Window, metadata: LatentsMetadata, reach: int) -> Window:
+    """Latents that decoding a window of pixels (..., y, x) reads; ``reach`` is that of the coder."""
     spans = (
-        latent_span(*latent_range(*span), latent_count(size), coder)
-        for span, size in zip(block[-2:], record.pixels, strict=True)
+        latent_span(*latent_range(*span), latent_count(size), reach)
+        for span, size in zip(window[-2:], metadata.pixels, strict=True)
     )
-    return (*block[:-2], (0, CHANNELS), *spans)
+    return (*window[:-2], Span(0, CHANNELS), *spans)
 
 
-def gains_window(block: Block) -> Block:
-    """Tiles that a block of pixels (..., y, x) touches."""
-    return (*block[:-2], (0, 2), *((start // TILE, tile_count(stop)) for start, stop in block[-2:]))
+def gains_window(window: Window) -> Window:
+    """Tiles that a window of pixels (..., y, x) touches."""
+    tiles = (Span(start // TILE, tile_count(stop)) for start, stop in window[-2:])
+    return (*window[:-2], Span(0, 2), *tiles)
 
 
-def pixels_of_gains(block: Block, record: LatentsMetadata) -> Block:
-    """Pixels of a block of gains (..., gain, y_tile, x_tile)."""
-    spans = zip(block[-2:], record.pixels, strict=True)
-    return (*block[:-3], *((start * TILE, min(stop * TILE, size)) for (start, stop), size in spans))
+def pixels_of_gains(window: Window, metadata: LatentsMetadata) -> Window:
+    """Pixels of a window of gains (..., gain, y_tile, x_tile)."""
+    spans = zip(window[-2:], metadata.pixels, strict=True)
+    return (*window[:-3], *(Span(start * TILE, min(stop * TILE, size)) for (start, stop), size in spans))
 
 
 def decode_signal(
-    block: Block,
+    window: Window,
     latents: NDArray[np.int32],
-    record: LatentsMetadata,
-    planes: slice = slice(None),
+    metadata: LatentsMetadata,
+    coder: LappedCoder,
+    step_db: float,
     speckle: Speckle | None = None,
 ) -> NDArray[np.float32]:
-    """Signal of a block of pixels, shape (plane, y, x), for some of the planes.
-
-    ``latents`` are those of :func:`latents_window`, (plane, 64, ...); ``speckle`` is that of the planes, to restore it.
-    """
-    coder = load_coder(record.model_id)
-    axes, cuts = [], []
-    for (start, stop), size in zip(block[-2:], record.pixels, strict=True):
-        first, last = latent_range(start, stop)
-        count = latent_count(size)
-        axes.append((first, last, count, latent_span(first, last, count, coder)[0]))
-        cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
-    return decode_window(latents[planes], coder, record.step_db, *axes, speckle)[:, *cuts]
-
-
-def _corrections_block(
-    block: Block, latents: NDArray[np.int32], values: NDArray, record: LatentsMetadata
-) -> list[GuaranteeData]:
-    """GuaranteeData of a block of pixels that begins at a tile, by groups of planes."""
-    coder, settings = load_coder(record.model_id), record.settings
-    planes = values.reshape(-1, *values.shape[-2:])
-    latents = latents.reshape(-1, *latents.shape[-3:])
-    made = []
-    for group in plane_groups(len(planes), planes[0].size):
-        signal = decode_signal(block, latents, record, group)
-        classes = classes_of(planes[group], settings)
-        made.append(guarantee_data_for(planes[group], signal, classes, settings, coder))
-    return made
-
-
-def residual_block(
-    block: Block, latents: NDArray[np.int32], values: NDArray, record: LatentsMetadata
-) -> NDArray[np.int32]:
-    """Residuals of a block of pixels, shape (..., y, x)."""
-    made = _corrections_block(block, latents, values, record)
-    return np.concatenate([added.residuals for added in made]).reshape(values.shape)
-
-
-def gains_block(
-    block: Block, latents: NDArray[np.int32], values: NDArray, record: LatentsMetadata
-) -> NDArray[np.int32]:
-    """Gains and levels of a block of tiles, shape (..., gain=2, y_tile, x_tile)."""
-    made = _corrections_block(pixels_of_gains(block, record), latents, values, record)
-    return np.concatenate([added.gains for added in made]).reshape([stop - start for start, stop in block])
-
-
-def guarantee_data_in_store(
-    block: Block, residual: NDArray[np.int32] | None, gains: NDArray[np.int32] | None, record: LatentsMetadata
-) -> GuaranteeData | None:
-    """GuaranteeData of a block of pixels from what a store holds; None where nothing was promised.
+    """Decode the signal of a window of pixels.
 
     Parameters
     ----------
-    block : tuple of (start, stop)
-        On each axis of (..., y, x).
+    window : Window
+        Pixels, on each axis of (..., y, x).
+    latents : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        Latents of :func:`latents_window`.
+    metadata : LatentsMetadata
+        Size of the scene.
+    coder : LappedCoder
+    step_db : float
+        Quantization step of the planes in dB.
+    speckle : Speckle, optional
+        Synthetic speckle of the planes.
+
+    Returns
+    -------
+    ndarray of float32, shape (plane, y, x), dB above the offset
+    """
+    axes, cuts = [], []
+    for (start, stop), size in zip(window[-2:], metadata.pixels, strict=True):
+        first, last = latent_range(start, stop)
+        count = latent_count(size)
+        axes.append(Axis(first, last, count, latent_span(first, last, count, coder.latent_reach).start))
+        cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
+    return decode_window(latents, coder, step_db, *axes, speckle)[:, *cuts]
+
+
+def _guarantee_data(
+    window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata
+) -> Iterator[GuaranteeData]:
+    """Guarantee data of a window of pixels that begins at a tile, by groups of planes."""
+    coder, settings = load_coder(metadata.model_id), metadata.settings
+    backscatter, latents = pieces["backscatter"], pieces["latents"]
+    planes = backscatter.reshape(-1, *backscatter.shape[-2:])
+    latents = latents.reshape(-1, *latents.shape[-3:])
+    classes = pieces["classes"].reshape(planes.shape) if "classes" in pieces else None
+    for group in plane_groups(len(planes), planes[0].size):
+        signal = decode_signal(window, latents[group], metadata, coder, settings.step_db)
+        known = classes_of(planes[group], settings) if classes is None else classes[group]
+        yield guarantee_data_for(planes[group], signal, known, settings, coder)
+
+
+def encode_residual(window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.int32]:
+    """Residuals of a window of pixels.
+
+    Parameters
+    ----------
+    window : Window
+        Pixels, on each axis of (..., y, x).
+    pieces : mapping of str to ndarray
+        ``backscatter`` of the window, shape (..., y, x); ``latents`` of :func:`latents_window`; ``classes`` of its pixels
+        where they are known already.
+    metadata : LatentsMetadata
+
+    Returns
+    -------
+    ndarray of int32, shape (..., y, x), units of the residual spacing
+    """
+    data = [part.residuals for part in _guarantee_data(window, pieces, metadata) if part.residuals is not None]
+    return np.concatenate(data).reshape(shape_of(window))
+
+
+def encode_gains(window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.int32]:
+    """Gains and levels of a window of tiles.
+
+    Parameters
+    ----------
+    window : Window
+        Tiles, on each axis of (..., gain, y_tile, x_tile).
+    pieces : mapping of str to ndarray
+        As for :func:`encode_residual`, of the pixels of the tiles.
+    metadata : LatentsMetadata
+
+    Returns
+    -------
+    ndarray of int32, shape (..., gain=2, y_tile, x_tile)
+    """
+    pixels = pixels_of_gains(window, metadata)
+    data = [part.gains for part in _guarantee_data(pixels, pieces, metadata) if part.gains is not None]
+    return np.concatenate(data).reshape(shape_of(window))
+
+
+def guarantee_data_in_store(
+    window: Window, residual: NDArray[np.int32] | None, gains: NDArray[np.int32] | None, metadata: LatentsMetadata
+) -> GuaranteeData | None:
+    """Guarantee data of a window of pixels from the parts of a store; None where there is no guarantee.
+
+    Parameters
+    ----------
+    window : Window
+        Pixels, on each axis of (..., y, x).
     residual : ndarray of int32, shape (..., y, x), or None
     gains : ndarray of int32, shape (..., gain=2, y_tile, x_tile), or None
         See :func:`gains_window`.
-    record : LatentsMetadata
+    metadata : LatentsMetadata
 
     Raises
     ------
@@ -123,14 +164,14 @@ def guarantee_data_in_store(
     """
     if residual is None and gains is None:
         return None
-    for what, integers in (("residuals", residual), ("gains", gains)):
+    for part, integers in (("residuals", residual), ("gains", gains)):
         if integers is not None:
-            check_present(integers, f"{what} of {record.name!r}")
+            check_present(integers, f"{part} of {metadata.name!r}")
     return GuaranteeData(
-        spacing_db=record.residual_spacing_db,
+        spacing_db=metadata.settings.guarantees.residual_spacing_db,
         residuals=None if residual is None else residual.reshape(-1, *residual.shape[-2:]),
         gains=None if gains is None else gains.reshape(-1, *gains.shape[-3:]),
-        origin=tuple(start % TILE for start, _ in block[-2:]),
+        origin=tuple(start % TILE for start, _ in window[-2:]),
     )
 
 

@@ -1,6 +1,5 @@
 """What is known about encoded, transparent and decoded variables, in words and numbers."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,14 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     described = {}
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
-            record = LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
+            metadata = LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
             left_out = ("attributes", "encoding", "name", "calm_variances_db2", "fingerprint")
-            described[str(record.name)] = {"store": "latents"} | {
-                key: value for key, value in asdict(record).items() if key not in left_out
+            described[str(metadata.name)] = {"store": "latents"} | {
+                key: value for key, value in metadata.to_dict().items() if key not in left_out
             }
-            steps = _steps(dataset, record)
+            steps = _steps(dataset, metadata)
             if len(steps) > 1:
-                described[str(record.name)]["steps_db"] = steps
+                described[str(metadata.name)]["steps_db"] = steps
         else:
             configuration = transparent_configuration(array)
             if configuration is not None:
@@ -32,9 +31,9 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return described
 
 
-def _steps(dataset: xr.Dataset, record: LatentsMetadata) -> list[float]:
+def _steps(dataset: xr.Dataset, metadata: LatentsMetadata) -> list[float]:
     """Steps of the planes, each once, in the order in which they come; empty if no plane has one of its own."""
-    coding = dataset.variables.get(record.part_names.get("coding"))
+    coding = dataset.variables.get(metadata.part_names.get("coding"))
     return (
         [] if coding is None else list(dict.fromkeys(np.asarray(coding[..., STEP].values, np.float64).ravel().tolist()))
     )
@@ -44,12 +43,12 @@ def transparent_configuration(variable: xr.Variable) -> dict[str, Any] | None:
     """Configuration of the transparent codec that a variable was opened from; None without one."""
     codec = variable.encoding.get("serializer")
     for candidate in [codec, *(variable.encoding.get("compressors") or ())]:
-        record = candidate if isinstance(candidate, dict) else None
+        metadata = candidate if isinstance(candidate, dict) else None
         if hasattr(candidate, "to_dict"):
-            record = candidate.to_dict()
+            metadata = candidate.to_dict()
         elif hasattr(candidate, "get_config"):
             settings = candidate.get_config()
-            record = {"name": settings.pop("id"), "configuration": settings}
-        if record and record.get("name") == "xsarcomp.backscatter":
-            return dict(record["configuration"])
+            metadata = {"name": settings.pop("id"), "configuration": settings}
+        if metadata and metadata.get("name") == "xsarcomp.backscatter":
+            return dict(metadata["configuration"])
     return None

@@ -1,9 +1,9 @@
-"""What a latents variable remembers of the variable it was made from: one attribute, plain JSON."""
+"""Metadata of a latents variable: one attribute of plain JSON, from which the original variable is decoded."""
 
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,25 @@ import numpy as np
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.error_bound import LARGEST_BOUND_DB
 from xsarcomp.codec.frame import SCALES
-from xsarcomp.codec.guarantees import LARGEST_SPACING_DB, Guarantees
+from xsarcomp.codec.guarantees import LARGEST_SPACING_DB
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Guarantees, Settings
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError, callers_level
 from xsarcomp.scenes.variables import ATTRIBUTE
 
 LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of decoded backscatter that says what was lost."""
-RECORD_FORMAT = 1
-GUARANTEED = ("max_error_db", "keep_means", "residual_spacing_db")
-"""Fields of a record that are there where something was promised, all or none."""
-OPTIONAL = ("calm_variances_db2", "fingerprint")
-"""Fields that stand there only where they say something; earlier records lack them."""
+METADATA_FORMAT = 1
+GUARANTEE_KEYS = ("max_error_db", "keep_means", "residual_spacing_db")
+"""Keys that are there where there is a guarantee, all or none."""
+OPTIONAL_KEYS = ("calm_variances_db2", "fingerprint")
+"""Keys that are there only where they say something; stores of format 1.0 lack them."""
+KEYS = (
+    "name", "dims", "spatial", "pixels", "corners", "dtype", "scale", "scale_reason", "nodata", "model", "model_id", "anchor",
+    "step_db", "target", "estimated_bits_per_pixel", "estimated_rmse_db", "outside_training_range", "attributes", "encoding",
+    *GUARANTEE_KEYS, *OPTIONAL_KEYS,
+)  # fmt: skip
+"""Keys of the attribute beside "format", in its order."""
 LARGEST_DIMENSIONS = 64
 """As many as NumPy has."""
 PARTS = ("latents", "mask", "exact", "residual", "gains", "coding")
@@ -45,25 +51,21 @@ class LatentsMetadata:
     pixels: tuple[int, int]
     """Its size along them."""
     corners: tuple[float | None, ...]
-    """First and last coordinate along them (y, y, x, x), times in seconds; None without one. Tells a flipped scene."""
+    """First and last coordinate along them (y, y, x, x), times in seconds; None without one. Detects a flipped scene."""
     dtype: str
     """Its data type, as NumPy writes it."""
-    scale: str
-    """"power", "amplitude" or "decibel"."""
+    settings: Settings
+    """Quantization step, scale, nodata and guarantees."""
     scale_reason: str
-    """How the scale was found."""
-    nodata: float | None
-    """Declared fill value among the values."""
+    """How the scale was inferred."""
     model: str
     """Name of the model, for people."""
     model_id: str
     """SHA-256 of the model file."""
     anchor: int
-    """Table set of the entropy coder."""
-    step_db: float
-    """Quantization step in dB."""
+    """Number of the table set that the entropy coder uses."""
     target: str
-    """What the user asked for."""
+    """The request of the user, in words."""
     estimated_bits_per_pixel: float
     """Rate on the sample that chose the step."""
     estimated_rmse_db: float | None
@@ -74,65 +76,69 @@ class LatentsMetadata:
     """Attributes of the original variable, see :func:`to_json`."""
     encoding: dict[str, Any]
     """The entries of its encoding named in ``KEPT_ENCODING``."""
-    max_error_db: float | None = None
-    """Bound on the error of a pixel; None without one."""
-    keep_means: bool = False
-    """Whether the mean power of each tile is kept."""
-    residual_spacing_db: float = 0.0
-    """Spacing of the residuals; 0 without a bound."""
     calm_variances_db2: tuple[float, ...] | None = None
-    """Variances of its latents where it is calm, for :mod:`xsarcomp.codec.speckle`; None if it was too small to tell."""
-
+    """Variances of its latents in homogeneous areas, dB2, for :mod:`xsarcomp.codec.speckle`; None if too small to measure."""
     fingerprint: int | None = None
-    """Tells what planes that are joined must have in common, see :mod:`xsarcomp.latents.plane_steps`; None without leading dimensions."""
+    """Hash of what planes that are joined must share, see :mod:`xsarcomp.latents.plane_steps`; None for a single plane."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values by the keys of the attribute, as Python objects."""
+        settings = self.settings
+        nested = {"step_db": settings.step_db, "scale": settings.scale, "nodata": settings.nodata}
+        nested |= {key: getattr(settings.guarantees, key) for key in GUARANTEE_KEYS}
+        return {key: nested[key] if key in nested else getattr(self, key) for key in KEYS}
 
     def to_attribute(self) -> dict[str, Any]:
-        """Value for the attribute ``ATTRIBUTE``; optional fields stand there only where they say something."""
-        left_out = set() if self.settings.guarantees else set(GUARANTEED)
-        left_out |= {name for name in OPTIONAL if getattr(self, name) is None}
-        values = {name: to_json(value) for name, value in asdict(self).items() if name not in left_out}
-        return {"format": RECORD_FORMAT, **values}
+        """Value of the attribute ``ATTRIBUTE``: plain JSON, with optional keys only where they say something."""
+        left_out = set() if self.settings.guarantees else set(GUARANTEE_KEYS)
+        left_out |= {key for key in OPTIONAL_KEYS if getattr(self, key) is None}
+        values = {key: to_json(value) for key, value in self.to_dict().items() if key not in left_out}
+        return {"format": METADATA_FORMAT, **values}
 
     @classmethod
     def from_attribute(cls, value: Any) -> "LatentsMetadata":
-        """LatentsMetadata from the attribute; strict about its format and fields.
+        """Metadata from the attribute; strict about its format, keys and values.
+
+        Parameters
+        ----------
+        value : object
+            Attribute of a latents variable as Zarr gives it.
+
+        Returns
+        -------
+        LatentsMetadata
 
         Raises
         ------
         NotEncodedError
-            If the value is no record.
+            If the value is no metadata of xsarcomp.
         UnsupportedFormatError
-            If it is a record of another format.
+            If it is of another format, or a value is none that an encoder writes.
         """
         if not isinstance(value, Mapping) or "format" not in value:
             raise NotEncodedError(
-                f"the attribute {ATTRIBUTE!r} holds no record of xsarcomp: the variable was not encoded by it"
+                f"the attribute {ATTRIBUTE!r} holds no metadata of xsarcomp: the variable was not encoded by it"
             )
-        names = {field.name for field in fields(cls)}
-        names -= set() if set(GUARANTEED) & set(value) else set(GUARANTEED)
-        names -= set(OPTIONAL) - set(value)
-        if value["format"] != RECORD_FORMAT or set(value) != {"format", *names}:
+        keys = set(KEYS) - (set() if set(GUARANTEE_KEYS) & set(value) else set(GUARANTEE_KEYS))
+        keys -= set(OPTIONAL_KEYS) - set(value)
+        if value["format"] != METADATA_FORMAT or set(value) != {"format", *keys}:
             raise UnsupportedFormatError(
-                f"the record has format {value['format']!r} and fields {sorted(map(str, value))}, this version reads format "
-                f"{RECORD_FORMAT}: update xsarcomp"
+                f"the metadata have format {value['format']!r} and keys {sorted(map(str, value))}, this version reads format "
+                f"{METADATA_FORMAT}: update xsarcomp"
             )
         try:
-            loaded = {name: from_json(value[name]) for name in names if name in value}
+            loaded = dict.fromkeys(OPTIONAL_KEYS) | {key: from_json(value[key]) for key in keys}
             loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels", "corners")}
-            loaded["calm_variances_db2"] = _calm_variances(loaded.get("calm_variances_db2"))
+            loaded["calm_variances_db2"] = _calm_variances(loaded["calm_variances_db2"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UnsupportedFormatError(
-                f"a value of the record cannot be read ({error}): the store is damaged, or update xsarcomp"
+                f"a value of the metadata cannot be read ({error}): the store is damaged, or update xsarcomp"
             ) from error
-        record = cls(**loaded)
-        _check_values(record)
-        return record
-
-    @property
-    def settings(self) -> Settings:
-        """What the functions of a block need."""
-        guarantees = Guarantees(**{name: getattr(self, name) for name in GUARANTEED})
-        return Settings(step_db=self.step_db, scale=self.scale, nodata=self.nodata, guarantees=guarantees)
+        guarantees = {key: loaded.pop(key) for key in GUARANTEE_KEYS if key in loaded}
+        settings = {key: loaded.pop(key) for key in ("step_db", "scale", "nodata")}
+        metadata = cls(settings=Settings(**settings, guarantees=Guarantees(**guarantees)), **loaded)
+        _check_values(metadata)
+        return metadata
 
     @property
     def needed_parts(self) -> tuple[str, ...]:
@@ -144,21 +150,36 @@ class LatentsMetadata:
 
     @property
     def part_names(self) -> dict[str, str]:
-        """Names of its variables, by part; without guarantees a ``vv_gains`` is the user's own."""
+        """Names of its variables, by part; without guarantees a variable ``vv_gains`` is the user's own."""
         return {part: name for part, name in part_names(self.name).items() if part in (*self.needed_parts, "exact")}
 
-    def loss(self, *, speckle_restored: bool = False) -> str:
-        """What was lost, and made up again, in one line for the attributes of decoded data."""
-        earlier = self.attributes.get(LOSS_ATTRIBUTE)
-        keeps_means = self.keep_means and not speckle_restored  # noise has a mean of 1, but not in each tile
+    def loss(self, *, with_speckle: bool = False) -> str:
+        """Text of the attribute ``LOSS_ATTRIBUTE`` of decoded backscatter.
+
+        Parameters
+        ----------
+        with_speckle : bool
+            Whether synthetic speckle was added.
+
+        Returns
+        -------
+        str
+            One line: model, step, request, guarantees; after the loss of an earlier encoding, if there was one.
+        """
+        guarantees, earlier = self.settings.guarantees, self.attributes.get(LOSS_ATTRIBUTE)
+        keeps_means = guarantees.keep_means and not with_speckle  # noise has a mean of 1, but not in each tile
         return ("" if earlier is None else f"{earlier}; then ") + (
-            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step {self.step_db:.5g} dB"
+            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step "
+            f"{self.settings.step_db:.5g} dB"
             + ("" if self.fingerprint is None else " unless planes were joined from other encodings")
-            + ", "
-            f"asked for {self.target}"
-            + ("" if self.max_error_db is None else f"; no valid pixel is off by more than {self.max_error_db:g} dB")
+            + f", asked for {self.target}"
+            + (
+                ""
+                if guarantees.max_error_db is None
+                else f"; no valid pixel is off by more than {guarantees.max_error_db:g} dB"
+            )
             + ("; the mean power of tiles of 64 x 64 pixels is kept" if keeps_means else "")
-            + ("; speckle restored: noise was made up and added" if speckle_restored else "")
+            + ("; synthetic speckle was added" if with_speckle else "")
         )
 
 
@@ -171,37 +192,38 @@ def _calm_variances(values: Any) -> tuple[float, ...] | None:
     return tuple(values)
 
 
-def _check_values(record: LatentsMetadata) -> None:
+def _check_values(metadata: LatentsMetadata) -> None:
     """Refuse values that no encoder writes: a type of a million numbers a pixel would ask for that much memory."""
-    names = all(isinstance(name, str) for name in (*record.dims, *record.spatial))
+    settings, guarantees = metadata.settings, metadata.settings.guarantees
+    dims, spatial = metadata.dims, metadata.spatial
+    are_names = all(isinstance(name, str) for name in (*dims, *spatial))
     numbers = (int, float, np.integer, np.floating)
-    right = {
-        "name": record.name is None or isinstance(record.name, str),
-        "dims": names and len(set(record.dims)) == len(record.dims) <= LARGEST_DIMENSIONS,
-        "spatial": names
-        and len(set(record.spatial)) == 2 == len(record.spatial)
-        and {*record.spatial} <= {*record.dims},
-        "pixels": len(record.pixels) == 2 and all(type(size) is int and size >= 0 for size in record.pixels),
-        "corners": len(record.corners) == 4 and all(one is None or type(one) in (int, float) for one in record.corners),
-        "dtype": _is_number_dtype(record.dtype),
-        "scale": isinstance(record.scale, str) and record.scale in SCALES[1:],
-        "nodata": record.nodata is None or isinstance(record.nodata, numbers),
-        "model_id": isinstance(record.model_id, str) and MODEL_ID_PATTERN.fullmatch(record.model_id),
-        "anchor": type(record.anchor) is int and 0 <= record.anchor < 256,
-        "step_db": type(record.step_db) in (int, float) and 0 < record.step_db < 1000,
-        "attributes": isinstance(record.attributes, dict),
-        "encoding": isinstance(record.encoding, dict) and {*record.encoding} <= {*KEPT_ENCODING},
-        "max_error_db": record.max_error_db is None or _is_between(record.max_error_db, LARGEST_BOUND_DB),
-        "keep_means": type(record.keep_means) is bool,
-        "residual_spacing_db": _is_between(record.residual_spacing_db, LARGEST_SPACING_DB)
-        and (record.residual_spacing_db > 0) == (record.max_error_db is not None),
-        "fingerprint": record.fingerprint is None
-        or (type(record.fingerprint) is int and 0 <= record.fingerprint < 2**48),
+    is_right = {
+        "name": metadata.name is None or isinstance(metadata.name, str),
+        "dims": are_names and len(set(dims)) == len(dims) <= LARGEST_DIMENSIONS,
+        "spatial": are_names and len(set(spatial)) == 2 == len(spatial) and {*spatial} <= {*dims},
+        "pixels": len(metadata.pixels) == 2 and all(type(size) is int and size >= 0 for size in metadata.pixels),
+        "corners": len(metadata.corners) == 4
+        and all(corner is None or type(corner) in (int, float) for corner in metadata.corners),
+        "dtype": _is_number_dtype(metadata.dtype),
+        "scale": isinstance(settings.scale, str) and settings.scale in SCALES[1:],
+        "nodata": settings.nodata is None or isinstance(settings.nodata, numbers),
+        "model_id": isinstance(metadata.model_id, str) and bool(MODEL_ID_PATTERN.fullmatch(metadata.model_id)),
+        "anchor": type(metadata.anchor) is int and 0 <= metadata.anchor < 256,
+        "step_db": type(settings.step_db) in (int, float) and 0 < settings.step_db < 1000,
+        "attributes": isinstance(metadata.attributes, dict),
+        "encoding": isinstance(metadata.encoding, dict) and {*metadata.encoding} <= {*KEPT_ENCODING},
+        "max_error_db": guarantees.max_error_db is None or _is_between(guarantees.max_error_db, LARGEST_BOUND_DB),
+        "keep_means": type(guarantees.keep_means) is bool,
+        "residual_spacing_db": _is_between(guarantees.residual_spacing_db, LARGEST_SPACING_DB)
+        and (guarantees.residual_spacing_db > 0) == (guarantees.max_error_db is not None),
+        "fingerprint": metadata.fingerprint is None
+        or (type(metadata.fingerprint) is int and 0 <= metadata.fingerprint < 2**48),
     }
-    wrong = [name for name, is_right in right.items() if not is_right]
-    if wrong or not isinstance(record.encoding.get("grid_mapping"), str | None):
+    wrong = [name for name, right in is_right.items() if not right]
+    if wrong or not isinstance(metadata.encoding.get("grid_mapping"), str | None):
         raise UnsupportedFormatError(
-            f"the record holds values that cannot be ({', '.join(wrong) or 'encoding'}): the store is damaged, or update xsarcomp"
+            f"the metadata hold values that cannot be ({', '.join(wrong) or 'encoding'}): the store is damaged, or update xsarcomp"
         )
 
 
@@ -280,7 +302,7 @@ def from_json(value: Any) -> Any:
         return {key: from_json(item) for key, item in value["mapping"].items()}
     dtype = np.dtype(value["numpy"])
     if dtype.kind not in "fiub":
-        raise UnsupportedFormatError(f"the record holds a value of type {dtype}: update xsarcomp")
+        raise UnsupportedFormatError(f"the metadata hold a value of type {dtype}: update xsarcomp")
     parse = {"b": lambda text: text == "True", "f": float}.get(dtype.kind, int)
     array = np.array([parse(item) for item in value["values"]], dtype).reshape(value["shape"])
     return array if array.ndim else array[()]

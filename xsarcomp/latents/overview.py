@@ -20,8 +20,9 @@ from xsarcomp.codec.chunk import check_present
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.quantization import dequantize
+from xsarcomp.codec.settings import NO_GUARANTEES
 from xsarcomp.errors import ConfigurationError, callers_level
-from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_names, with_decoded
+from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_variables, with_decoded
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.overview_grid import (
     BLOCK_PIXELS,
@@ -34,11 +35,12 @@ from xsarcomp.latents.overview_grid import (
     pieces,
     pixels_of,
 )
-from xsarcomp.latents.plane_steps import own_records
+from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.radiometry.decibel import from_signal
 from xsarcomp.radiometry.pixel_classes import restore_invalid
 from xsarcomp.scenes.variables import is_lazy
+from xsarcomp.tiling import Span, Window, shape_of, slices, whole
 
 FACTORS = (8, 16, 32, 64, 128, 256, 512)
 """Pixels of a block of an overview along each axis; the last is the edge of a chunk in a store."""
@@ -83,36 +85,39 @@ def overview_dataset(dataset: xr.Dataset, factor: int, *, lazily: Lazily | None 
     -------
     Dataset
     """
-    records = encoded_names(dataset)
+    variables = encoded_variables(dataset)
     decoded = {
-        record.name: _overview_variable(dataset, record, factor, lazily, dataset.variables[name].encoding)
-        for name, record in records.items()
+        metadata.name: _overview_variable(dataset, metadata, factor, lazily, dataset.variables[name].encoding)
+        for name, metadata in variables.items()
     }
-    return with_decoded(_coarse_rest(dataset, records, factor, lazily), decoded, records)
+    return with_decoded(_coarse_rest(dataset, variables, factor, lazily), decoded, variables)
 
 
 def _overview_variable(
-    dataset: xr.Dataset, record: LatentsMetadata, factor: int, lazily: Lazily | None, stored: dict
+    dataset: xr.Dataset, metadata: LatentsMetadata, factor: int, lazily: Lazily | None, stored: dict
 ) -> xr.Variable:
-    stored_parts, there = aligned_parts(dataset, record)
-    there = replace(there, max_error_db=None, keep_means=False)  # what was promised is not true of means over blocks
+    stored_parts, selected = aligned_parts(dataset, metadata)
+    # guarantees hold for pixels, not for means over blocks
+    selected = replace(selected, settings=replace(selected.settings, guarantees=NO_GUARANTEES))
     first = slice(None, None, factor)
     # a plain selection: the codec of a store decodes no other channel for it
-    selected = {
+    indices = {
         "latents": (..., slice(0, 1), slice(None), slice(None)),
         "mask": ...,
         "exact": (..., first, first),
         "coding": ...,
     }
-    parts = {part: variable[selected[part]] for part, variable in stored_parts.items() if part in selected}
-    shape = (*parts["mask"].shape[:-2], *(block_count(size, factor) for size in there.pixels))
+    parts = {part: variable[indices[part]] for part, variable in stored_parts.items() if part in indices}
+    shape = (*parts["mask"].shape[:-2], *(block_count(size, factor) for size in selected.pixels))
     if lazily is not None:
-        values = lazily(partial(overview_region, parts, record=there, factor=factor), shape, np.dtype(there.dtype))
+        values = lazily(
+            partial(overview_region, parts, metadata=selected, factor=factor), shape, np.dtype(selected.dtype)
+        )
     elif is_lazy(parts["latents"].data):
-        values = _overview_lazy({part: variable.data for part, variable in parts.items()}, there, factor)
+        values = _overview_lazy({part: variable.data for part, variable in parts.items()}, selected, factor)
     else:
-        values = overview_region(parts, tuple((0, size) for size in shape), record=there, factor=factor)
-    variable = decoded_variable(values, there)
+        values = overview_region(parts, whole(shape), metadata=selected, factor=factor)
+    variable = decoded_variable(values, selected)
     variable.attrs = coarse_attributes(variable.attrs, factor)
     variable.attrs[LOSS_ATTRIBUTE] += (
         f"; overview of {factor} x {factor} pixels, their mean in decibels from the lowest latents alone"
@@ -120,107 +125,103 @@ def _overview_variable(
     if lazily is not None:
         chunks = stored.get("preferred_chunks", {})
         variable.encoding["preferred_chunks"] = {
-            dim: min(max(1, BLOCK_PIXELS // factor), size) if dim in there.spatial else chunks.get(dim, 1)
+            dim: min(max(1, BLOCK_PIXELS // factor), size) if dim in selected.spatial else chunks.get(dim, 1)
             for dim, size in variable.sizes.items()
         }
     return variable
 
 
-def overview_region(parts: Mapping[str, Any], region: tuple, *, record: LatentsMetadata, factor: int) -> NDArray:
-    """Part of an overview, read and computed in blocks that bound what is needed beside the result.
+def overview_region(parts: Mapping[str, Any], region: Window, *, metadata: LatentsMetadata, factor: int) -> NDArray:
+    """Region of an overview, read and computed in windows that bound the memory beside the result.
 
     Parameters
     ----------
     parts : mapping of str to array-like
         ``latents``, the lowest of them (..., latent=1, y_latent, x_latent); ``mask`` (..., y, x); if there, ``exact``, each
         ``factor``-th value, and ``coding``, (..., coding=2). They are indexed by slices and read where they are.
-    region : tuple of (start, stop)
+    region : Window
         On each axis of the overview, (..., y, x).
-    record : LatentsMetadata
+    metadata : LatentsMetadata
     factor : int
+        Pixels of a block along each axis.
 
     Returns
     -------
     ndarray of the original data type, shape of the region
     """
-    values = np.empty([stop - start for start, stop in region], np.dtype(record.dtype))
+    values = np.empty(shape_of(region), np.dtype(metadata.dtype))
     for spans in itertools.product(*(pieces(*span, factor) for span in region[-2:])):
-        block = (*region[:-2], *spans)
+        window = (*region[:-2], *spans)
         read = {
-            part: np.asarray(stored[tuple(slice(*span) for span in part_window(part, block, record, factor))])
+            part: np.asarray(stored[slices(part_window(window, part, metadata, factor))])
             for part, stored in parts.items()
         }
-        cut = tuple(slice(start - first, stop - first) for (start, stop), (first, _) in zip(block, region, strict=True))
-        if values[cut].size:
-            values[cut] = overview_block(block, read, record, factor)
+        place = tuple(span.within(first) for span, (first, _) in zip(window, region, strict=True))
+        if values[place].size:
+            values[place] = overview_window(window, read, metadata, factor)
     return values
 
 
-def part_window(part: str, block: tuple, record: LatentsMetadata, factor: int) -> tuple:
-    """What a block of an overview (..., y, x) reads of a part: (start, stop) on each of its axes."""
+def part_window(window: Window, part: str, metadata: LatentsMetadata, factor: int) -> Window:
+    """Window of a part that a window of an overview (..., y, x) is computed from."""
     if part == "exact":
-        return block
+        return window
     if part == "coding":
-        return (*block[:-2], (0, 2))
+        return (*window[:-2], Span(0, 2))
     unit = lapped.BLOCK if part == "latents" else 1
     spans = (
-        pixels_of(span, factor // unit, -(-size // unit)) for span, size in zip(block[-2:], record.pixels, strict=True)
+        pixels_of(span, factor // unit, -(-size // unit))
+        for span, size in zip(window[-2:], metadata.pixels, strict=True)
     )
-    return (*block[:-2], *(((0, 1),) if part == "latents" else ()), *spans)
+    return (*window[:-2], *((Span(0, 1),) if part == "latents" else ()), *spans)
 
 
-def _overview_lazy(sources: Mapping[str, Any], record: LatentsMetadata, factor: int) -> Any:
+def _overview_lazy(sources: Mapping[str, Any], metadata: LatentsMetadata, factor: int) -> Any:
+    """Overview as a Dask array."""
     from xsarcomp.scenes.windows import Source, from_numpy_or_dask, map_windows
 
-    chunks = (*sources["latents"].chunks[:-3], *(block_chunks(size, factor) for size in record.pixels))
-    windows = [
-        Source(
+    chunks = (*sources["latents"].chunks[:-3], *(block_chunks(size, factor) for size in metadata.pixels))
+    windows = {
+        part: Source(
             from_numpy_or_dask(values, getattr(values, "chunks", values.shape)),
-            partial(part_window, part, record=record, factor=factor),
+            partial(part_window, part=part, metadata=metadata, factor=factor),
         )
         for part, values in sources.items()
-    ]
-    arguments = (tuple(sources), record, factor)
-    return map_windows(
-        _overview_positional, windows, chunks, np.dtype(record.dtype), name="sarcomp-overview", arguments=arguments
-    )
+    }
+    dtype = np.dtype(metadata.dtype)
+    return map_windows(overview_window, windows, chunks, dtype, name="sarcomp-overview", arguments=(metadata, factor))
 
 
-def _overview_positional(block: tuple, *windows: Any) -> NDArray:
-    *read, names, record, factor = windows
-    return overview_block(block, dict(zip(names, read, strict=True)), record, factor)
-
-
-def overview_block(block: tuple, parts: Mapping[str, NDArray], record: LatentsMetadata, factor: int) -> NDArray:
-    """Overview of a block.
+def overview_window(window: Window, parts: Mapping[str, NDArray], metadata: LatentsMetadata, factor: int) -> NDArray:
+    """Compute a window of an overview.
 
     Parameters
     ----------
-    block : tuple of (start, stop)
+    window : Window
         On each axis of the overview, (..., y, x).
     parts : mapping of str to ndarray
-        What it needs of each part, see :func:`part_window`: ``latents``, int32, shape (..., latent=1, y_latent, x_latent);
+        The piece of each part that :func:`part_window` names: ``latents``, int32, shape (..., latent=1, y_latent, x_latent);
         ``mask``, uint8, shape (..., y, x) of its pixels; if there, ``exact``, the values of its first pixels, and ``coding``.
-    record : LatentsMetadata
+    metadata : LatentsMetadata
     factor : int
+        Pixels of a block along each axis.
 
     Returns
     -------
-    ndarray of the original data type, shape of the block
+    ndarray of the original data type, shape of the window
     """
-    coder, dtype = load_coder(record.model_id), np.dtype(record.dtype)
-    shape = tuple(stop - start for start, stop in block)
+    coder, settings = load_coder(metadata.model_id), metadata.settings
     lowest = parts["latents"].reshape(-1, *parts["latents"].shape[-2:])
-    check_present(lowest, f"latents of {record.name!r}")
-    runs = own_records(parts.get("coding"), record, len(lowest))
-    signal = np.concatenate([lowest_signal(lowest[run], coder, own.step_db) for run, own in runs])
-    planes = parts["mask"].reshape(-1, *parts["mask"].shape[-2:])
-    signal, counts = _averaged(signal, valid_counts(planes), factor)
+    check_present(lowest, f"latents of {metadata.name!r}")
+    runs = plane_runs(parts.get("coding"), metadata, len(lowest))
+    signal = np.concatenate([lowest_signal(lowest[run.planes], coder, run.settings.step_db) for run in runs])
+    classes = parts["mask"].reshape(-1, *parts["mask"].shape[-2:])
+    signal, counts = _averaged(signal, valid_counts(classes), factor)
     # where no pixel is valid, the block is what its first pixel is
-    found = np.where(counts > 0, pixel_classes.VALID, planes[:, ::factor, ::factor]).astype(np.uint8)
-    held = parts["exact"].reshape(found.shape)[found == pixel_classes.EXACT] if "exact" in parts else None
-    values = from_signal(signal, record.scale, dtype, offset_db=coder.card.offset_db)
-    return restore_invalid(values, found, record.nodata, held).reshape(shape)
+    kinds = np.where(counts > 0, pixel_classes.VALID, classes[:, ::factor, ::factor]).astype(np.uint8)
+    exact = parts["exact"].reshape(kinds.shape)[kinds == pixel_classes.EXACT] if "exact" in parts else None
+    values = from_signal(signal, settings.scale, np.dtype(metadata.dtype), offset_db=coder.card.offset_db)
+    return restore_invalid(values, kinds, settings.nodata, exact).reshape(shape_of(window))
 
 
 def lowest_signal(symbols: NDArray[np.int32], coder: LappedCoder, step_db: float) -> NDArray[np.float64]:
@@ -271,11 +272,11 @@ def _of_four(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _coarse_rest(
-    dataset: xr.Dataset, records: dict[Hashable, LatentsMetadata], factor: int, lazily: Lazily | None
+    dataset: xr.Dataset, variables: dict[Hashable, LatentsMetadata], factor: int, lazily: Lazily | None
 ) -> xr.Dataset:
     """The dataset with coordinates and reference systems of blocks, without what has no mean over pixels."""
-    spatial = {dim for record in records.values() for dim in record.spatial}
-    parts = {part for record in records.values() for part in record.part_names.values()}
+    spatial = {dim for metadata in variables.values() for dim in metadata.spatial}
+    parts = {part for metadata in variables.values() for part in metadata.part_names.values()}
     on_grid = {name for name, variable in dataset.variables.items() if spatial & set(variable.dims)} - parts
     averaged = {name for name in on_grid & set(dataset.coords) if dataset[name].dtype.kind in "fiuMm"}
     if left := sorted(map(str, on_grid - averaged)):
@@ -287,11 +288,11 @@ def _coarse_rest(
     coarse = {
         name: coarse_coordinate(dataset.variables[name], spatial, factor, name=name, lazily=lazily) for name in averaged
     }
-    for record in records.values():
-        name = record.encoding.get("grid_mapping", "spatial_ref")
+    for metadata in variables.values():
+        name = metadata.encoding.get("grid_mapping", "spatial_ref")
         if name in dataset.variables:
             reference = dataset.variables[name].copy()
-            y, x = (dataset[dim].values if dim in dataset.coords else None for dim in record.spatial)
+            y, x = (dataset[dim].values if dim in dataset.coords else None for dim in metadata.spatial)
             reference.attrs = coarse_reference(reference.attrs, y, x, factor)
             coarse[name] = reference
     return dataset.drop_vars([*on_grid, *parts], errors="ignore").assign_coords(coarse)

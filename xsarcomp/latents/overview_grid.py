@@ -10,15 +10,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.tiling import aligned_spans
+from xsarcomp.tiling import Span, Window, aligned_spans, slices, whole
 
 BLOCK_PIXELS = 2048
 """Pixels of the full grid along an axis that are read together: bounds what an overview needs beside its result."""
 _SAME_GRID = 0.001
 """Share of a pixel that two descriptions of one grid may differ by."""
 
-Span = tuple[int, int]
-Lazily = Callable[[Callable[[tuple[Span, ...]], NDArray], tuple[int, ...], Any], Any]
+Lazily = Callable[[Callable[[Window], NDArray], tuple[int, ...], Any], Any]
 """From a function that reads a region, a shape and a data type to something that xarray indexes lazily."""
 
 
@@ -29,7 +28,7 @@ def block_count(size: int, factor: int) -> int:
 
 def pixels_of(span: Span, factor: int, size: int) -> Span:
     """Pixels of a range of blocks, on an axis of so many."""
-    return span[0] * factor, min(span[1] * factor, size)
+    return Span(span.start * factor, min(span.stop * factor, size))
 
 
 def pieces(start: int, stop: int, factor: int) -> list[Span]:
@@ -116,33 +115,38 @@ def coarse_coordinate(
     elif is_lazy(variable.data):
         values = _lazy_means(variable.data, axes, factor, turns, dtype)
     else:
-        values = _read_means(variable, axes, factor, turns, tuple((0, size) for size in shape))
+        values = _read_means(variable, axes, factor, turns, whole(shape))
     return xr.Variable(variable.dims, values, variable.attrs)
 
 
-def _read_means(variable: xr.Variable, axes: tuple[int, ...], factor: int, turns: bool, region: tuple) -> NDArray:
-    place = _pixel_spans(region, axes, factor, variable.shape)
-    return _means((), np.asarray(variable[tuple(slice(*span) for span in place)]), axes, factor, turns)
+def _read_means(variable: xr.Variable, axes: tuple[int, ...], factor: int, turns: bool, region: Window) -> NDArray:
+    """Means of a region of blocks, from values that are read for it."""
+    pixels = _pixels_of_region(region, axes, factor, variable.shape)
+    return _means(region, {"values": np.asarray(variable[slices(pixels)])}, axes, factor, turns)
 
 
-def _pixel_spans(block: tuple, axes: tuple[int, ...], factor: int, shape: tuple[int, ...]) -> tuple[Span, ...]:
-    return tuple(pixels_of(span, factor, shape[axis]) if axis in axes else span for axis, span in enumerate(block))
+def _pixels_of_region(region: Window, axes: tuple[int, ...], factor: int, shape: tuple[int, ...]) -> Window:
+    """Values that the means of a region of blocks are computed from."""
+    return tuple(pixels_of(span, factor, shape[axis]) if axis in axes else span for axis, span in enumerate(region))
 
 
-def _means(_block: tuple, values: NDArray, axes: tuple[int, ...], factor: int, turns: bool) -> NDArray:
+def _means(_window: Window, pieces: Mapping[str, NDArray], axes: tuple[int, ...], factor: int, turns: bool) -> NDArray:
+    """Means over blocks along some axes."""
+    values = pieces["values"]
     for axis in axes:
         values = block_means(values, axis, factor, turns=turns)
     return values
 
 
 def _lazy_means(array: Any, axes: tuple[int, ...], factor: int, turns: bool, dtype: np.dtype) -> Any:
+    """Means over blocks as a Dask array."""
     from xsarcomp.scenes.windows import Source, map_windows
 
     chunks = tuple(
         block_chunks(array.shape[axis], factor) if axis in axes else sizes for axis, sizes in enumerate(array.chunks)
     )
-    source = Source(array, partial(_pixel_spans, axes=axes, factor=factor, shape=array.shape))
-    return map_windows(_means, [source], chunks, dtype, name="sarcomp-grid", arguments=(axes, factor, turns))
+    source = Source(array, partial(_pixels_of_region, axes=axes, factor=factor, shape=array.shape))
+    return map_windows(_means, {"values": source}, chunks, dtype, name="sarcomp-grid", arguments=(axes, factor, turns))
 
 
 def _is_longitude(name: Any, attributes: Mapping[Any, Any]) -> bool:

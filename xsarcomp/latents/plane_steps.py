@@ -1,18 +1,19 @@
-"""What each plane of a latents store was encoded with: latents of several encodings can be joined, and are never mixed up.
+"""Step of each plane of a latents store: latents of several encodings can be joined, and are never mixed up.
 
-A store has one record, but its planes may come from several calls of ``encode``: dates that were appended, polarizations
-that were concatenated. Their steps differ, so each plane carries its own. Everything else that decoding needs must be the
-same, and a fingerprint tells whether it is.
+A latents variable has one metadata attribute, but its planes may come from several calls of ``encode``: dates that were
+appended, polarizations that were concatenated. Their steps differ, so each plane carries its own. Everything else that
+decoding needs must be the same; a fingerprint verifies that.
 """
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
 from xsarcomp.latents.metadata import LatentsMetadata, to_json
 
@@ -20,79 +21,93 @@ CODING = "coding"
 """Dimension of a step and a fingerprint."""
 STEP, FINGERPRINT = range(2)
 SHARED = ("model_id", "dtype", "scale", "nodata", "max_error_db", "keep_means", "residual_spacing_db")
-"""What planes must have in common."""
+"""Values of the metadata that planes must have in common."""
 
 
-def fingerprinted(record: LatentsMetadata) -> LatentsMetadata:
-    """LatentsMetadata with its fingerprint, where it has leading dimensions along which planes may be joined."""
-    if len(record.dims) == 2:
-        return record
-    shared = {name: _comparable(record, name) for name in SHARED}
-    digest = hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=6).digest()
-    return replace(record, fingerprint=int.from_bytes(digest, "little"))
+@dataclass(frozen=True, slots=True)
+class PlaneRun:
+    """Successive planes that were encoded with one step."""
+
+    planes: slice
+    settings: Settings
 
 
-def differences(record: LatentsMetadata, other: LatentsMetadata) -> list[str]:
-    """What keeps the planes of two records apart, in words; empty if they can be joined."""
+def fingerprinted(metadata: LatentsMetadata) -> LatentsMetadata:
+    """Add the fingerprint to metadata of a variable with leading dimensions, along which planes may be joined."""
+    if len(metadata.dims) == 2:
+        return metadata
+    digest = hashlib.blake2b(json.dumps(_shared(metadata), sort_keys=True).encode(), digest_size=6).digest()
+    return replace(metadata, fingerprint=int.from_bytes(digest, "little"))
+
+
+def differences(metadata: LatentsMetadata, other: LatentsMetadata) -> list[str]:
+    """Differences that keep the planes of two variables from being joined, in words; empty if there are none."""
+    values, others = metadata.to_dict(), other.to_dict()
+    shared, other_shared = _shared(metadata), _shared(other)
     return [
-        f"{name} {getattr(record, name)!r} instead of {getattr(other, name)!r}"
-        for name in SHARED
-        if _comparable(record, name) != _comparable(other, name)
+        f"{name} {values[name]!r} instead of {others[name]!r}" for name in SHARED if shared[name] != other_shared[name]
     ]
 
 
-def _comparable(record: LatentsMetadata, name: str) -> Any:
-    """A setting as JSON; a nodata value as text, because the same number in another type, and NaN, are the same."""
-    value = getattr(record, name)
-    return repr(float(value)) if name == "nodata" and value is not None else to_json(value)
+def _shared(metadata: LatentsMetadata) -> dict[str, Any]:
+    """Values that planes must share, as JSON; nodata as text, where NaN and numbers of any type compare."""
+    values = metadata.to_dict()
+    shared = {name: to_json(values[name]) for name in SHARED}
+    if values["nodata"] is not None:
+        shared["nodata"] = repr(float(values["nodata"]))
+    return shared
 
 
-def coding_values(record: LatentsMetadata, planes: tuple[int, ...]) -> NDArray[np.float64]:
+def coding_values(metadata: LatentsMetadata, planes: tuple[int, ...]) -> NDArray[np.float64]:
     """Step in dB and fingerprint of each plane, shape (..., coding=2)."""
     values = np.empty((*planes, 2), np.float64)
-    values[..., STEP], values[..., FINGERPRINT] = record.step_db, record.fingerprint
+    values[..., STEP], values[..., FINGERPRINT] = metadata.settings.step_db, metadata.fingerprint
     return values
 
 
-def own_records(coding: Any, record: LatentsMetadata, planes: int) -> list[tuple[slice, LatentsMetadata]]:
-    """Runs of planes that have one step, and the record of each.
+def plane_runs(coding: Any, metadata: LatentsMetadata, planes: int) -> list[PlaneRun]:
+    """Divide planes into runs of one step.
 
     Parameters
     ----------
     coding : ndarray of float64, shape (..., coding=2), or None
         Of the planes; None where a store does not hold it.
-    record : LatentsMetadata
+    metadata : LatentsMetadata
         Of the variable.
     planes : int
-        Their number.
+        Number of planes.
+
+    Returns
+    -------
+    list of PlaneRun
 
     Raises
     ------
     CorruptStreamError
         If it is missing, or holds no steps.
     NotEncodedError
-        If planes were encoded with other settings than the record says.
+        If planes were encoded with other settings than the metadata say.
     """
     if coding is None:
-        return [(slice(0, planes), record)]
+        return [PlaneRun(slice(0, planes), metadata.settings)]
     values = np.asarray(coding, np.float64).reshape(-1, 2)
     steps, fingerprints = values[:, STEP], values[:, FINGERPRINT]
     if not np.isfinite(values).all():
         raise CorruptStreamError(
-            f"a chunk of the coding of {record.name!r} is missing, so that nothing says with which step its planes were encoded: "
+            f"a chunk of the coding of {metadata.name!r} is missing, so that nothing says with which step its planes were encoded: "
             "they were not written yet, or restore it from a copy"
         )
-    if (fingerprints != record.fingerprint).any():
+    if (fingerprints != metadata.fingerprint).any():
         raise NotEncodedError(
-            f"{int((fingerprints != record.fingerprint).sum())} of {planes} planes of {record.name!r} were encoded with another "
-            f"model, scale, nodata value, data type or bound than the record says ({record.model}, {record.scale}, nodata "
-            f"{record.nodata}, {record.dtype}): decode the others, and encode these again with encode(like=store)"
+            f"{int((fingerprints != metadata.fingerprint).sum())} of {planes} planes of {metadata.name!r} were encoded with another "
+            f"model, scale, nodata value, data type or bound than the metadata say ({metadata.model}, {metadata.settings.scale}, nodata "
+            f"{metadata.settings.nodata}, {metadata.dtype}): decode the others, and encode these again with encode(like=store)"
         )
     if not ((steps > 0) & (steps < 1000)).all():
-        raise CorruptStreamError(f"the coding of {record.name!r} holds steps of {steps.min()} to {steps.max()} dB")
+        raise CorruptStreamError(f"the coding of {metadata.name!r} holds steps of {steps.min()} to {steps.max()} dB")
     starts = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist()] if planes else []
     stops = [*starts[1:], planes]
     return [
-        (slice(start, stop), replace(record, step_db=float(steps[start])))
+        PlaneRun(slice(start, stop), replace(metadata.settings, step_db=float(steps[start])))
         for start, stop in zip(starts, stops, strict=False)
     ]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xsarcomp.codec.speckle import RESTORATIONS, USUAL_CALM_VARIANCES_DB2, Speckle
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.metadata import LatentsMetadata
+from xsarcomp.tiling import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +22,19 @@ class SpeckleKeys:
     positions: tuple[tuple[int, ...], ...]
     """For each leading dimension the keys of its positions."""
     calm_variances_db2: tuple[float, ...]
-    """Those of the record, or the usual ones."""
+    """Those of the metadata, or the usual ones."""
 
-    def of_block(self, leading: tuple[tuple[int, int], ...]) -> Speckle:
-        """Speckle of the planes of a block, in the order of a reshape.
+    def of_window(self, leading: Window) -> Speckle:
+        """Speckle of the planes of a window, in the order of a reshape.
 
         Parameters
         ----------
-        leading : tuple of (start, stop)
-            Of the block on each leading dimension.
+        leading : Window
+            On each leading dimension.
+
+        Returns
+        -------
+        Speckle
         """
         keys = np.array(self.variable, np.uint64)
         for positions, (start, stop) in zip(self.positions, leading, strict=True):
@@ -38,7 +43,7 @@ class SpeckleKeys:
 
 
 def speckle_keys(
-    dataset: Any, record: LatentsMetadata, there: LatentsMetadata, restore: str | None
+    dataset: Any, metadata: LatentsMetadata, selected: LatentsMetadata, restore: str | None
 ) -> SpeckleKeys | None:
     """Keys of the planes of a variable if speckle is to be restored, else None.
 
@@ -50,9 +55,9 @@ def speckle_keys(
     ----------
     dataset : xarray.Dataset
         That holds the latents.
-    record : LatentsMetadata
+    metadata : LatentsMetadata
         Of the variable as it was encoded.
-    there : LatentsMetadata
+    selected : LatentsMetadata
         The same with the dimensions that are still there, see :func:`xsarcomp.latents.decode.aligned_parts`.
     restore : {"speckle"} or None
 
@@ -63,25 +68,25 @@ def speckle_keys(
     """
     if restore is None:
         return None
-    # the one place where a request to restore meets the record of a variable: what cannot be restored is refused here
+    # the one place where a request to restore meets the metadata of a variable: what cannot be restored is refused here
     if restore not in RESTORATIONS:
         raise ConfigurationError(
             f"restore is {restore!r}, expected None or one of {RESTORATIONS}: decode(restore='speckle')"
         )
-    if record.max_error_db is not None:
+    bound = metadata.settings.guarantees.max_error_db
+    if bound is not None:
         raise ConfigurationError(
-            f"{record.name!r} was encoded with max_error_db={record.max_error_db}, which noise would break: decode it without "
-            "restore"
+            f"{metadata.name!r} was encoded with max_error_db={bound}, which noise would break: decode it without restore"
         )
-    variable, positions = _key(str(record.name)), []
-    for dim in record.dims:
-        if dim in record.spatial:
+    variable, positions = _key(str(metadata.name)), []
+    for dim in metadata.dims:
+        if dim in metadata.spatial:
             continue
-        if dim in there.dims:
+        if dim in selected.dims:
             positions.append(_position_keys(dataset, dim))
         elif dim in dataset.coords and dataset.coords[dim].ndim == 0:  # one position was selected: it counts as before
             variable += _labels(dataset.coords[dim].values[None], dim)[0]
-    calm = record.calm_variances_db2 or USUAL_CALM_VARIANCES_DB2
+    calm = metadata.calm_variances_db2 or USUAL_CALM_VARIANCES_DB2
     return SpeckleKeys(variable=variable % 2**64, positions=tuple(positions), calm_variances_db2=calm)
 
 

@@ -11,8 +11,8 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.latents.decode import aligned_parts, encoded_names
-from xsarcomp.latents.plane_steps import own_records
+from xsarcomp.latents.decode import aligned_parts, encoded_variables
+from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.tiling import aligned_spans
 
 PIECE_LATENTS = 256
@@ -45,12 +45,14 @@ def latent_statistics(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
         If the dataset holds no latents.
     """
     found = {}
-    for record in encoded_names(dataset).values():
-        parts, _ = aligned_parts(dataset, record)
+    for metadata in encoded_variables(dataset).values():
+        parts, _ = aligned_parts(dataset, metadata)
         coding = parts["coding"].values if "coding" in parts else None
         planes = int(np.prod(parts["latents"].shape[:-3]))
-        steps = [own.step_db for run, own in own_records(coding, record, planes) for _ in range(planes)[run]]
-        found[str(record.name)] = _statistics(parts["latents"], load_coder(record.model_id), steps)
+        steps = [
+            run.settings.step_db for run in plane_runs(coding, metadata, planes) for _ in range(planes)[run.planes]
+        ]
+        found[str(metadata.name)] = _statistics(parts["latents"], load_coder(metadata.model_id), steps)
     return found
 
 

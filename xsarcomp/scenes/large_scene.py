@@ -10,7 +10,7 @@ The seams between tiles lie off the grids of chunks and of latents, so that no c
 import functools
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from xsarcomp.errors import ConfigurationError, DimensionError
 from xsarcomp.scenes.rasters import RASTER_VARIABLE, open_raster
 from xsarcomp.scenes.simulation import POLARIZATIONS, simulate_scene, slanted_border
+from xsarcomp.tiling import Window
 
 TILE = 480
 """Edge of a tile in pixels; chips are at least as large."""
@@ -109,12 +110,17 @@ def large_scene(
         {
             name: (
                 ("y", "x"),
-                map_windows(mosaic_block, [], chunk, np.float32, name=f"scene-{name}", arguments=(mosaic, plane)),
+                map_windows(_mosaic_window, {}, chunk, np.float32, name=f"scene-{name}", arguments=(mosaic, plane)),
                 {**attributes, "polarization": name.upper()},
             )
             for plane, name in enumerate(POLARIZATIONS)
         }
     )
+
+
+def _mosaic_window(window: Window, _pieces: Mapping[str, NDArray], mosaic: Mosaic, plane: int) -> NDArray[np.float32]:
+    """Pixels of a window of one polarization, as a task of Dask computes them."""
+    return mosaic_block(window, mosaic, plane)
 
 
 def mosaic_block(block: tuple[tuple[int, int], tuple[int, int]], mosaic: Mosaic, plane: int) -> NDArray[np.float32]:

@@ -1,14 +1,13 @@
-"""Lazy arrays made window by window; the only runtime file that names Dask.
+"""Lazy arrays computed window by window, and calls run block by block. The only file of the package that imports Dask.
 
-Each block of the result is one task. It receives the source blocks that its window touches and cuts the window out of
-them, so halos cost no tasks of their own, chunks of any size serve, and taking a part of the result computes only what
-that part needs.
+Each block of a lazy array is one task. It receives the source blocks that its window touches and cuts the window out of
+them. So halos cost no tasks of their own, chunks of any size serve, and a part of the result computes only what it needs.
 """
 
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,21 +20,21 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.optimization import cull
 from numpy.typing import DTypeLike, NDArray
 
-Span = tuple[int, int]
+from xsarcomp.tiling import Span, Window
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An array that windows are cut from, and how a block of the result says which window."""
+    """An array that windows are cut from."""
 
     array: da.Array
-    spans: Callable[[tuple[Span, ...]], tuple[Span, ...]]
-    """From the (start, stop) of a block of the result on each axis to the (start, stop) on each axis of ``array``."""
+    window: Callable[[Window], Window]
+    """From a window of the result to the window of ``array`` that it is computed from."""
 
 
 def map_windows(
     function: Callable[..., NDArray],
-    sources: Sequence[Source],
+    sources: Mapping[str, Source],
     chunks: tuple[tuple[int, ...], ...],
     dtype: DTypeLike,
     *,
@@ -47,45 +46,48 @@ def map_windows(
     Parameters
     ----------
     function : callable
-        ``function(block, *windows, *arguments) -> ndarray``; ``block`` is the (start, stop) on each axis of the result,
-        ``windows`` the cut pieces in the order of ``sources``.
-    sources : sequence of Source
+        ``function(window, pieces, *arguments) -> ndarray``: ``window`` is the block of the result, and ``pieces`` a dictionary
+        with the piece that was cut from each source, by its name.
+    sources : mapping of str to Source
     chunks : tuple of tuple of int
         Chunks of the result.
     dtype : dtype
     name : str
         Beginning of the task names, shown on dashboards.
     arguments : tuple
-        Small, picklable; never a model, which travels by its id.
+        Small and picklable; never a model, which travels by its id.
 
     Returns
     -------
     dask.array.Array
-        Its keys depend on the sources, the function and the arguments alone: spans must follow from these.
+        Its keys depend on the sources, the function and the arguments alone: windows of sources must follow from these.
     """
-    token = tokenize(function, [source.array.name for source in sources], chunks, str(dtype), arguments)
-    key_name = f"{name}-{token}"
+    names = [(part, source.array.name) for part, source in sources.items()]
+    key_name = f"{name}-{tokenize(function, names, chunks, str(dtype), arguments)}"
     edges = [np.concatenate([[0], np.cumsum(sizes)]).astype(int).tolist() for sizes in chunks]
-    source_edges = [
-        [np.concatenate([[0], np.cumsum(sizes)]).astype(int) for sizes in source.array.chunks] for source in sources
-    ]
+    source_edges = {
+        part: [np.concatenate([[0], np.cumsum(sizes)]).astype(int) for sizes in source.array.chunks]
+        for part, source in sources.items()
+    }
     tasks = {}
     for index in itertools.product(*(range(len(sizes)) for sizes in chunks)):
-        block = tuple((edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
-        pieces, cuts = [], []
-        for source, axis_edges in zip(sources, source_edges, strict=True):
-            keys, cut = _touched(source.array.name, axis_edges, source.spans(block))
-            pieces.append(keys)
+        window = tuple(Span(edge[i], edge[i + 1]) for edge, i in zip(edges, index, strict=True))
+        blocks, cuts = [], []
+        for part, source in sources.items():
+            keys, cut = _touched(source.array.name, source_edges[part], source.window(window))
+            blocks.append(keys)
             cuts.append(cut)
-        tasks[(key_name, *index)] = (_run, function, block, pieces, cuts, arguments)
-    graph = HighLevelGraph.from_collections(key_name, tasks, dependencies=[source.array for source in sources])
+        # plain tuples: Dask looks for tasks in every part of a task that is more than that
+        spans = tuple(map(tuple, window))
+        tasks[(key_name, *index)] = (_run, function, spans, tuple(sources), blocks, cuts, arguments)
+    graph = HighLevelGraph.from_collections(key_name, tasks, dependencies=[source.array for source in sources.values()])
     return da.Array(graph, key_name, chunks=chunks, dtype=np.dtype(dtype))
 
 
-def _touched(name: str, edges: list[NDArray], spans: tuple[Span, ...]) -> tuple[list, tuple]:
+def _touched(name: str, edges: list[NDArray], window: Window) -> tuple[list, tuple]:
     """Nested list of the keys of the blocks that a window touches, and the window within their union."""
     ranges, cut = [], []
-    for edge, (start, stop) in zip(edges, spans, strict=True):
+    for edge, (start, stop) in zip(edges, window, strict=True):
         first = int(np.searchsorted(edge, start, side="right")) - 1
         last = int(np.searchsorted(edge, max(stop, start + 1), side="left"))
         ranges.append(range(first, last))
@@ -99,13 +101,15 @@ def _touched(name: str, edges: list[NDArray], spans: tuple[Span, ...]) -> tuple[
     return nest(0, ()), tuple(cut)
 
 
-def _run(function: Callable, block: tuple[Span, ...], pieces: list, cuts: list, arguments: tuple) -> NDArray:
-    """Cut the windows out of the blocks and call the function."""
-    windows = [_assemble(blocks, cut) for blocks, cut in zip(pieces, cuts, strict=True)]
-    return function(block, *windows, *arguments)
+def _run(
+    function: Callable[..., NDArray], spans: tuple, names: tuple[str, ...], blocks: list, cuts: list, arguments: tuple
+) -> NDArray:
+    """Cut the pieces out of the blocks and call the function."""
+    pieces = {name: _assemble(*part) for name, *part in zip(names, blocks, cuts, strict=True)}
+    return function(tuple(map(Span._make, spans)), pieces, *arguments)
 
 
-def _assemble(blocks: Any, cut: tuple[Span, ...], axis: int = 0) -> NDArray:
+def _assemble(blocks: Any, cut: tuple[tuple[int, int], ...], axis: int = 0) -> NDArray:
     """A window of nested lists of blocks, without a copy where it lies in one of them.
 
     What the window needs is cut out before anything is put together: a halo touches up to eight more blocks.
@@ -126,9 +130,9 @@ def _corner(blocks: Any) -> Any:
     return _corner(blocks[0]) if isinstance(blocks, list) else blocks
 
 
-def same_window(block: tuple[Span, ...]) -> tuple[Span, ...]:
-    """Spans of a source that has the grid of the result."""
-    return block
+def same_window(window: Window) -> Window:
+    """The window itself, of a source that has the grid of the result."""
+    return window
 
 
 def from_numpy_or_dask(array: Any, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
@@ -154,10 +158,10 @@ class Call:
 
 
 def run_calls(calls: Iterable[Call], *, name: str) -> None:
-    """Make all calls, each as soon as its blocks are there, on the scheduler that computes Dask arrays.
+    """Run calls on Dask's scheduler, each as soon as its blocks are computed.
 
-    No task waits for all calls, as the last one of ``dask.array.store`` does: then ``dask.order`` takes the graph for a sum
-    and leaves blocks lying. What a call alone needs is made inside its task, so that nothing of a block stays behind.
+    No task waits for all calls, as the last one of ``dask.array.store`` does: ``dask.order`` would take the graph for a sum
+    and keep blocks in memory. A block that only one call needs is computed inside the task of this call.
 
     Parameters
     ----------
@@ -182,9 +186,9 @@ def run_calls(calls: Iterable[Call], *, name: str) -> None:
 
 
 def run_writes(written: Any) -> None:
-    """Run what ``dask.array.store`` returns with ``compute=False``: block by block where that is an array.
+    """Run the writes that ``dask.array.store`` returned with ``compute=False``, block by block where they are an array.
 
-    Versions of Dask that return a ``Delayed`` hold more of the scene.
+    Versions of Dask that return a ``Delayed`` hold more of the scene in memory.
     """
     if not isinstance(written, da.Array):
         written.compute()
@@ -194,7 +198,7 @@ def run_writes(written: Any) -> None:
 
 
 def _nothing(_block: Any) -> None:
-    """The block that was computed has had its effect."""
+    """Take a block whose computation has had its effect."""
 
 
 def _tasks_for_one_reader(arrays: dict[str, da.Array], calls: Sequence[Call]) -> dict[tuple, tuple]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from xsarcomp.codec import chunk
-from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LARGEST_CHUNK, LATENTS, Frame, read_frame
 from xsarcomp.codec.lapped import BLOCK
@@ -54,10 +53,10 @@ def finding(array: StoredArray, place: Place, problem: str, message: str) -> Fin
 def pixel_region(array: StoredArray, index: tuple[int, ...]) -> dict[str, tuple[int, int]]:
     """Which pixels a chunk holds, by dimension; those of the scene for a chunk of latents."""
     region = dict(zip(array.dims, array.window(index), strict=True))
-    record = latents_record(array)
-    if record is None:
+    metadata = latents_metadata(array)
+    if metadata is None:
         return region
-    spatial = {f"{dim}_latent": (dim, size) for dim, size in zip(record.spatial, record.pixels, strict=True)}
+    spatial = {f"{dim}_latent": (dim, size) for dim, size in zip(metadata.spatial, metadata.pixels, strict=True)}
     pixels = {}
     for name, (start, stop) in region.items():
         if name in spatial:
@@ -68,8 +67,8 @@ def pixel_region(array: StoredArray, index: tuple[int, ...]) -> dict[str, tuple[
     return pixels
 
 
-def latents_record(array: StoredArray) -> LatentsMetadata | None:
-    """LatentsMetadata of an array of latents; None for any other array."""
+def latents_metadata(array: StoredArray) -> LatentsMetadata | None:
+    """Metadata of an array of latents; None for any other array."""
     try:
         return LatentsMetadata.from_attribute(array.attributes[ATTRIBUTE]) if ATTRIBUTE in array.attributes else None
     except ValueError:  # said where the store as a whole is checked
@@ -155,16 +154,16 @@ def absence_problem(array: StoredArray, place: Place, mask: StoredArray | None) 
     Zarr does not store a chunk of which all is the fill value, so that an absent chunk need not be a lost one.
     """
     fill = array.array.fill_value
-    advice = "restore it from a copy, or record the store if it was never written"
-    if array.frame_kind in (LATENTS, INTEGERS) and fill == integers_chunk.ABSENT:
+    advice = "restore it from a copy, or write the manifest if it was never written"
+    if array.frame_kind in (LATENTS, INTEGERS) and fill == chunk.ABSENT:
         return f"no chunk holds the fill value {fill}: {advice}"
     if array.frame_kind == LATENTS and mask is not None:  # of a store whose fill value is 0
         try:
             spans = list(pixel_region(array, place.index).values())
             if math.prod(stop - start for start, stop in spans) > LARGEST_CHUNK:
-                raise LimitExceededError("the record claims more pixels than a chunk may have")
+                raise LimitExceededError("the metadata claim more pixels than a chunk may have")
             valid = int(np.count_nonzero(mask.array[tuple(slice(*span) for span in spans)] == 0))
-        except Exception:  # the mask or the record is damaged, and said to be where they are checked
+        except Exception:  # the mask or the metadata is damaged, and said to be where they are checked
             valid = 1
         return f"it reads as {fill}, but the mask says that {valid} pixels are valid: {advice}" if valid else ""
     if array.frame_kind == INTEGERS:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xsarcomp.codec.guarantees import Guarantees
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Guarantees, Settings
 from xsarcomp.errors import BitstreamError, ConfigurationError
 from xsarcomp.radiometry.scales import check_scale
 
@@ -25,13 +24,13 @@ def check_model_id(model: Any) -> None:
 
 def settings_of(codec: Any, dtype: Any, nodata: float | None) -> Settings:
     """What an encoder is told, from a codec with the attributes of a configuration and the data type of its array."""
-    guarantees = Guarantees.made(codec.max_error_db, codec.keep_means, dtype, nodata, codec.scale)
+    guarantees = Guarantees.from_request(codec.max_error_db, codec.keep_means, dtype, nodata, codec.scale)
     return Settings(step_db=codec.step_db, scale=codec.scale, nodata=nodata, guarantees=guarantees)
 
 
 def configuration_of(codec: Any) -> dict[str, Any]:
     """Configuration of a codec of backscatter as metadata holds it: guarantees stand there only where they were made."""
-    promised = Guarantees(max_error_db=codec.max_error_db, keep_means=codec.keep_means).asked
+    promised = Guarantees(max_error_db=codec.max_error_db, keep_means=codec.keep_means).request
     return {name: getattr(codec, name) for name in ("model", "step_db", "scale", "nodata")} | promised
 
 
@@ -39,7 +38,7 @@ def check_guarantees(max_error_db: Any, keep_means: Any) -> None:
     """Refuse guarantees in a codec's configuration that nobody can keep."""
     if not isinstance(keep_means, bool):
         raise ConfigurationError(f"keep_means is {keep_means!r}, expected true or false")
-    Guarantees.made(max_error_db, keep_means, np.dtype(np.float32))
+    Guarantees.from_request(max_error_db, keep_means, np.dtype(np.float32))
 
 
 def check_settings(step_db: Any, scale: Any, nodata: Any) -> None:

@@ -1,7 +1,8 @@
-"""What a compressed store holds and how large it is."""
+"""Report on a compressed store: its variables, their settings, and its size."""
 
 import math
 import os
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,36 @@ def check_decodable(path: str, restore: str | None = None) -> None:
         )
 
 
-def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Sizes and settings of a compressed store.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReport:
+    """Sizes and settings of a compressed store."""
+
+    bits_per_pixel: float
+    """Bits of the payload over pixels times polarizations."""
+    ratio: float
+    """Size in float32 over the payload."""
+    payload_bytes: int
+    """Coded chunks with their masks."""
+    stored_bytes: int
+    """Everything in the store, metadata and coordinates included."""
+    stored_bits_per_pixel: float
+    """Bits of everything in the store over pixels times polarizations."""
+    objects: int
+    """Number of files or objects."""
+    pixels: int
+    """Pixels of all variables and planes."""
+    model: str | list[str]
+    """Name of the model, or its id if it is not installed; a list if there are several."""
+    variables: dict[str, dict[str, Any]]
+    """Settings of each variable, see :func:`xsarcomp.latents.info.describe`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON, as ``xsarcomp info --json`` prints it."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -> StoreReport:
+    """Measure a compressed store.
 
     Parameters
     ----------
@@ -91,10 +120,7 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
 
     Returns
     -------
-    dict
-        ``bits_per_pixel`` and ``ratio`` (against float32) from ``payload_bytes``, the coded chunks with their masks;
-        ``stored_bytes`` and ``stored_bits_per_pixel``, everything in the store; ``objects``, how many files or objects
-        that is; ``pixels``, ``model``, ``variables``.
+    StoreReport
 
     Raises
     ------
@@ -109,28 +135,28 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
     sizes = stored_sizes(store, storage_options=storage_options)
     pixels = payload = 0
     for name, described in variables.items():
-        is_latents = described["store"] == "latents"
-        # a variable that only looks like a part is the user's own
-        parts = (
-            LatentsMetadata.from_attribute(dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]).part_names
-            if is_latents
-            else {}
-        )
+        parts = _parts(dataset, name) if described["store"] == "latents" else {}
         pixels += math.prod(dataset[parts.get("mask", name)].shape)
         payload += sum(_chunk_bytes(sizes, part) for part in (parts.values() or [name]))
     stored = sum(sizes.values())
     models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
-    return {
-        "bits_per_pixel": 8 * payload / pixels if pixels else 0.0,
-        "ratio": 4 * pixels / payload if payload else float("inf"),
-        "payload_bytes": payload,
-        "stored_bytes": stored,
-        "stored_bits_per_pixel": 8 * stored / pixels if pixels else 0.0,
-        "objects": len(sizes),
-        "pixels": pixels,
-        "model": models[0] if len(models) == 1 else models,
-        "variables": variables,
-    }
+    return StoreReport(
+        bits_per_pixel=8 * payload / pixels if pixels else 0.0,
+        ratio=4 * pixels / payload if payload else float("inf"),
+        payload_bytes=payload,
+        stored_bytes=stored,
+        stored_bits_per_pixel=8 * stored / pixels if pixels else 0.0,
+        objects=len(sizes),
+        pixels=pixels,
+        model=models[0] if len(models) == 1 else models,
+        variables=variables,
+    )
+
+
+def _parts(dataset: xr.Dataset, name: str) -> dict[str, str]:
+    """Parts of a latents variable; a variable that only looks like one is the user's own."""
+    attribute = dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]
+    return LatentsMetadata.from_attribute(attribute).part_names
 
 
 def _model_name(model_id: str) -> str:

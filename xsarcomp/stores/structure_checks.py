@@ -4,10 +4,10 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import LimitExceededError, SarcompError
-from xsarcomp.latents.decode import aligned_parts, encoded_names
+from xsarcomp.latents.decode import aligned_parts, encoded_variables
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
-from xsarcomp.latents.plane_steps import own_records
-from xsarcomp.stores.chunk_checks import Finding, latents_record
+from xsarcomp.latents.plane_steps import plane_runs
+from xsarcomp.stores.chunk_checks import Finding, latents_metadata
 from xsarcomp.stores.listing import StoredGroup
 from xsarcomp.stores.manifest import Manifest
 from xsarcomp.stores.opening import open_zarr_store
@@ -32,8 +32,8 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
             if not _can_be_opened(stored, group):
                 continue
             with open_zarr_store(stored.store, chunks=None, group=where or None) as dataset:
-                for record in encoded_names(dataset).values():
-                    _check_joined(dataset, record)
+                for metadata in encoded_variables(dataset).values():
+                    _check_joined(dataset, metadata)
         except SarcompError as error:
             findings.append(Finding(problem="metadata", message=str(error), array=group))
         except Exception as error:
@@ -58,18 +58,18 @@ def _check_size(what: str, numbers: int) -> None:
         raise LimitExceededError(f"{what} claims {numbers} numbers, expected at most {MOST_READ}: check the metadata")
 
 
-def _check_joined(dataset: xr.Dataset, record: LatentsMetadata) -> None:
-    """Refuse planes that were encoded otherwise than the record says; damaged and missing chunks have findings of their own."""
-    parts, there = aligned_parts(dataset, record)
+def _check_joined(dataset: xr.Dataset, metadata: LatentsMetadata) -> None:
+    """Refuse planes that were encoded otherwise than the metadata say; damaged and missing chunks have findings of their own."""
+    parts, selected = aligned_parts(dataset, metadata)
     if "coding" not in parts:
         return
-    _check_size(f"the coding of {record.name!r}", parts["coding"].size)
+    _check_size(f"the coding of {metadata.name!r}", parts["coding"].size)
     try:
         coding = parts["coding"].values
     except Exception:
         return
     known = np.isfinite(coding).all(axis=-1)
-    own_records(coding[known], there, int(known.sum()))
+    plane_runs(coding[known], selected, int(known.sum()))
 
 
 def recorded_findings(stored: StoredGroup, manifest: Manifest) -> list[Finding]:
@@ -112,9 +112,9 @@ def masks_of_latents(stored: StoredGroup) -> dict[str, StoredArray]:
     arrays = {array.path: array for array in stored.arrays}
     masks = {}
     for path, array in arrays.items():
-        record = latents_record(array)
+        metadata = latents_metadata(array)
         group = path.rpartition("/")[0]
-        mask = record and arrays.get("/".join(filter(None, (group, part_names(record.name)["mask"]))))
+        mask = metadata and arrays.get("/".join(filter(None, (group, part_names(metadata.name)["mask"]))))
         if mask is not None:
             masks[path] = mask
     return masks

@@ -12,7 +12,7 @@ from xsarcomp.codec.frame import check_stored_dtype
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.errors import ConfigurationError, callers_level
 from xsarcomp.latents.metadata import LatentsMetadata
-from xsarcomp.latents.plan import make_plan
+from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.radiometry.scales import check_dtype
 from xsarcomp.scenes.variables import spatial_dimensions
 
@@ -45,10 +45,7 @@ def plan_encoding(
         check_stored_dtype(dataset[name].dtype)
     chunks = {name: _chunks(dataset[name]) for name in names}
     chunk_pixels = min((math.prod(sizes) for sizes in chunks.values()), default=1)
-    plan = make_plan(
-        dataset,
-        names,
-        target,
+    options = PlanOptions(
         model=model,
         scale=scale,
         recompress=recompress,
@@ -56,11 +53,12 @@ def plan_encoding(
         metadata_bytes=METADATA_BYTES,
         edges={name: _edges(dataset[name], chunks[name]) for name in names},
     )
+    plan = make_plan(dataset, names, target, options)
     codec = _codec_format_3 if zarr_format == 3 else _codec_format_2
     return {
         # to_zarr replaces a variable's own encoding by this: what describes the data must be in it, or the CRS is lost
-        name: {**codec(record), "chunks": chunks[name], **_kept(dataset[name])}
-        for name, record in plan.records.items()
+        name: {**codec(metadata), "chunks": chunks[name], **_kept(dataset[name])}
+        for name, metadata in plan.variables.items()
     }
 
 
@@ -96,22 +94,23 @@ def _divided(chunk: int, limit: int) -> int:
     return divisor if divisor >= min(chunk, limit) // 4 else chunk
 
 
-def _configuration(record: LatentsMetadata) -> dict[str, Any]:
+def _configuration(metadata: LatentsMetadata) -> dict[str, Any]:
+    settings = metadata.settings
     configuration = {
-        "model": record.model_id, "step_db": record.step_db, "scale": record.scale, "nodata": record.nodata,
+        "model": metadata.model_id, "step_db": settings.step_db, "scale": settings.scale, "nodata": settings.nodata,
     }  # fmt: skip
-    return configuration | record.settings.guarantees.asked
+    return configuration | settings.guarantees.request
 
 
-def _codec_format_3(record: LatentsMetadata) -> dict[str, Any]:
-    codec = {"name": "xsarcomp.backscatter", "configuration": _configuration(record)}
+def _codec_format_3(metadata: LatentsMetadata) -> dict[str, Any]:
+    codec = {"name": "xsarcomp.backscatter", "configuration": _configuration(metadata)}
     return {"serializer": codec, "compressors": None}
 
 
-def _codec_format_2(record: LatentsMetadata) -> dict[str, Any]:
+def _codec_format_2(metadata: LatentsMetadata) -> dict[str, Any]:
     from xsarcomp.stores.codec_numcodecs import BackscatterCodec
 
-    return {"compressors": [BackscatterCodec(**_configuration(record))], "filters": None}
+    return {"compressors": [BackscatterCodec(**_configuration(metadata))], "filters": None}
 
 
 def _kept(array: xr.DataArray) -> dict[str, Any]:

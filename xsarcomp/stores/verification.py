@@ -1,4 +1,4 @@
-"""Checks a whole compressed store, and records what belongs where.
+"""Verification of compressed stores, and the manifest that says which chunk belongs where.
 
 A frame that was changed is refused by its checksums. A frame at the wrong place, an older one and an absent one are found
 by the manifest alone, see :mod:`xsarcomp.stores.manifest`.
@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,40 @@ MOST_LISTED = 10_000
 _DAMAGED = b""  # stands for a manifest that Zarr cannot read
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationReport:
+    """Result of a verification: counts, and all problems."""
+
+    ok: bool
+    """Whether there is no problem."""
+    depth: str
+    """"full", "quick", or "headers" where only the headers of frames were read."""
+    manifest: str
+    """"recorded", "none" or "damaged"."""
+    arrays: int
+    """Number of arrays."""
+    chunks: int
+    """Number of chunks that the metadata claim."""
+    stored: int
+    """Number of chunks that are in the store."""
+    unproven: int
+    """Number of absent chunks of which nothing says whether they were ever written."""
+    bytes: int
+    """Bytes that were read."""
+    unlisted: int
+    """Number of problems beyond the 10 000 that are listed."""
+    problems: tuple[Finding, ...]
+    """The problems, each with its place."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON, as ``xsarcomp verify --json`` prints it."""
+        return asdict(self)
+
+
 def verify_store(
     store: Any, *, quick: bool = False, storage_options: dict | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Check every chunk of a compressed store, and say which are wrong.
+) -> VerificationReport:
+    """Check every chunk of a compressed store.
 
     Parameters
     ----------
@@ -50,11 +80,7 @@ def verify_store(
 
     Returns
     -------
-    dict
-        ``ok``; ``depth``, "quick" or "full"; ``manifest``, "recorded", "none" or "damaged"; ``arrays``; ``chunks``, all of
-        them; ``stored``, those that are in the store; ``unproven``, those that are not, where nothing tells whether they
-        ever were; ``bytes`` read; ``problems``, a list of dicts with the fields of
-        :class:`~xsarcomp.stores.chunk_checks.Finding`, of at most 10 000 chunks; ``unlisted``, how many more there are.
+    VerificationReport
 
     Raises
     ------
@@ -130,26 +156,27 @@ def _stored_finding(
     return None
 
 
-def record_store(
+def write_manifest(
     store: Any, *, check: bool = True, storage_options: dict | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
-    """LatentsMetadata what a store holds now as what belongs there: write its manifest, or write it again after a change.
+) -> VerificationReport:
+    """Write the manifest of a store: from now on its present chunks are the right ones.
 
-    Temporary files that Zarr left where a writer was killed are removed, so nobody else may write meanwhile.
+    Do it again after a region was written or dates were appended. Temporary files that Zarr left where a writer was killed
+    are removed, so nobody else may write meanwhile.
 
     Parameters
     ----------
     store : str, path or Zarr store
     check : bool
-        Refuse to record a store in which a quick :func:`verify_store` finds something damaged, foreign or out of place.
+        Refuse a store in which a quick :func:`verify_store` finds something damaged, foreign or out of place.
         Without it the headers of frames are read and nothing else of them: for a store that was just written.
     storage_options, progress
         As for :func:`verify_store`.
 
     Returns
     -------
-    dict
-        As of :func:`verify_store`; ``manifest`` is "recorded", or "none" if something is wrong and nothing was written.
+    VerificationReport
+        Its ``manifest`` is "recorded", or "none" if something is wrong and nothing was written.
 
     Raises
     ------
@@ -245,12 +272,19 @@ def _coder_of(array: StoredArray, coders: dict[str, LappedCoder]) -> LappedCoder
     return next(iter(coders.values()), None) if array.model_id == NO_MODEL else coders.get(array.model_id)
 
 
-def _report(stored: StoredGroup, findings: list[Finding], count: Counter, depth: str, manifest: str) -> dict[str, Any]:
-    return {
-        "ok": not findings,
-        "depth": depth,
-        "manifest": manifest,
-        "arrays": len(stored.arrays),
-        **{name: count[name] for name in ("chunks", "stored", "unproven", "bytes", "unlisted")},
-        "problems": [asdict(one) for one in findings],
-    }
+def _report(
+    stored: StoredGroup, findings: list[Finding], count: Counter[str], depth: str, manifest: str
+) -> VerificationReport:
+    """Report of counts and findings."""
+    return VerificationReport(
+        ok=not findings,
+        depth=depth,
+        manifest=manifest,
+        arrays=len(stored.arrays),
+        chunks=count["chunks"],
+        stored=count["stored"],
+        unproven=count["unproven"],
+        bytes=count["bytes"],
+        unlisted=count["unlisted"],
+        problems=tuple(findings),
+    )

@@ -23,10 +23,9 @@ from xsarcomp.codec.tile_means import TILE
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.stores.chunk_checks import Finding
 from xsarcomp.stores.resuming import Found, found_store, object_shape
 from xsarcomp.stores.stored_array import is_compressed
-from xsarcomp.stores.verification import record_store
+from xsarcomp.stores.verification import write_manifest
 
 BLOCKWISE = {"mask": 1, "exact": 1, "residual": 1, "gains": TILE, "latents": BLOCK}
 """Parts of a latents variable that lie in the same blocks, and the pixels along an axis that one value of them stands for."""
@@ -197,14 +196,14 @@ def _grids(dataset: xr.Dataset, lazy: Mapping[str, Any]) -> list[tuple[_Grid, ..
     for name, variable in dataset.variables.items():
         if ATTRIBUTE not in variable.attrs or name not in ends:
             continue
-        record = LatentsMetadata.from_attribute(variable.attrs[ATTRIBUTE])
-        parts = {part: own for part, own in record.part_names.items() if own in ends and part in BLOCKWISE}
+        metadata = LatentsMetadata.from_attribute(variable.attrs[ATTRIBUTE])
+        parts = {part: own for part, own in metadata.part_names.items() if own in ends and part in BLOCKWISE}
         if parts.get("latents") != name:
             continue
         group = {part: _Grid(own, ends[own], has_channels=part in ("latents", "gains")) for part, own in parts.items()}
         if not all(grid.can_be_grouped for grid in group.values()):
             continue
-        places = [grid.pixel_ends(BLOCKWISE[part], record.pixels) for part, grid in group.items()]
+        places = [grid.pixel_ends(BLOCKWISE[part], metadata.pixels) for part, grid in group.items()]
         if all(place == places[0] for place in places):
             grids.append((*(grid for part, grid in group.items() if part != "latents"), group["latents"]))
     alone = ends.keys() - {grid.name for group in grids for grid in group}
@@ -257,9 +256,9 @@ def _write_parts(targets: tuple[tuple[zarr.Array, tuple[slice, ...]], ...], *val
 
 def _record(root: zarr.Group, *, check: bool) -> None:
     """Write the manifest; with a check where another process, which may have crashed, wrote a part of the store."""
-    report = record_store(root.store_path, check=check)
-    if not report["ok"]:
-        first = Finding(**report["problems"][0])
+    report = write_manifest(root.store_path, check=check)
+    if not report.ok:
         raise CorruptStreamError(
-            f"{root.store_path} holds {len(report['problems'])} wrong chunks, the first: {first}. Write it anew without resume"
+            f"{root.store_path} holds {len(report.problems)} wrong chunks, the first: {report.problems[0]}. Write it anew "
+            "without resume"
         )

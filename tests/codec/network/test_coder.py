@@ -18,7 +18,7 @@ from xsarcomp.codec.model_file import coder_from_bytes
 from xsarcomp.codec.network import coder as inference
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.coder import ResidualCoder
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import ModelIntegrityError, RateError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import LatentRefiner, RefinerConfig

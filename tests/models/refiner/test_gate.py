@@ -8,7 +8,8 @@ import pytest
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
-from xsarcomp.codec.window import Settings, decode_planes, encode_planes
+from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.models.refiner.gate import GATE_STEPS_DB, TEXTURE_BUDGET, gate, mean_corrections, texture_gains
 from xsarcomp.radiometry.filling import rounded_signal
 from xsarcomp.scenes.simulation import simulate_scene

@@ -1,0 +1,85 @@
+"""Settings of an encoding: quantization step, scale, nodata and guarantees. They travel in metadata and codecs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xsarcomp.codec.error_bound import residual_spacing_db
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarantees:
+    """Properties of decoded backscatter that hold whatever the rate."""
+
+    max_error_db: float | None = None
+    """Bound on the error of each valid pixel, dB; None without a bound."""
+    keep_means: bool = False
+    """Whether the mean power of each tile is kept."""
+    residual_spacing_db: float = 0.0
+    """Spacing of the residuals that keep the bound, dB; 0 without a bound."""
+
+    @classmethod
+    def from_request(
+        cls,
+        max_error_db: float | None,
+        keep_means: bool,
+        dtype: np.dtype,
+        nodata: float | None = None,
+        scale: str = "decibel",
+    ) -> "Guarantees":
+        """Guarantees with the spacing of residuals that keeps them.
+
+        Parameters
+        ----------
+        max_error_db : float or None
+            Bound in dB.
+        keep_means : bool
+        dtype : dtype
+            Data type of the backscatter: its rounding takes a part of the bound.
+        nodata : float, optional
+            Declared fill value.
+        scale : {"power", "amplitude", "decibel"}
+
+        Returns
+        -------
+        Guarantees
+
+        Raises
+        ------
+        RateError
+            If the bound makes no sense, see :func:`xsarcomp.codec.error_bound.residual_spacing_db`.
+        """
+        spacing = 0.0
+        if nodata is not None and nodata <= 0 and scale != "decibel":
+            nodata = None  # no valid power or amplitude ever meets it
+        if max_error_db is not None:
+            spacing = residual_spacing_db(max_error_db, dtype, nodata, keep_means=bool(keep_means))
+            max_error_db = float(max_error_db)
+        return cls(max_error_db=max_error_db, keep_means=bool(keep_means), residual_spacing_db=spacing)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """Arguments that ask for these guarantees; only those that ask for something."""
+        asked = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def __bool__(self) -> bool:
+        return self.max_error_db is not None or self.keep_means
+
+
+NO_GUARANTEES = Guarantees()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that an encoder is told beside the data and the model."""
+
+    step_db: float
+    """Quantization step in dB."""
+    scale: str
+    """"power", "amplitude" or "decibel"."""
+    nodata: float | None = None
+    """Declared fill value of the data; None without one."""
+    guarantees: Guarantees = NO_GUARANTEES
+    """Properties that are kept whatever the step."""
