@@ -1,10 +1,10 @@
-"""The exceptions of xsarcomp, one tree.
+"""The exceptions and warnings of xsarcomp.
 
 ::
 
     SarcompError
     ├── RadiometryError (ValueError)          scale, unit or values cannot be used
-    ├── RateError (ValueError)                the asked rate or quality cannot be met or is contradictory
+    ├── RateError (ValueError)                the requested rate or quality cannot be met or is contradictory
     ├── BoundError (RuntimeError)             an error bound would be broken; nothing is written
     ├── DimensionError (ValueError)           dimensions, shapes or chunks do not fit
     ├── AlreadyLossyError (ValueError)        the input was compressed with loss before
@@ -15,7 +15,7 @@
     │   └── LimitExceededError                a header asks for more than the limits allow
     ├── ModelError (RuntimeError)
     │   ├── ModelNotFoundError (LookupError)  no model of that name or id is installed
-    │   └── ModelIntegrityError               the model file is not what its id says
+    │   └── ModelIntegrityError               the model file does not match its id
     ├── ConfigurationError (ValueError)       a training or codec configuration is wrong
     └── MissingDependencyError (ImportError)  an optional library is needed
 
@@ -31,23 +31,23 @@ from pathlib import Path
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 
-def callers_level() -> int:
-    """``stacklevel`` with which a warning names the line outside the package that led to it."""
+LARGEST_MESSAGE = 2000
+"""Characters of a message at most. Messages may quote files that anybody wrote, and end up in logs."""
+
+
+def caller_stacklevel() -> int:
+    """Compute the ``stacklevel`` with which a warning names the line outside the package that called it."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1
     return level
 
 
-LARGEST_MESSAGE = 2000
-"""Characters; what a message quotes may come from a file that anybody wrote, and ends up in logs."""
-
-
 class SarcompError(Exception):
-    """Root of all errors that xsarcomp raises on purpose."""
+    """Base class of all errors that xsarcomp raises on purpose."""
 
-    def __init__(self, message: str = ""):
-        if len(message) > LARGEST_MESSAGE:  # the advice stands at the end
+    def __init__(self, message: str = "") -> None:
+        if len(message) > LARGEST_MESSAGE:  # the remedy stands at the end
             half = LARGEST_MESSAGE // 2
             message = f"{message[:half]} [...] {message[-half:]}"
         super().__init__(message)
@@ -58,11 +58,11 @@ class RadiometryError(SarcompError, ValueError):
 
 
 class RateError(SarcompError, ValueError):
-    """The rate or quality that was asked for is contradictory or out of reach."""
+    """The requested rate or quality is contradictory or out of reach."""
 
 
 class BoundError(SarcompError, RuntimeError):
-    """A pixel would be off by more than the bound that was asked for; nothing is written."""
+    """A pixel would be off by more than the requested bound; nothing is written."""
 
 
 class DimensionError(SarcompError, ValueError):
@@ -74,7 +74,7 @@ class AlreadyLossyError(SarcompError, ValueError):
 
 
 class NotEncodedError(SarcompError, ValueError):
-    """The object holds no latents that could be decoded."""
+    """The object holds no latents to decode."""
 
 
 class BitstreamError(SarcompError, ValueError):
@@ -102,7 +102,7 @@ class ModelNotFoundError(ModelError, LookupError):
 
 
 class ModelIntegrityError(ModelError):
-    """The model file is not what its id says, or its content breaks a rule."""
+    """The model file does not match its id, or its content breaks a rule."""
 
 
 class ConfigurationError(SarcompError, ValueError):
@@ -110,8 +110,8 @@ class ConfigurationError(SarcompError, ValueError):
 
 
 class MissingDependencyError(SarcompError, ImportError):
-    """An optional library is needed for what was asked."""
+    """An optional library is needed for a function that was called."""
 
 
 class DomainWarning(UserWarning):
-    """The input does not look like the data that the model was trained on; it is encoded all the same."""
+    """The input does not look like the data that the model was trained on; it is encoded anyway."""

@@ -1,4 +1,4 @@
-"""Stored chunks: what comes back of any array, and that no damage passes as pixels."""
+"""Stored chunks of backscatter, latents and integers: any array comes back, and no damage passes as pixels."""
 
 import dataclasses
 
@@ -8,11 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.codec import chunk, sections
-from xsarcomp.codec.chunk import decode_backscatter, decode_latents, decode_lowest, encode_backscatter, encode_latents
-from xsarcomp.codec.frame import BACKSCATTER, LATENTS, read_frame, write_frame
+from xsarcomp.codec.chunk import (
+    decode_backscatter,
+    decode_integer_chunk,
+    decode_latents,
+    decode_lowest_latents,
+    encode_backscatter,
+    encode_integer_chunk,
+    encode_latents,
+)
+from xsarcomp.codec.frame import BACKSCATTER, LATENTS, NO_MODEL, read_frame, write_frame
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import (
     BitstreamError,
+    CorruptStreamError,
     DimensionError,
     LimitExceededError,
     RadiometryError,
@@ -301,7 +310,7 @@ def test_the_lowest_latents_alone_are_those_of_the_whole_chunk(coder, lead, shap
     decay = 0.9 ** np.arange(64)[:, None, None]
     latents = np.rint(generator.laplace(0, 1, (*lead, 64, *shape)) * spread * decay).astype(np.int32)
     content = encode_latents(latents, anchor, coder)
-    lowest = decode_lowest(content, coder)
+    lowest = decode_lowest_latents(content, coder)
     np.testing.assert_array_equal(lowest, decode_latents(content, coder)[..., 0, :, :])
     np.testing.assert_array_equal(lowest, latents[..., 0, :, :])
 
@@ -313,13 +322,76 @@ def test_the_lowest_latents_are_refused_where_any_byte_is_damaged_or_missing(cod
         damaged = bytearray(content)
         damaged[position] ^= 1 << position % 8
         with pytest.raises(BitstreamError):
-            decode_lowest(bytes(damaged), coder)
+            decode_lowest_latents(bytes(damaged), coder)
     for length in (0, 30, 70, len(content) - 1):
         with pytest.raises(BitstreamError):
-            decode_lowest(content[:length], coder)
+            decode_lowest_latents(content[:length], coder)
 
 
 def test_a_chunk_of_backscatter_has_no_lowest_latents_to_give(coder, speckled):
     content = encode_backscatter(speckled[:16, :16], Settings(step_db=1.0, scale="decibel"), coder)
     with pytest.raises(UnsupportedFormatError, match="the chunk is of kind 1, expected 2"):
-        decode_lowest(content, coder)
+        decode_lowest_latents(content, coder)
+
+
+def some_integers(shape=(2, 3, 17, 9)):
+    return np.random.default_rng(1).integers(-3, 4, shape).astype(np.int32)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (2, 3, 17, 9)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_integers_of_any_shape_and_memory_order_come_back(shape, order):
+    integers = np.array(some_integers(shape), order=order)
+    np.testing.assert_array_equal(decode_integer_chunk(encode_integer_chunk(integers)), integers)
+    np.testing.assert_array_equal(decode_integer_chunk(encode_integer_chunk(integers.astype(">i4"))), integers)
+
+
+def test_the_frame_of_integers_names_no_model_and_the_minor_version_that_brought_it():
+    content = encode_integer_chunk(some_integers())
+    assert read_frame(content).model_id == NO_MODEL
+    assert content[4:6] == b"\x01\x01"
+
+
+@pytest.mark.parametrize("integers", [np.zeros((3, 3), np.int64), np.zeros(3, np.int32), np.zeros((0, 3), np.int32)])
+def test_what_is_no_plane_of_int32_is_refused(integers):
+    with pytest.raises(DimensionError):
+        encode_integer_chunk(integers)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"anchor": 1},
+        {"model_id": "00" * 7 + "01"},
+        {"classes": b"\x01\x02"},
+        {"exact": b"\x01"},
+        {"guarantee_data": b"\x01"},
+        {"fortran_order": True},
+        {"dtype": np.dtype("<f4")},
+        {"step_db": 1.0},
+        {"symbol_hash": b"\0" * 8},
+        {"symbols": b""},
+    ],
+    ids=str,
+)
+def test_a_frame_that_says_more_than_integers_have_is_refused(change):
+    frame = read_frame(encode_integer_chunk(some_integers()))
+    with pytest.raises(CorruptStreamError):
+        decode_integer_chunk(write_frame(dataclasses.replace(frame, **change)))
+
+
+def test_the_codecs_of_integers_and_latents_do_not_read_each_other(coder):
+    with pytest.raises(UnsupportedFormatError, match="another one"):
+        decode_latents(encode_integer_chunk(some_integers((64, 4, 4))), coder)
+
+
+def test_each_flipped_bit_and_each_truncation_of_a_chunk_of_integers_is_refused():
+    content = encode_integer_chunk(some_integers((9, 8)))
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BitstreamError):
+            decode_integer_chunk(bytes(damaged))
+    for length in range(len(content)):
+        with pytest.raises(BitstreamError):
+            decode_integer_chunk(content[:length])

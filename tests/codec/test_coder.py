@@ -19,7 +19,7 @@ from xsarcomp.codec.coder import (
     optimized_symbols,
 )
 from xsarcomp.codec.entropy_coding import estimate_bits
-from xsarcomp.codec.quantization import dequantize, points_of, spacings_db, symbols_of
+from xsarcomp.codec.quantization import dequantize, points_from_symbols, spacings_db, symbols_from_points
 from xsarcomp.errors import RateError
 
 
@@ -37,7 +37,7 @@ def test_step_outside_the_format_is_refused_everywhere(coder, latents, step_db):
     for use in (
         lambda: coder.anchor(step_db),
         lambda: coder.quantize(latents, step_db),
-        lambda: coder.restore(symbols, step_db),
+        lambda: coder.reconstruct(symbols, step_db),
         lambda: coder.synthesize(symbols, step_db),
     ):
         with pytest.raises(RateError, match=r"0\.02.*64"):
@@ -117,7 +117,7 @@ def test_lowest_channel_is_rounded_to_the_nearest_step(coder, latents):
 def test_the_small_model_has_a_trellis_where_symbols_are_busy_and_none_where_they_are_rare(coder):
     used = coder.tables.trellised.sum(1)
     assert used[0] > used[1] > 0 == used[2]
-    assert [coder.trellised(step_db).sum() for step_db in (1.1, 4.0, 12.0)] == used.tolist()
+    assert [coder.channels_with_trellis(step_db).sum() for step_db in (1.1, 4.0, 12.0)] == used.tolist()
 
 
 @pytest.mark.parametrize("step_db", [0.5, 1.0, 3.6, 10.0])
@@ -131,7 +131,7 @@ def test_optimised_symbols_are_never_larger_than_rounded_ones_without_a_trellis(
 
 def test_points_of_a_path_lie_within_two_spacings_of_their_latents_or_are_zero(coder, latents):
     trellised = coder.tables.trellised[0]
-    points = points_of(optimized_symbols(latents, coder.tables, 0, coder.shifts[0], 1.0, 0.12), trellised)
+    points = points_from_symbols(optimized_symbols(latents, coder.tables, 0, coder.shifts[0], 1.0, 0.12), trellised)
     distance = np.abs(latents / spacings_db(1.0, trellised)[:, None, None] - points)[:, trellised]
     # points of a quantizer and a parity are four apart; in the odd quantizer 0, 3, 7, ... have a larger first gap
     assert ((distance <= 2 + 1e-5) | (points[:, trellised] == 0) | (np.abs(points[:, trellised]) == 3)).all()
@@ -139,10 +139,10 @@ def test_points_of_a_path_lie_within_two_spacings_of_their_latents_or_are_zero(c
 
 @pytest.mark.parametrize("step_db", [0.7, 3.3, 9.0])
 def test_latents_of_symbols_are_those_of_the_format_to_the_bit(coder, step_db):
-    anchor, trellised = coder.anchor(step_db), coder.trellised(step_db)
+    anchor, trellised = coder.anchor(step_db), coder.channels_with_trellis(step_db)
     symbols = np.rint(np.random.default_rng(5).laplace(0, 3, (2, 64, 4, 5))).astype(np.int32)
     points, _ = points_from_the_format(symbols, trellised)
-    restored = coder.restore(coder.points(symbols, step_db), step_db)
+    restored = coder.reconstruct(coder.points(symbols, step_db), step_db)
     for place in np.ndindex(symbols.shape):
         channel = place[1]
         spacing = np.float32(9 / 16 * step_db if trellised[channel] else step_db)
@@ -157,7 +157,7 @@ def test_dearer_bits_lower_the_rate_and_raise_the_error(coder, latents):
     for lagrangian in (0.0, 0.12, 0.5, 2.0):
         chosen = choose_points(latents, start, coder.tables, 0, shifts, 1.0, lagrangian)
         np.testing.assert_array_equal(chosen[:, 0], start[:, 0])  # the lowest channel takes no part
-        rates.append(estimate_bits(symbols_of(chosen, trellised), coder.tables, 0))
+        rates.append(estimate_bits(symbols_from_points(chosen, trellised), coder.tables, 0))
         errors.append(float(np.mean((dequantize(chosen, shifts, spacings) - latents) ** 2)))
     assert rates == sorted(rates, reverse=True)
     assert errors == sorted(errors)

@@ -1,4 +1,4 @@
-"""The bound of an error: its spacing holds for any decoder and any rounding, and nothing is promised that cannot be."""
+"""The error bound: its spacing holds for any decoder and any rounding, and bounds that cannot be guaranteed are refused."""
 
 import math
 
@@ -12,9 +12,9 @@ from xsarcomp.codec.error_bound import (
     LARGEST_BOUND_DB,
     SMALLEST_BOUND_DB,
     check_bound,
-    keep_unbounded,
+    compute_residuals,
+    mark_unbounded_exact,
     residual_spacing_db,
-    residuals_of,
 )
 from xsarcomp.errors import BoundError, RateError
 from xsarcomp.radiometry.decibel import decibel_from_backscatter, from_signal
@@ -28,7 +28,7 @@ def restored_db(values, scale, spacing, off_db, other_db):
     classes = classify(values, scale)
     decibel = decibel_from_backscatter(values, scale, classes=classes)
     seen = decibel + off_db
-    corrected = seen + residuals_of(decibel, seen, classes, spacing) * spacing + other_db
+    corrected = seen + compute_residuals(decibel, seen, classes, spacing) * spacing + other_db
     returned = from_signal(corrected, scale, values.dtype, offset_db=0.0)
     return decibel, decibel_from_backscatter(returned, scale, classes=classes), classes
 
@@ -91,25 +91,25 @@ def test_pixels_near_the_smallest_numbers_of_a_float_are_kept_exactly(dtype):
     tiny = np.finfo(dtype).tiny
     values = np.array([[1.0, tiny, tiny * 1e11, tiny * 1e13, 0.0]], dtype)
     classes = np.array([[VALID, VALID, VALID, VALID, NAN]], np.uint8)
-    np.testing.assert_array_equal(keep_unbounded(classes, values), [[VALID, EXACT, EXACT, VALID, NAN]])
+    np.testing.assert_array_equal(mark_unbounded_exact(classes, values), [[VALID, EXACT, EXACT, VALID, NAN]])
 
 
 def test_classes_of_ordinary_pixels_and_coarse_types_stay_as_they_are():
     classes = np.zeros((3, 4), np.uint8)
-    assert keep_unbounded(classes, np.ones((3, 4), np.float32)) is classes
-    assert keep_unbounded(classes, np.ones((3, 4), np.float16)) is classes
-    assert keep_unbounded(classes, np.ones((3, 4), np.uint16)) is classes
+    assert mark_unbounded_exact(classes, np.ones((3, 4), np.float32)) is classes
+    assert mark_unbounded_exact(classes, np.ones((3, 4), np.float16)) is classes
+    assert mark_unbounded_exact(classes, np.ones((3, 4), np.uint16)) is classes
 
 
 def test_residuals_are_multiples_of_the_spacing_and_none_where_a_pixel_is_invalid():
     decibel = np.array([[[0.0, 1.0, 2.1, -5.0, 9.0]]])
     classes = np.array([[[VALID, VALID, VALID, VALID, NAN]]], np.uint8)
-    residuals = residuals_of(decibel, np.zeros_like(decibel), classes, 2.0)
+    residuals = compute_residuals(decibel, np.zeros_like(decibel), classes, 2.0)
     np.testing.assert_array_equal(residuals, [[[0, 0, 1, -2, 0]]])
     assert residuals.dtype == np.int32
 
 
-def test_a_broken_promise_is_an_error_and_an_invalid_pixel_breaks_none():
+def test_a_broken_bound_is_an_error_and_an_invalid_pixel_breaks_none():
     decibel, classes = np.zeros((1, 2, 2)), np.array([[[VALID, VALID], [VALID, NAN]]], np.uint8)
     restored = np.array([[[0.5, -0.5], [0.0, 99.0]]])
     check_bound(decibel, restored, classes, 0.5)

@@ -1,4 +1,4 @@
-"""GuaranteeData of a chunk: their section comes back, damage is named, and guarantees hold in chunks of every kind."""
+"""Guarantee data of a chunk: their section comes back, damage is refused, and guarantees hold in chunks of every kind."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xsarcomp.codec import window as block
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.guarantees import GuaranteeData, pack, unpack
+from xsarcomp.codec.guarantees import GuaranteeData, pack_guarantee_data, unpack_guarantee_data
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.settings import NO_GUARANTEES, Guarantees, Settings
 from xsarcomp.errors import BoundError, CorruptStreamError, RateError
@@ -18,7 +18,7 @@ from xsarcomp.scenes.simulation import simulate_scene
 F4 = np.dtype(np.float32)
 
 
-def some_corrections(shape, with_residuals=True, with_gains=True):
+def some_guarantee_data(shape, with_residuals=True, with_gains=True):
     generator = np.random.default_rng(sum(shape))
     tiles = [-(-size // 64) for size in shape[1:]]
     return GuaranteeData(
@@ -65,7 +65,7 @@ def test_no_valid_pixel_of_any_data_type_is_off_by_more_than_the_bound(coder, ki
     assert np.abs(decibels[0] - decibels[1]).max() <= bound
 
 
-def test_what_is_promised_costs_nothing_where_nothing_is_promised(coder):
+def test_guarantees_cost_nothing_where_there_are_none(coder):
     values = scene(("power", "f4"), 1)
     plain = encode_backscatter(values, Settings(step_db=3.0, scale="power"), coder)
     same = encode_backscatter(values, Settings(step_db=3.0, scale="power", guarantees=NO_GUARANTEES), coder)
@@ -88,46 +88,46 @@ def test_pixels_that_rounding_alone_would_move_beyond_the_bound_are_kept_exactly
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 64, 65), (3, 7, 200)])
 @pytest.mark.parametrize(("with_residuals", "with_gains"), [(True, True), (True, False), (False, True)])
 def test_the_section_comes_back(shape, with_residuals, with_gains):
-    made = some_corrections(shape, with_residuals, with_gains)
-    back = unpack(pack(made), shape)
-    assert back.spacing_db == made.spacing_db
+    data = some_guarantee_data(shape, with_residuals, with_gains)
+    back = unpack_guarantee_data(pack_guarantee_data(data), shape)
+    assert back.spacing_db == data.spacing_db
     for name in ("residuals", "gains"):
-        assert (getattr(back, name) is None) == (getattr(made, name) is None)
-        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
+        assert (getattr(back, name) is None) == (getattr(data, name) is None)
+        np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
 
 
 def test_no_flipped_bit_of_the_section_changes_an_integer_silently():
     # the checksum of the frame covers all of it; here it is the hash, which the spacing is not part of
-    made = some_corrections((1, 20, 30))
-    section, refused = pack(made), 0
+    data = some_guarantee_data((1, 20, 30))
+    section, refused = pack_guarantee_data(data), 0
     for bit in range(8 * len(section)):
         damaged = bytearray(section)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
-            back = unpack(bytes(damaged), (1, 20, 30))
+            back = unpack_guarantee_data(bytes(damaged), (1, 20, 30))
         except CorruptStreamError:
             refused += 1
         else:  # the spacing, or a bit behind the last integer that no decoder looks at
-            np.testing.assert_array_equal(back.residuals, made.residuals)
-            np.testing.assert_array_equal(back.gains, made.gains)
+            np.testing.assert_array_equal(back.residuals, data.residuals)
+            np.testing.assert_array_equal(back.gains, data.gains)
     assert refused > 8 * len(section) - 64 - 96
 
 
 @pytest.mark.parametrize("length", [0, 1, 19, 25])
 def test_a_section_that_ends_early_is_refused(length):
     with pytest.raises(CorruptStreamError):
-        unpack(pack(some_corrections((1, 20, 30)))[:length], (1, 20, 30))
+        unpack_guarantee_data(pack_guarantee_data(some_guarantee_data((1, 20, 30)))[:length], (1, 20, 30))
 
 
-def test_corrections_do_not_change_the_signal_that_they_are_given():
+def test_applying_guarantee_data_does_not_change_the_signal_that_was_given():
     signal = np.zeros((1, 20, 30), np.float32)
-    some_corrections(signal.shape).applied(signal, -12.0, -12.0)
+    some_guarantee_data(signal.shape).apply_to(signal, -12.0, -12.0)
     assert not signal.any()
 
 
 def test_a_decoder_that_breaks_the_bound_is_found_before_anything_is_written(coder, monkeypatch):
-    restored = block.backscatter_of
-    monkeypatch.setattr(block, "backscatter_of", lambda *arguments: 2 * restored(*arguments))
+    restored = block.backscatter_from_signal
+    monkeypatch.setattr(block, "backscatter_from_signal", lambda *arguments: 2 * restored(*arguments))
     given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.from_request(1.0, False, F4))
     with pytest.raises(BoundError, match="nothing was written"):
         encode_backscatter(scene(("power", "f4"), 2), given_settings, coder)
@@ -141,7 +141,7 @@ def test_nodata_that_no_valid_pixel_can_meet_costs_no_bits():
     assert met.residual_spacing_db < Guarantees.from_request(0.12, False, np.dtype("u2")).residual_spacing_db
 
 
-def test_promises_that_make_no_sense_are_refused():
+def test_guarantees_that_make_no_sense_are_refused():
     with pytest.raises(RateError, match="max_error_db"):
         Guarantees.from_request(-1.0, False, F4)
     assert not Guarantees.from_request(None, False, F4)

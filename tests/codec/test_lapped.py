@@ -150,7 +150,7 @@ def test_mirrored_latents_are_those_of_the_mirrored_signal_bit_for_bit(seed, row
         ((0, 0), (8 * above + 4, 8 * below + 4), (8 * before + 4, 8 * after + 4)),
         mode="symmetric",
     )
-    gathered = lapped.mirrored(
+    gathered = lapped.gather_mirrored(
         symmetric_latents(signal),
         reflect_indices(-above, rows + below, rows),
         reflect_indices(-before, columns + after, columns),
@@ -162,7 +162,7 @@ def test_mirrored_latents_are_those_of_the_mirrored_signal_bit_for_bit(seed, row
 def test_mirrored_keeps_data_type_and_leaves_its_input_alone(dtype):
     latents = np.random.default_rng(2).integers(-9, 9, (2, 64, 3, 3)).astype(dtype)
     before = latents.copy()
-    gathered = lapped.mirrored(latents, reflect_indices(-2, 5, 3), reflect_indices(-1, 4, 3))
+    gathered = lapped.gather_mirrored(latents, reflect_indices(-2, 5, 3), reflect_indices(-1, 4, 3))
     assert gathered.dtype == dtype
     assert gathered.shape == (2, 64, 7, 5)
     np.testing.assert_array_equal(latents, before)

@@ -1,4 +1,6 @@
-"""Quantization: laws of rounding, cost and symmetry."""
+"""Quantization: laws of rounding, cost and symmetry; points, states and the cheapest path of the trellis."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,10 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.support.format_decoder import restored_from_the_format
-from xsarcomp.codec.entropy_tables import DIRECT_TOKENS
+from tests.support.format_decoder import points_from_the_format, restored_from_the_format
+from tests.support.numpy_formulation import numpy_bins, random_tables
+from xsarcomp.codec.coder import QUANTIZER_PASSES, choose_points, initial_points, optimized_symbols
+from xsarcomp.codec.contexts import busy_latents, quiet_blocks, traverse
+from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols, estimate_bits
+from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, DIRECT_TOKENS, LARGEST_MAGNITUDE
 from xsarcomp.codec.kernels import contexts as kernels
-from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, nearest_anchor, quantize_deadzone
+from xsarcomp.codec.quantization import (
+    SHIFT_CLASSES,
+    QuantizerStates,
+    dequantize,
+    nearest_anchor,
+    points_from_symbols,
+    quantize_deadzone,
+    spacings_db,
+    symbols_from_points,
+)
 
 ANCHORS_DB = np.array([0.25, 0.5, 1.0, 3.6, 10.0])
 scaled_latents = arrays.arrays(np.float64, (1, 2, 3, 5), elements=st.floats(-300, 300))
@@ -45,11 +60,11 @@ def test_deadzone_rounds_to_one_of_the_two_integers_around_and_rather_to_zero(sc
 
 
 def test_deadzone_measures_each_channel_in_its_own_spacing():
-    spacings_db = np.random.default_rng(0).uniform(0.1, 9, 64)
+    spacings = np.random.default_rng(0).uniform(0.1, 9, 64)
     latents = np.random.default_rng(1).normal(0, 20, (2, 64, 3, 4))
-    points = quantize_deadzone(latents, spacings_db)
+    points = quantize_deadzone(latents, spacings)
     for channel in range(64):
-        alone = np.ascontiguousarray(latents[:, channel : channel + 1] / spacings_db[channel])
+        alone = np.ascontiguousarray(latents[:, channel : channel + 1] / spacings[channel])
         np.testing.assert_array_equal(points[:, channel : channel + 1], quantize_deadzone(alone, np.ones(1)))
 
 
@@ -133,13 +148,13 @@ point_arrays = arrays.arrays(np.int32, (1, 64, 2, 2), elements=st.integers(-(2**
 def test_reconstruction_is_odd_and_that_of_the_format_to_the_bit(points, seed, step_db):
     generator = np.random.default_rng(seed)
     shifts = generator.uniform(-0.2, 0.4, (64, SHIFT_CLASSES)).astype(np.float32)
-    spacings_db = np.where(generator.random(64) < 0.5, 0.5625 * step_db, step_db)
-    latents = dequantize(points, shifts, spacings_db)
+    spacings = np.where(generator.random(64) < 0.5, 0.5625 * step_db, step_db)
+    latents = dequantize(points, shifts, spacings)
     assert latents.dtype == np.float32
-    np.testing.assert_array_equal(dequantize(-points, shifts, spacings_db), -latents)
+    np.testing.assert_array_equal(dequantize(-points, shifts, spacings), -latents)
     for place in np.ndindex(points.shape):
         channel = place[1]
-        expected = restored_from_the_format(int(points[place]), shifts[channel], np.float32(spacings_db[channel]))
+        expected = restored_from_the_format(int(points[place]), shifts[channel], np.float32(spacings[channel]))
         assert latents[place] == expected
 
 
@@ -148,8 +163,142 @@ def test_each_magnitude_class_has_its_own_reconstruction_point():
     points[0, 9, 0] = [0, 1, -2, 3, -4, 5, 6, 7, -70]
     shifts = np.zeros((64, 6), np.float32)
     shifts[9] = [0.25, 0.125, -0.5, 0.375, 0.5, -0.25]
-    spacings_db = np.full(64, 9.0)
-    spacings_db[9] = 2.0
-    latents = dequantize(points, shifts, spacings_db)
+    spacings = np.full(64, 9.0)
+    spacings[9] = 2.0
+    latents = dequantize(points, shifts, spacings)
     np.testing.assert_array_equal(latents[0, 9, 0], [0, 1.5, -3.75, 7, -7.25, 9, 12.5, 14.5, -140.5])
     assert not np.delete(latents, 9, axis=1).any()
+
+
+@st.composite
+def symbol_cases(draw, limit=LARGEST_MAGNITUDE):
+    """Any symbols, and any channels in the trellis but the lowest."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = (draw(st.integers(1, 3)), CHANNELS, draw(st.integers(1, 7)), draw(st.integers(1, 9)))
+    symbols = np.rint(generator.laplace(0, draw(st.sampled_from([0.3, 2.0, 1000.0])), shape)).astype(np.int32)
+    symbols[generator.random(shape) < 0.01] = generator.choice([1 - limit, limit - 1])
+    has_trellis = generator.random(CHANNELS) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    has_trellis[0] = False
+    return symbols, has_trellis
+
+
+@given(case=symbol_cases())
+@settings(deadline=None, max_examples=40)
+def test_points_and_quantizers_are_those_of_the_format(case):
+    symbols, has_trellis = case
+    before = symbols.copy()
+    points, quantizers = points_from_the_format(symbols, has_trellis)
+    np.testing.assert_array_equal(points_from_symbols(symbols, has_trellis), points)
+    states = QuantizerStates((len(symbols), *symbols.shape[2:]))
+    for channel in CHANNEL_ORDER:
+        if has_trellis[channel]:
+            np.testing.assert_array_equal(states.quantizers, quantizers[:, channel])
+            np.testing.assert_array_equal(states.advance(symbols[:, channel]), points[:, channel])
+    np.testing.assert_array_equal(symbols, before)
+
+
+@given(case=symbol_cases(limit=2**30))
+@settings(deadline=None, max_examples=40)
+def test_any_symbols_come_back_from_their_points(case):
+    symbols, has_trellis = case
+    points = points_from_symbols(symbols, has_trellis)
+    assert points.dtype == np.int32
+    np.testing.assert_array_equal(symbols_from_points(points, has_trellis), symbols)
+    np.testing.assert_array_equal(points[:, ~has_trellis], symbols[:, ~has_trellis])
+
+
+@given(case=symbol_cases())
+@settings(deadline=None, max_examples=20)
+def test_signs_turn_points_and_nothing_else(case):
+    symbols, has_trellis = case
+    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.int32), symbols.shape)
+    np.testing.assert_array_equal(
+        points_from_symbols(signs * symbols, has_trellis), signs * points_from_symbols(symbols, has_trellis)
+    )
+
+
+@given(case=symbol_cases(), seed=st.integers(0, 2**32))
+@settings(deadline=None, max_examples=40)
+def test_points_of_a_block_depend_on_no_other_block(case, seed):
+    symbols, has_trellis = case
+    planes, _, height, width = symbols.shape
+    generator = np.random.default_rng(seed)
+    plane, row, column = (int(generator.integers(size)) for size in (planes, height, width))
+    points = points_from_symbols(symbols, has_trellis)
+    window = np.s_[plane:, :, row:, column:]
+    np.testing.assert_array_equal(points_from_symbols(symbols[window], has_trellis), points[window])
+    others = symbols + generator.integers(-3, 4, symbols.shape).astype(np.int32)
+    others[plane, :, row, column] = symbols[plane, :, row, column]
+    found = points_from_symbols(np.asfortranarray(others), has_trellis)
+    np.testing.assert_array_equal(found[plane, :, row, column], points[plane, :, row, column])
+
+
+def test_both_quantizers_have_zero_and_together_each_point_of_the_grid():
+    """Channels 1 and 8 bring a block to the odd quantizer; channel 2 runs through the symbols there."""
+    symbols = np.zeros((1, CHANNELS, 2, 9), np.int32)
+    symbols[0, 2] = np.arange(-4, 5)
+    symbols[0, 1, 1] = 1  # an odd symbol is seen in the quantizer two symbols later
+    has_trellis = np.isin(np.arange(CHANNELS), [1, 8, 2])
+    even, odd = points_from_symbols(symbols, has_trellis)[0, 2].tolist()
+    assert even == [-8, -6, -4, -2, 0, 2, 4, 6, 8]
+    assert odd == [-7, -5, -3, -1, 0, 1, 3, 5, 7]
+
+
+def test_symbols_without_a_trellis_are_points_already():
+    symbols = np.arange(2 * CHANNELS * 6, dtype=np.int32).reshape(2, CHANNELS, 2, 3)
+    assert points_from_symbols(symbols, np.zeros(CHANNELS, bool)) is symbols
+
+
+def test_points_of_a_trellis_lie_nearer_than_a_step():
+    has_trellis = np.arange(CHANNELS) % 2 == 1
+    assert spacings_db(3.2, has_trellis).tolist() == [3.2, 0.5625 * 3.2] * 32
+
+
+@given(seed=st.integers(0, 2**32), is_quiet=st.booleans())
+@settings(deadline=None, max_examples=25)
+def test_bins_of_the_traversal_follow_points_and_states(seed, is_quiet):
+    generator = np.random.default_rng(seed)
+    tables = random_tables(generator)
+    symbols = np.rint(generator.laplace(0, 2, (2, CHANNELS, 9, 7))).astype(np.int32)
+    if is_quiet:
+        symbols[:, 1:, :5] = 0
+    busy = busy_latents(quiet_blocks(symbols), symbols.shape)
+    assert (busy is not None) == is_quiet
+    points, quantizers = points_from_the_format(symbols, tables.trellised[0])
+    seen = []
+
+    def transfer(values, bins, key):
+        if not key[1]:
+            expected = numpy_bins(points, tables, 0, key[2]) + quantizers[:, key[2]] * (tables.thresholds.shape[-1] + 1)
+            np.testing.assert_array_equal(bins, expected if busy is None else expected[busy])
+            seen.append(key[2])
+        return values
+
+    np.testing.assert_array_equal(traverse(symbols, symbols.shape, tables, 0, transfer, busy=busy), symbols)
+    assert tuple(seen) == CHANNEL_ORDER[1:]
+
+
+@given(case=symbol_cases(limit=LARGEST_MAGNITUDE // 2), seed=st.integers(0, 2**32))
+@settings(deadline=None, max_examples=30)
+def test_any_symbols_are_a_valid_stream_under_any_trellis(case, seed):
+    symbols, has_trellis = case
+    tables = dataclasses.replace(random_tables(np.random.default_rng(seed)), trellised=has_trellis[None])
+    payload = encode_symbols(symbols, tables, 0)
+    np.testing.assert_array_equal(decode_symbols(payload, symbols.shape, tables, 0), symbols)
+    assert 8 * len(payload) == pytest.approx(estimate_bits(symbols, tables, 0), rel=0.01, abs=128)
+
+
+def test_points_of_a_coded_stream_are_those_that_were_chosen(coder):
+    generator = np.random.default_rng(3)
+    falling = 9 * np.exp(-0.2 * np.array([channel // 8 + channel % 8 for channel in range(CHANNELS)]))
+    latents = generator.laplace(0, 1, (2, CHANNELS, 12, 11)) * falling[:, None, None]
+    step_db, anchor = 1.0, coder.anchor(1.0)
+    has_trellis = coder.channels_with_trellis(step_db)
+    points = initial_points(latents, has_trellis, step_db)
+    for _ in range(QUANTIZER_PASSES):
+        points = choose_points(latents, points, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)
+    symbols = optimized_symbols(latents, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)
+    payload = encode_symbols(symbols, coder.tables, anchor)
+    decoded = decode_symbols(payload, symbols.shape, coder.tables, anchor)
+    np.testing.assert_array_equal(coder.points(decoded, step_db), points)
+    np.testing.assert_array_equal(coder.points(decoded, step_db), points_from_the_format(symbols, has_trellis)[0])

@@ -46,7 +46,7 @@ def sample(planes, scale="power"):
 def test_arguments_become_a_target(arguments, quantity, value):
     found = target(**arguments)
     assert (found.quantity, found.value) == (quantity, value)
-    assert all(name in found.asked for name in arguments)
+    assert all(name in found.request for name in arguments)
 
 
 def test_two_targets_are_refused_by_name():
@@ -177,9 +177,9 @@ def promising(values, request_):
 
 @pytest.mark.parametrize("best", [0.5, 1.2, 4.0])
 def test_the_cheapest_step_of_a_small_bound_may_be_many_times_as_wide(best):
-    from xsarcomp.codec.rate_control import Estimate, _cheapest
+    from xsarcomp.codec.rate_control import Estimate, _cheapest_step
 
     def measure(step_db):
         return Estimate(step_db=step_db, bits_per_pixel=abs(math.log(step_db / best)), rmse_db=None)
 
-    assert _cheapest(measure, 0.05) == pytest.approx(best, rel=0.1)
+    assert _cheapest_step(measure, 0.05) == pytest.approx(best, rel=0.1)

@@ -18,7 +18,7 @@ from xsarcomp.codec.entropy_tables import (
     EntropyTables,
 )
 from xsarcomp.codec.range_coder import RangeEncoder
-from xsarcomp.codec.signs import FEATURE_CLIP, FEATURE_TAPS, SignedValues, transfer_signs
+from xsarcomp.codec.signs import FEATURE_CLIP, FEATURE_TAPS, SignedValues, traverse_signs
 from xsarcomp.errors import CorruptStreamError
 from xsarcomp.models.refiner.sign_tables import empty_signs
 from xsarcomp.models.refiner.tables import fit_anchor
@@ -72,7 +72,7 @@ def sign_bits(symbols, tables, anchor):
             bits -= np.log2(np.where(surprises, chances, 1 - chances)).sum()
             values[index] = flat[index]
 
-        np.testing.assert_array_equal(transfer_signs(known, tables, anchor, channel, np.abs(flat), code), flat)
+        np.testing.assert_array_equal(traverse_signs(known, tables, anchor, channel, np.abs(flat), code), flat)
     return bits
 
 

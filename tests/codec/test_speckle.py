@@ -11,14 +11,14 @@ from speckle import _sums
 from xsarcomp.codec import lapped
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.kernels import speckle as speckle_kernels
-from xsarcomp.codec.speckle import LAW, USUAL_CALM_VARIANCES_DB2, Speckle
+from xsarcomp.codec.speckle import LAW, USUAL_HOMOGENEOUS_VARIANCES_DB2, Speckle
 from xsarcomp.codec.window import decode_planes, decode_window, encode_planes
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.metrics.speckle import equivalent_number_of_looks
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.tiling import reflect_indices
 
-CALM = np.array(USUAL_CALM_VARIANCES_DB2)
+CALM = np.array(USUAL_HOMOGENEOUS_VARIANCES_DB2)
 MASK = 2**64 - 1
 
 
@@ -78,7 +78,7 @@ def test_numbers_have_mean_zero_variance_one_and_know_nothing_of_each_other():
 def test_numbers_of_a_window_are_those_of_the_scene_to_the_last_bit_and_mirror_with_it():
     scene = of_scene(20, 17)
     rows, columns = reflect_indices(-6, 31, 20), reflect_indices(-5, 26, 17)
-    np.testing.assert_array_equal(numbers((7,), rows, columns), lapped.mirrored(scene, rows, columns))
+    np.testing.assert_array_equal(numbers((7,), rows, columns), lapped.gather_mirrored(scene, rows, columns))
 
 
 def with_noise(signal, surroundings_db, noise, variance_db2):
@@ -160,7 +160,7 @@ def test_a_window_is_restored_as_the_whole_scene(name):
     decibel = 10 * np.log10(simulated_dataset((96, 152), 4).vv.values.astype(np.float64))
     signal = np.rint((np.nan_to_num(decibel, nan=-12.0)[None] - coder.card.offset_db) * 512) / 512
     symbols = encode_planes(signal, coder, step_db)
-    speckle = Speckle(keys=np.array([11], np.uint64), calm_db2=CALM)
+    speckle = Speckle(keys=np.array([11], np.uint64), homogeneous_db2=CALM)
     whole = decode_planes(symbols, (96, 152), coder, step_db, speckle)
     assert np.abs(whole - decode_planes(symbols, (96, 152), coder, step_db)).std() > 0.5
     around = coder.latent_reach

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp.codec.tile_means import GAIN_STEP_DB, TILE, UNIFORM_LEVEL, apply_gains, gains_of, tile_count
+from xsarcomp.codec.tile_means import GAIN_STEP_DB, TILE, UNIFORM_LEVEL, apply_gains, compute_gains, tile_count
 from xsarcomp.radiometry.pixel_classes import NAN, VALID
 
 OFFSET_DB = -12.0
@@ -51,7 +51,7 @@ def random_scene(seed, shape, spread_db, bias_db):
 @settings(max_examples=40, deadline=None)
 def test_the_mean_power_of_every_tile_is_kept_to_half_a_step(seed, shape, spread_db, bias_db, uniform):
     decibel, restored, classes = random_scene(seed, shape, spread_db, bias_db)
-    gains = gains_of(decibel, restored, classes, OFFSET_DB, uniform=uniform)
+    gains = compute_gains(decibel, restored, classes, OFFSET_DB, uniform=uniform)
     assert gains.shape == (shape[0], 2, tile_count(shape[1]), tile_count(shape[2]))
     after = corrected(restored, gains)
     np.testing.assert_allclose(
@@ -65,7 +65,7 @@ def test_the_sea_around_a_ship_stays_as_it_is_and_the_ship_gets_its_power_back()
     decibel[0, 30:33, 40:44] = 14.0
     restored = decibel + generator.normal(0, 0.3, decibel.shape)
     restored[0, 30:33, 40:44] -= 3.0
-    after = corrected(restored, gains_of(decibel, restored, np.zeros(decibel.shape, np.uint8), OFFSET_DB))
+    after = corrected(restored, compute_gains(decibel, restored, np.zeros(decibel.shape, np.uint8), OFFSET_DB))
     moved = np.abs(after - restored)
     sea = np.ones(decibel.shape, bool)
     sea[0, 30:33, 40:44] = False
@@ -76,7 +76,7 @@ def test_the_sea_around_a_ship_stays_as_it_is_and_the_ship_gets_its_power_back()
 def test_uniform_gains_move_no_pixel_by_more_than_the_largest_error():
     decibel, restored, classes = random_scene(8, (2, 100, 130), 0.0, 0.0)
     restored = decibel + np.random.default_rng(9).uniform(-1.5, 1.5, decibel.shape)
-    moved = np.abs(corrected(restored, gains_of(decibel, restored, classes, OFFSET_DB, uniform=True)) - restored)
+    moved = np.abs(corrected(restored, compute_gains(decibel, restored, classes, OFFSET_DB, uniform=True)) - restored)
     assert moved.max() <= 1.5 + HALF_STEP_DB
 
 
@@ -85,7 +85,7 @@ def test_a_tile_that_cannot_lose_its_power_at_its_bright_pixels_loses_it_everywh
     restored[0, 0, 0] = -43.0
     decibel[0, 5, 5] = 20.0
     restored[0, 5, 6] = 45.0
-    gains = gains_of(decibel, restored, np.zeros(decibel.shape, np.uint8), OFFSET_DB)
+    gains = compute_gains(decibel, restored, np.zeros(decibel.shape, np.uint8), OFFSET_DB)
     assert gains[0, 1, 0, 0] in (UNIFORM_LEVEL, *range(-30, 30))
     after = corrected(restored, gains)
     np.testing.assert_allclose(
@@ -95,14 +95,14 @@ def test_a_tile_that_cannot_lose_its_power_at_its_bright_pixels_loses_it_everywh
 
 def test_tiles_without_a_valid_pixel_and_perfect_tiles_have_no_gain():
     decibel, _, classes = random_scene(1, (1, 128, 128), 0, 0)
-    assert not gains_of(decibel, decibel, classes, OFFSET_DB).any()
-    assert not gains_of(decibel, decibel + 3, np.full(decibel.shape, NAN, np.uint8), OFFSET_DB).any()
+    assert not compute_gains(decibel, decibel, classes, OFFSET_DB).any()
+    assert not compute_gains(decibel, decibel + 3, np.full(decibel.shape, NAN, np.uint8), OFFSET_DB).any()
 
 
 @pytest.mark.parametrize("origin", [(0, 0), (1, 63), (40, 7), (64, 64)])
 def test_a_window_gets_the_same_gains_as_the_whole(origin):
     decibel, restored, classes = random_scene(5, (2, 200, 210), 2.0, 1.0)
-    gains = gains_of(decibel, restored, classes, OFFSET_DB)
+    gains = compute_gains(decibel, restored, classes, OFFSET_DB)
     whole = corrected(restored, gains)
     top, left = origin
     tiles = gains[:, :, top // TILE :, left // TILE :]

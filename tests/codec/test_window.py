@@ -9,8 +9,8 @@ from xsarcomp.codec import window as block
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import (
     Axis,
-    backscatter_of,
-    classes_of,
+    backscatter_from_signal,
+    classify_backscatter,
     decode_planes,
     decode_window,
     encode_planes,
@@ -18,7 +18,7 @@ from xsarcomp.codec.window import (
     latent_count,
     latent_span,
     pixel_span,
-    signal_of,
+    signal_from_backscatter,
 )
 from xsarcomp.errors import DimensionError
 
@@ -40,7 +40,7 @@ def scene_of(speckled, shape, seed, hole_share=0.1):
 
 def filled_signal(backscatter, settings, coder, origin=(0, 0)):
     """Signal of backscatter with the pixels filled that its own classes call invalid."""
-    return signal_of(backscatter, classes_of(backscatter, settings), settings, coder, origin)
+    return signal_from_backscatter(backscatter, classify_backscatter(backscatter, settings), settings, coder, origin)
 
 
 def window_symbols(backscatter, coder, rows, columns):
@@ -116,8 +116,8 @@ def test_tiles_bound_the_memory_and_leave_no_trace(coder, speckled, monkeypatch,
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 300), (300, 7), (8, 8), (16, 17), (65, 64)])
 def test_scene_of_any_size_comes_back_within_about_a_step(coder, speckled, shape):
     backscatter = scene_of(speckled, (1, *shape), seed=1, hole_share=0.0)
-    classes = classes_of(backscatter, SETTINGS)
-    signal = signal_of(backscatter, classes, SETTINGS, coder)
+    classes = classify_backscatter(backscatter, SETTINGS)
+    signal = signal_from_backscatter(backscatter, classes, SETTINGS, coder)
     symbols = encode_planes(signal, coder, 1.0)
     assert symbols.shape == (1, 64, latent_count(shape[0]), latent_count(shape[1]))
     decoded = decode_planes(symbols, shape, coder, 1.0)
@@ -175,10 +175,10 @@ def test_invalid_pixels_come_back_and_the_mean_correction_is_added_to_the_valid(
     backscatter = scene_of(speckled, (1, 24, 32), seed=2)
     backscatter[0, 0, :3] = np.inf, -np.inf, -9999.0
     declared = Settings(step_db=10.0, scale="decibel", nodata=-9999.0)
-    classes = classes_of(backscatter, declared)
-    signal = signal_of(backscatter, classes, declared, coder)
+    classes = classify_backscatter(backscatter, declared)
+    signal = signal_from_backscatter(backscatter, classes, declared, coder)
     assert np.isfinite(signal).all()
-    restored = backscatter_of(signal.astype(np.float32), classes, None, np.dtype("f4"), declared, coder)
+    restored = backscatter_from_signal(signal.astype(np.float32), classes, None, np.dtype("f4"), declared, coder)
     assert restored.dtype == np.float32
     invalid = classes > 0
     np.testing.assert_array_equal(restored[invalid], backscatter[invalid])

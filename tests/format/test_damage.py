@@ -65,7 +65,7 @@ def decode(name, content):
         covered = [(symbols, content[42:50])]
         if added is not None:
             parts = [part.reshape(-1) for part in (added.residuals, added.gains) if part is not None]
-            covered.append((np.concatenate([np.zeros(0, np.int32), *parts]), frame.corrections[:8]))
+            covered.append((np.concatenate([np.zeros(0, np.int32), *parts]), frame.guarantee_data[:8]))
     if values.shape != right.shape or values.dtype != right.dtype:
         raise BitstreamError("as the codec says that compares chunks with the metadata of the array")
     return values, covered
@@ -82,12 +82,12 @@ def expected(name):
 
 def proof(frame):
     """All that a frame says about its pixels and that a hash covers."""
-    return frame.symbol_hash, frame.corrections[:8]
+    return frame.symbol_hash, frame.guarantee_data[:8]
 
 
 def claims(frame):
     """All that a frame says about its pixels and that no hash covers."""
-    return [getattr(frame, field) for field in UNPROVEN] + [frame.corrections[8:16]]
+    return [getattr(frame, field) for field in UNPROVEN] + [frame.guarantee_data[8:16]]
 
 
 def outcome(name, damaged):
@@ -113,7 +113,7 @@ def outcome(name, damaged):
 def test_the_three_streams_are_of_three_kinds_and_two_versions():
     frames = [RIGHT[name] for name in THREE]
     assert [frame.kind for frame in frames] == [LATENTS, INTEGERS, BACKSCATTER]
-    assert [bool(frame.corrections) for frame in frames] == [False, False, True]
+    assert [bool(frame.guarantee_data) for frame in frames] == [False, False, True]
     assert [FRAMES[name][5] for name in THREE] == [0, 1, 1]
 
 
@@ -133,7 +133,7 @@ def whole_decoder(monkeypatch):
         (chunk, "decode_symbols"),
         (chunk, "decode_planes"),
         (chunk.sections, "inflate"),
-        (chunk.corrections, "unpack"),
+        (chunk, "unpack_guarantee_data"),
         (integers_chunk, "decode_integers"),
     ):
 
@@ -153,7 +153,7 @@ def test_the_large_streams_are_of_three_kinds_and_hold_every_section():
     frames = {kind: read_frame((GOLDEN / path).read_bytes()) for kind, path in LARGE.items()}
     assert [frame.kind for frame in frames.values()] == [BACKSCATTER, LATENTS, INTEGERS]
     frame = frames["backscatter"]
-    assert all(map(len, (frame.classes, frame.exact, frame.corrections)))
+    assert all(map(len, (frame.classes, frame.exact, frame.guarantee_data)))
     assert frame.classes[0] == 255
     flips = sum(8 * (GOLDEN / path).stat().st_size for path in LARGE.values())
     assert flips > 200_000
@@ -187,7 +187,7 @@ def test_every_truncation_of_a_large_frame_is_refused_before_anything_is_decoded
     found = Counter(refused_by(whole_decoder[kind], content[:length]) for length in range(len(content)))
     if kind == "backscatter":  # corrections run to the end, whose length the header does not say
         frame = read_frame(content)
-        corrections = len(content) - len(frame.corrections)
+        corrections = len(content) - len(frame.guarantee_data)
         assert found == {
             "a frame of": 58,
             "the header is": header - 58,
@@ -244,7 +244,7 @@ def unproven_bytes(name):
     if right.kind != BACKSCATTER:
         return set()
     after = 58 + 4 * len(right.shape) + len(right.symbols)
-    corrections = len(content) - len(right.corrections)
+    corrections = len(content) - len(right.guarantee_data)
     header = {7, 8, 9, 12, *range(14, 22), *range(54, 54 + 4 * len(right.shape))}
     return header | set(range(after, corrections)) | set(range(corrections + 8, corrections + 16))
 
@@ -261,14 +261,14 @@ def test_every_flipped_bit_behind_right_checksums_changes_no_pixels_but_through_
 @pytest.mark.parametrize(("field", "place", "value"), [
     ("step_db", 14, lambda frame: struct.pack("<d", frame.step_db * 1.01)),
     ("scale", 12, lambda frame: b"\x01"),
-    ("spacing", None, lambda frame: struct.pack("<d", 2 * struct.unpack("<d", frame.corrections[8:16])[0])),
+    ("spacing", None, lambda frame: struct.pack("<d", 2 * struct.unpack("<d", frame.guarantee_data[8:16])[0])),
 ])  # fmt: skip
 def test_a_forged_field_that_no_hash_covers_gives_other_pixels_and_a_manifest_names_the_chunk(
     tmp_path, field, place, value
 ):
     """What cannot be noticed without a manifest, said as a test: it fails once a frame proves more."""
     name = THREE[2]
-    place = len(FRAMES[name]) - len(RIGHT[name].corrections) + 8 if place is None else place
+    place = len(FRAMES[name]) - len(RIGHT[name].guarantee_data) + 8 if place is None else place
     forged = bytearray(FRAMES[name])
     replacement = value(RIGHT[name])
     forged[place : place + len(replacement)] = replacement

@@ -66,7 +66,7 @@ def decodings(monkeypatch):
         return function
 
     monkeypatch.setattr(chunk, "decode_latents", counted("all", chunk.decode_latents))
-    monkeypatch.setattr(chunk, "decode_lowest", counted("lowest", chunk.decode_lowest))
+    monkeypatch.setattr(chunk, "decode_lowest_latents", counted("lowest", chunk.decode_lowest_latents))
     return counts
 
 

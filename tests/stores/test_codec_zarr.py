@@ -288,8 +288,10 @@ def latents_array():
 @pytest.fixture
 def lowest_decodings(monkeypatch):
     shapes = []
-    decode = chunk.decode_lowest
-    monkeypatch.setattr(chunk, "decode_lowest", lambda *given: shapes.append(decode(*given).shape) or decode(*given))
+    decode = chunk.decode_lowest_latents
+    monkeypatch.setattr(
+        chunk, "decode_lowest_latents", lambda *given: shapes.append(decode(*given).shape) or decode(*given)
+    )
     return shapes
 
 

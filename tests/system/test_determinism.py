@@ -69,7 +69,7 @@ def expected(network_coder):
     """Symbols and latents of all planes, restored plane by plane in one thread and one tile."""
     symbols = symbols_like(PLANES, 23, 19)
     with torch_threads(1):
-        restored = [network_coder.restore(symbols[plane : plane + 1], STEP_DB) for plane in range(PLANES)]
+        restored = [network_coder.reconstruct(symbols[plane : plane + 1], STEP_DB) for plane in range(PLANES)]
     return symbols, np.concatenate(restored)
 
 
@@ -85,7 +85,7 @@ def test_given_bytes_decode_to_the_same_bits(
     with torch_threads(threads), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         symbols = np.stack([decode_latents(frame, network_coder) for frame in frames])
         groups = [LAYOUTS[layout](symbols[start : start + planes]) for start in range(0, PLANES, planes)]
-        restored = np.concatenate([network_coder.restore(group, STEP_DB) for group in groups])
+        restored = np.concatenate([network_coder.reconstruct(group, STEP_DB) for group in groups])
     np.testing.assert_array_equal(symbols, expected[0])
     assert restored.dtype == np.float32
     np.testing.assert_array_equal(restored, expected[1])
@@ -96,7 +96,7 @@ def test_window_restores_as_it_does_in_the_whole(network_coder, expected, top, l
     reach = network_coder.latent_reach - 1
     window = expected[0][:, :, top : top + height, left : left + width]
     inside = expected[1][:, :, top : top + height - 2 * reach, left : left + width - 2 * reach]
-    np.testing.assert_array_equal(network_coder.restore(window, STEP_DB), inside)
+    np.testing.assert_array_equal(network_coder.reconstruct(window, STEP_DB), inside)
 
 
 @contextlib.contextmanager
@@ -128,13 +128,13 @@ def test_state_of_torch_and_choice_of_product_change_no_bit(network_content, exp
 
     monkeypatch.setattr(integer_network, "_exact_product", lambda *_: getattr(integer_network, product))
     with STATES[state]():
-        found = coder_from_bytes(network_content).restore(expected[0][:2], STEP_DB)
+        found = coder_from_bytes(network_content).reconstruct(expected[0][:2], STEP_DB)
     np.testing.assert_array_equal(found, expected[1][:2])
 
 
 def restored_digest(model, symbols):
     """Digest of what a process restores; a fresh coder from the model file."""
-    return digest(coder_from_bytes(Path(model).read_bytes()).restore(np.load(symbols), STEP_DB))
+    return digest(coder_from_bytes(Path(model).read_bytes()).reconstruct(np.load(symbols), STEP_DB))
 
 
 def main(model, symbols, method, threads):
@@ -218,11 +218,11 @@ def test_given_bytes_decode_to_the_same_bits_with_the_shipped_model(
     symbols = symbols_like(3, 27, 25, seed=1)
     frame = encode_latents(symbols, shipped.anchor(STEP_DB), shipped)
     with torch_threads(1):
-        whole = np.concatenate([shipped.restore(symbols[plane : plane + 1], STEP_DB) for plane in range(3)])
+        whole = np.concatenate([shipped.reconstruct(symbols[plane : plane + 1], STEP_DB) for plane in range(3)])
     monkeypatch.setattr(inference, "TILE_LATENTS", tile)
     with torch_threads(threads), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         decoded = decode_latents(frame, shipped)
-        restored = [shipped.restore(decoded[start : start + planes], STEP_DB) for start in range(0, 3, planes)]
+        restored = [shipped.reconstruct(decoded[start : start + planes], STEP_DB) for start in range(0, 3, planes)]
     np.testing.assert_array_equal(decoded, symbols)
     np.testing.assert_array_equal(np.concatenate(restored), whole)
 

@@ -1,8 +1,11 @@
-"""A model ready to use: signal to symbols and symbols to signal, NumPy on both sides.
+"""A model that is ready to use: signal to symbols and symbols to signal, NumPy on both sides.
 
-:class:`LappedCoder` is the profile without a network and needs NumPy alone. A model with a network is the same coder
-with :meth:`~LappedCoder.restore` replaced (:mod:`xsarcomp.codec.network.coder`); the rest of the package sees only this
+:class:`LappedCoder` is a model without a network and needs only NumPy. A model with a network is the same coder with
+another :meth:`~LappedCoder.reconstruct` (:mod:`xsarcomp.codec.network.coder`); the rest of the package sees only this
 interface and never torch.
+
+Encoding is :meth:`~LappedCoder.analyze`, then :meth:`~LappedCoder.quantize`, which searches symbols that are cheap for
+their error (:func:`optimized_symbols`). Decoding is :meth:`~LappedCoder.synthesize`.
 """
 
 from dataclasses import dataclass
@@ -19,20 +22,23 @@ from xsarcomp.codec.quantization import (
     POINT_SPACING,
     dequantize,
     nearest_anchor,
-    points_of,
+    points_from_symbols,
     quantize_deadzone,
     spacings_db,
-    symbols_of,
+    symbols_from_points,
 )
 from xsarcomp.errors import RateError
 
 QUANTIZER_PASSES = 3
-# Each pass reads the neighbors of a latent, so the choice of a symbol depends on so many latents around it.
+"""Passes in which the encoder improves its choice of symbols."""
 QUANTIZER_REACH = QUANTIZER_PASSES
+"""Latents around a latent on which its symbol depends: each pass reads the direct neighbors."""
 LAGRANGIAN_SLOPE, LAGRANGIAN_SLOPE_PER_DB, LARGEST_LAGRANGIAN_SLOPE = 0.7, 0.11, 1.45
-"""Octaves of the Lagrange multiplier an octave of the step between two anchors: so much, and more for each dB of the anchor,
-at most. Measured on validation scenes: without, the rate falls by up to 10 % where the tables change, with it by about 1 %."""
+"""Octaves by which the Lagrange multiplier grows an octave of the step, between the steps of two table sets: a constant, an
+addition for each dB of the step of the set, and the largest sum. Measured on validation scenes: without, the rate falls by up
+to 10 % where the tables change, with it by about 1 %."""
 SMALLEST_STEP_DB, LARGEST_STEP_DB = 0.02, 64.0
+"""Quantization steps that the format allows."""
 
 
 def choose_points(
@@ -44,31 +50,36 @@ def choose_points(
     step_db: float,
     lagrangian: float,
 ) -> NDArray[np.int32]:
-    """Rate-distortion optimized points, under the contexts that given points make.
+    """Choose rate-distortion optimized points, with contexts from an earlier choice.
 
-    In channels with trellis, the path of a block with the least squared error plus weighted code length
-    (:mod:`xsarcomp.codec.quantization`). In the others, the least of each symbol alone; candidates are the nearest integer, the one
-    below it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the nearest.
+    The cost of a choice is its squared error plus weighted code length. In channels with trellis, the cheapest path of each
+    block is chosen (:mod:`xsarcomp.codec.quantization`). In the others, each symbol is chosen alone: candidates are the
+    nearest integer, the one below it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the
+    nearest.
 
-    Because the contexts come from a finished set of points and not from the choices themselves, a choice depends on
-    the next neighbors alone and not on where a tile begins.
+    Because contexts come from a finished choice and not from the choices being made, a choice depends only on the next
+    neighbors and not on where a tile begins.
 
     Parameters
     ----------
     latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
     points : ndarray of int32, same shape
         Points of an earlier, simpler choice; they need not lie on a path.
-    tables, anchor
-        Entropy tables and the anchor whose set is used.
+    tables : EntropyTables
+        Tables of the model.
+    anchor : int
+        Index of the table set.
     shifts : ndarray of float32, shape (latent=64, SHIFT_CLASSES)
-        Reconstruction points, see :func:`xsarcomp.codec.quantization.dequantize`.
+        Shifts of the centroids, see :func:`xsarcomp.codec.quantization.dequantize`.
     step_db : float
+        Quantization step in dB.
     lagrangian : float
         Squared steps that one bit is worth.
 
     Returns
     -------
     ndarray of int32, same shape
+        Points.
 
     References
     ----------
@@ -84,13 +95,13 @@ def choose_points(
     shifts = np.ascontiguousarray(shifts, np.float32)
     chosen = np.empty(points.shape, np.int32)
     chosen[:, 0] = np.rint(latents[:, 0] / step_db)
-    on_paths = [channel for channel in CHANNEL_ORDER if tables.trellised[anchor, channel]]
-    alone = [channel for channel in CHANNEL_ORDER[1:] if channel not in on_paths]
+    with_trellis = [channel for channel in CHANNEL_ORDER if tables.trellised[anchor, channel]]
+    without_trellis = [channel for channel in CHANNEL_ORDER[1:] if channel not in with_trellis]
     code_length = np.ascontiguousarray(tables.code_length[anchor])
     kernels.choose(
         latents,
         step_db,
-        np.array(alone, np.int64),
+        np.array(without_trellis, np.int64),
         known.padded,
         np.ascontiguousarray(tables.term_channels[anchor]),
         np.ascontiguousarray(tables.term_kinds[anchor]),
@@ -101,28 +112,54 @@ def choose_points(
         lagrangian,
         chosen,
     )
-    if on_paths:
-        bins = np.stack([known.bins(tables, anchor, channel) for channel in on_paths])
-        _choose_paths(latents, bins, on_paths, code_length, shifts, step_db, lagrangian, chosen)
+    if with_trellis:
+        bins = np.stack([known.bins(tables, anchor, channel) for channel in with_trellis])
+        _choose_paths(latents, bins, with_trellis, code_length, shifts, step_db, lagrangian, chosen)
     return chosen
 
 
-def _choose_paths(latents, bins, on_paths: list[int], code_length, shifts, step_db: float, lagrangian: float, chosen):
-    """Fill the channels with trellis; ``bins`` are theirs without the quantizer, (channel, plane, y_latent, x_latent)."""
+def _choose_paths(
+    latents: NDArray[np.float64],
+    bins: NDArray[np.uint8],
+    with_trellis: list[int],
+    code_length: NDArray[np.float32],
+    shifts: NDArray[np.float32],
+    step_db: float,
+    lagrangian: float,
+    chosen: NDArray[np.int32],
+) -> None:
+    """Fill the channels with trellis of ``chosen``.
+
+    ``bins`` are their context bins without the part of the quantizer, shape (channel, plane, y_latent, x_latent).
+    """
     with FIRST_USE:
         from xsarcomp.codec.kernels import contexts as kernels
         from xsarcomp.codec.kernels import trellis as trellis_kernels
 
-    prices = np.empty((len(on_paths), code_length.shape[1] * DIRECT_TOKENS), np.float32)
-    for channel, row in zip(on_paths, prices, strict=True):
+    prices = np.empty((len(with_trellis), code_length.shape[1] * DIRECT_TOKENS), np.float32)
+    for channel, row in zip(with_trellis, prices, strict=True):
         kernels.weigh(code_length[channel], lagrangian / POINT_SPACING**2, row)  # squared spacings, not steps
-    channels = np.array(on_paths, np.int64)
+    channels = np.array(with_trellis, np.int64)
     trellis_kernels.choose_paths(latents, POINT_SPACING * step_db, channels, bins, prices, shifts, chosen)
 
 
-def initial_points(latents: NDArray[np.float64], trellised: NDArray[np.bool_], step_db: float) -> NDArray[np.int32]:
-    """Deadzone points that the optimized choice starts from; the lowest channel is rounded to the nearest."""
-    points = quantize_deadzone(latents, spacings_db(step_db, trellised))
+def initial_points(latents: NDArray[np.float64], has_trellis: NDArray[np.bool_], step_db: float) -> NDArray[np.int32]:
+    """Compute the points from which the optimized choice starts: with a deadzone, the lowest channel rounded to the nearest.
+
+    Parameters
+    ----------
+    latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+        As the analysis returns them.
+    has_trellis : ndarray of bool, shape (latent=64,)
+        Channels with trellis.
+    step_db : float
+        Quantization step in dB.
+
+    Returns
+    -------
+    ndarray of int32, same shape as ``latents``
+    """
+    points = quantize_deadzone(latents, spacings_db(step_db, has_trellis))
     points[:, 0] = np.rint(latents[:, 0] / step_db)
     return points
 
@@ -135,12 +172,25 @@ def optimized_symbols(
     step_db: float,
     lagrangian: float,
 ) -> NDArray[np.int32]:
-    """The encoder's symbols: deadzone first, then ``QUANTIZER_PASSES`` of :func:`choose_points`."""
-    trellised = tables.trellised[anchor]
-    points = initial_points(latents, trellised, step_db)
+    """Choose the symbols of an encoder: :func:`initial_points`, then ``QUANTIZER_PASSES`` times :func:`choose_points`.
+
+    Parameters
+    ----------
+    latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+        As the analysis returns them.
+    tables, anchor, shifts, step_db, lagrangian
+        As for :func:`choose_points`.
+
+    Returns
+    -------
+    ndarray of int32, same shape
+        Symbols. Those less than ``QUANTIZER_REACH`` from an edge depend on where the array ends.
+    """
+    has_trellis = tables.trellised[anchor]
+    points = initial_points(latents, has_trellis, step_db)
     for _ in range(QUANTIZER_PASSES):
         points = choose_points(latents, points, tables, anchor, shifts, step_db, lagrangian)
-    return symbols_of(points, trellised)
+    return symbols_from_points(points, has_trellis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,61 +200,76 @@ class LappedCoder:
     model_id: str
     """SHA-256 of the model file, 64 hexadecimal digits."""
     card: ModelCard
+    """Numbers of the model beside its arrays."""
     basis: NDArray[np.int32]
-    """Shape (tap=16, frequency=8), see :func:`xsarcomp.codec.lapped.lapped_basis`."""
+    """Basis of the transform, shape (tap=16, frequency=8), see :func:`xsarcomp.codec.lapped.lapped_basis`."""
     tables: EntropyTables
+    """Tables of the entropy coder, several sets."""
     shifts: NDArray[np.float32]
-    """Reconstruction points, shape (anchor, latent=64, SHIFT_CLASSES)."""
+    """Shifts of the centroids, shape (anchor, latent=64, SHIFT_CLASSES), see
+    :func:`xsarcomp.codec.quantization.dequantize`."""
 
     @property
     def latent_reach(self) -> int:
-        """Latents around a tile that its decoding reads: one for the overlap of the transform."""
+        """Latents around a tile that are read to decode it: one, for the overlap of the transform."""
         return 1
 
     def anchor(self, step_db: float) -> int:
-        """Index of the tables that serve a step.
+        """Find the table set that serves a step; see :func:`xsarcomp.codec.quantization.nearest_anchor`.
+
+        Parameters
+        ----------
+        step_db : float
+            Quantization step in dB, 0.02 to 64.
+
+        Returns
+        -------
+        int
+            Index of the table set.
 
         Raises
         ------
         RateError
-            If the step is outside what the format is made for.
+            If the step is outside the range of the format.
         """
         if not SMALLEST_STEP_DB <= step_db <= LARGEST_STEP_DB:
             raise RateError(
-                f"a quantization step of {step_db:.4g} dB was asked for, expected {SMALLEST_STEP_DB} to "
+                f"a quantization step of {step_db:.4g} dB was requested, expected {SMALLEST_STEP_DB} to "
                 f"{LARGEST_STEP_DB} dB: ask for a rate between about 0.02 and 7 bits per pixel"
             )
         return nearest_anchor(step_db, np.array(self.card.anchor_steps_db))
 
     def mean_correction_db(self, step_db: float) -> float:
-        """Decibels to add to decoded values so that the mean power stays, at this step."""
+        """Decibels to add to decoded values at a step, so that the mean power stays."""
         return self._between_anchors(self.card.mean_corrections_db, step_db)
 
     def texture_gain(self, step_db: float) -> float:
-        """Factor of all latents but the lowest in the synthesis, at this step."""
+        """Factor of all latents but the lowest in the synthesis at a step."""
         return self._between_anchors(self.card.texture_gains, step_db)
 
     def _between_anchors(self, values: tuple[float, ...], step_db: float) -> float:
         return float(np.interp(np.log(step_db), np.log(self.card.anchor_steps_db), values))
 
     def analyze(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Latents of a signal that comes with ``lapped.OVERLAP`` pixels around whole blocks, without rounding."""
+        """Transform a signal to latents without rounding; see :func:`xsarcomp.codec.lapped.analyze`."""
         return lapped.analyze(signal, self.basis)
 
     def quantize(self, latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
-        """Symbols of latents that come with ``QUANTIZER_REACH`` latents around; these are cut off.
+        """Choose the symbols of latents.
 
         Parameters
         ----------
         latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+            With ``QUANTIZER_REACH`` latents around, for which no symbols are returned.
         step_db : float
+            Quantization step in dB.
 
         Returns
         -------
         ndarray of int32, shape (plane, latent=64, y_latent - 2 * reach, x_latent - 2 * reach)
         """
         anchor = self.anchor(step_db)
-        # tables of a coarser anchor make zeros cheaper: leaning against that keeps the rate continuous over the step
+        # tables of a coarser step make zeros cheaper: a smaller multiplier keeps the rate continuous over the step
         anchor_step_db = self.card.anchor_steps_db[anchor]
         slope = min(LAGRANGIAN_SLOPE + LAGRANGIAN_SLOPE_PER_DB * anchor_step_db, LARGEST_LAGRANGIAN_SLOPE)
         lagrangian = self.card.lagrangian * (step_db / anchor_step_db) ** slope
@@ -212,35 +277,53 @@ class LappedCoder:
         inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
         return np.ascontiguousarray(symbols[:, :, inside, inside])
 
-    def trellised(self, step_db: float) -> NDArray[np.bool_]:
-        """Which channels take part in the trellis at a step, shape (latent=64,)."""
+    def channels_with_trellis(self, step_db: float) -> NDArray[np.bool_]:
+        """Channels that are quantized with a trellis at a step, shape (latent=64,)."""
         return self.tables.trellised[self.anchor(step_db)]
 
     def points(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int32]:
-        """Points that symbols stand for, in units of the spacing of their channel; same shape."""
-        return points_of(symbols, self.trellised(step_db))
+        """Points that symbols stand for, in units of the spacing of their channel, same shape."""
+        return points_from_symbols(symbols, self.channels_with_trellis(step_db))
 
-    def restore(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Latents in dB from points; consumes all of ``latent_reach`` but the one that the synthesis needs."""
-        return dequantize(points, self.shifts[self.anchor(step_db)], spacings_db(step_db, self.trellised(step_db)))
+    def reconstruct(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Reconstruct latents from points.
 
-    def latents(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Restored latents with the texture gain, as the synthesis takes them."""
-        latents = self.restore(points, step_db)
+        Parameters
+        ----------
+        points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+            With ``latent_reach`` latents around.
+        step_db : float
+            Quantization step in dB.
+
+        Returns
+        -------
+        ndarray of float32, shape (plane, latent=64, y_latent - 2 * margin, x_latent - 2 * margin), dB
+            The margin is ``latent_reach - 1``: one latent around remains for the synthesis.
+        """
+        return dequantize(
+            points, self.shifts[self.anchor(step_db)], spacings_db(step_db, self.channels_with_trellis(step_db))
+        )
+
+    def reconstruct_with_texture(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Reconstruct latents and multiply them by the texture gain, as the synthesis needs them."""
+        latents = self.reconstruct(points, step_db)
         latents[:, 1:] *= np.float32(self.texture_gain(step_db))
         return latents
 
     def synthesize(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Signal of symbols that come with ``latent_reach`` latents around.
+        """Decode symbols to their signal.
 
         Parameters
         ----------
         symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+            With ``latent_reach`` latents around.
         step_db : float
+            Quantization step in dB.
 
         Returns
         -------
         ndarray of float32, shape (plane, y, x), dB above the offset
             y = 8 * (y_latent - 2 * latent_reach), likewise x.
         """
-        return lapped.synthesize(self.latents(self.points(symbols, step_db), step_db), self.basis)
+        latents = self.reconstruct_with_texture(self.points(symbols, step_db), step_db)
+        return lapped.synthesize(latents, self.basis)

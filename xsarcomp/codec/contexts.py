@@ -1,4 +1,8 @@
-"""The coding order of a chunk and the contexts that choose tables, in integer arithmetic alone."""
+"""The coding order of a chunk, and the contexts that choose the table of each magnitude.
+
+Encoder and decoder compute contexts from the same symbols, only with integers, so that both choose the same tables on every
+machine. :func:`traverse` knows the order; ``docs/format.md``, section 3, is the normative text.
+"""
 
 from collections.abc import Callable
 
@@ -9,39 +13,60 @@ from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACIN
 from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.quantization import QuantizerStates
 
-CONTEXT_CLIP = 255  # magnitudes count up to this in a context
+CONTEXT_CLIP = 255
+"""Magnitudes are clipped to this in a context."""
+QUIET_EDGE = 4
+"""Latents of a quiet block along an axis: 32 pixels."""
+QUIET_SHARE = 32
+"""Quiet blocks are written to a stream if at least one block in so many is quiet."""
 
-QUIET_EDGE = 4  # latents of a quiet block along an axis: 32 pixels
-QUIET_SHARE = 32  # quiet blocks are named if they are at least one in so many
-
-Transfer = Callable[[NDArray[np.int32] | None, NDArray[np.uint8], tuple[int, ...]], NDArray[np.int32]]
+TableKey = tuple[int, int, int]
+"""Table set (anchor), whether the table is one of the lowest channel (1) or not (0), and channel or number of the pass."""
+Transfer = Callable[[NDArray[np.int32] | None, NDArray[np.uint8], TableKey], NDArray[np.int32]]
+"""Function that codes the values of one pass: is called with the values (None when decoding), their context bins and the key
+of their tables, and returns the values."""
 
 
 def quiet_blocks(symbols: NDArray[np.int32]) -> NDArray[np.bool_] | None:
-    """Blocks of 4 x 4 latents in which all channels but the lowest are zero; None if they are too few to be named.
+    """Find blocks of 4 x 4 latents in which all channels but the lowest are zero.
 
-    Outside the swath and over calm water even the zeros of 63 channels would add up.
+    Outside the swath and over calm water even the zeros of 63 channels would add up, so such blocks are skipped.
 
     Parameters
     ----------
     symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        Symbols of a chunk.
 
     Returns
     -------
     ndarray of bool, shape (plane, ceil(y_latent / 4), ceil(x_latent / 4)), or None
+        None if there are too few to be worth a bit for each block.
     """
-    busy = symbols[:, 1:].any(axis=1)
+    busy: NDArray[np.bool_] = np.any(symbols[:, 1:], axis=1)
     if not busy.any():  # then no channel but the lowest is coded at all
         return None
     planes, height, width = busy.shape
     padded = np.pad(busy, ((0, 0), (0, -height % QUIET_EDGE), (0, -width % QUIET_EDGE)))
     blocks = padded.reshape(planes, padded.shape[1] // QUIET_EDGE, QUIET_EDGE, -1, QUIET_EDGE)
-    quiet = ~blocks.any(axis=(2, 4))
+    quiet: NDArray[np.bool_] = ~np.any(blocks, axis=(2, 4))
     return quiet if quiet.sum() * QUIET_SHARE >= quiet.size else None
 
 
-def busy_places(quiet: NDArray[np.bool_] | None, shape: tuple[int, int, int, int]) -> NDArray[np.bool_] | None:
-    """Latents outside quiet blocks, shape (plane, y_latent, x_latent); None if all are."""
+def busy_latents(quiet: NDArray[np.bool_] | None, shape: tuple[int, int, int, int]) -> NDArray[np.bool_] | None:
+    """Spread quiet blocks over latents, and return the latents outside them.
+
+    Parameters
+    ----------
+    quiet : ndarray of bool or None
+        As :func:`quiet_blocks` returns it.
+    shape : tuple of int
+        Shape of the symbols, (plane, latent=64, y_latent, x_latent).
+
+    Returns
+    -------
+    ndarray of bool, shape (plane, y_latent, x_latent), or None
+        None if all latents are outside.
+    """
     if quiet is None:
         return None
     spread = quiet.repeat(QUIET_EDGE, axis=1).repeat(QUIET_EDGE, axis=2)
@@ -49,7 +74,7 @@ def busy_places(quiet: NDArray[np.bool_] | None, shape: tuple[int, int, int, int
 
 
 class Magnitudes:
-    """The magnitudes that contexts read, filled channel by channel; shape (plane, y_latent, x_latent) each."""
+    """Magnitudes of the channels that are coded already, from which contexts are computed; filled channel by channel."""
 
     def __init__(self) -> None:
         with FIRST_USE:
@@ -57,7 +82,7 @@ class Magnitudes:
 
         self._kernels = kernels
         self._shape = (0, 0, 0)
-        # channel, plane, y_latent + 2, x_latent + 2: around a plane its outermost values stand once more
+        # channel, plane, y_latent + 2, x_latent + 2: the outermost values of a plane are repeated around it
         self._padded = np.zeros((CHANNELS, 0, 2, 2), np.uint8)
         self._features: dict[tuple[int, int], NDArray[np.int32]] = {}
 
@@ -67,7 +92,15 @@ class Magnitudes:
         return self._padded.reshape(CHANNELS, self._shape[0], -1)
 
     def add(self, channel: int, points: NDArray[np.int32]) -> None:
-        """Make a channel known, by its points. Of the lowest channel contexts see the local variation."""
+        """Add a channel that is coded. Contexts see the magnitudes of its points, of the lowest channel the local variation.
+
+        Parameters
+        ----------
+        channel : int
+            0 to 63.
+        points : ndarray of int32, shape (plane, y_latent, x_latent)
+            Points of the channel.
+        """
         if self._shape != points.shape:
             self._shape = planes, height, width = points.shape
             self._padded = np.zeros((CHANNELS, planes, height + 2, width + 2), np.uint8)
@@ -75,7 +108,19 @@ class Magnitudes:
         self._kernels.remember(points, channel == 0, CONTEXT_CLIP, self.padded[channel])
 
     def feature(self, channel: int, kind: int) -> NDArray[np.int32]:
-        """Magnitudes of a known channel: 0 at the same place, 1 summed over neighbors, 2 over diagonal neighbors."""
+        """Sum magnitudes of a channel that is coded.
+
+        Parameters
+        ----------
+        channel : int
+            0 to 63.
+        kind : int
+            0 the latent itself, 1 its four neighbors, 2 its four diagonal neighbors.
+
+        Returns
+        -------
+        ndarray of int32, shape (plane, y_latent, x_latent)
+        """
         feature = self._features.get((channel, kind))
         if feature is None:
             near = self._padded[channel].astype(np.int32)
@@ -89,7 +134,21 @@ class Magnitudes:
         return feature
 
     def bins(self, tables: EntropyTables, anchor: int, channel: int) -> NDArray[np.uint8]:
-        """Context bins of a channel whose predecessors are all known, without the quantizer."""
+        """Compute the context bins of a channel, without the part of the quantizer.
+
+        Parameters
+        ----------
+        tables : EntropyTables
+            Terms and thresholds of the contexts.
+        anchor : int
+            Index of the table set.
+        channel : int
+            1 to 63; all channels before it in coding order are added.
+
+        Returns
+        -------
+        ndarray of uint8, shape (plane, y_latent, x_latent)
+        """
         bins = np.empty(self._shape, np.uint8)
         self._kernels.context_bins(
             self.padded,
@@ -102,8 +161,14 @@ class Magnitudes:
         return bins
 
 
-def _lowest_channel(symbols, values, tables: EntropyTables, anchor: int, transfer: Transfer) -> None:
-    """Transfer the lowest channel coarse to fine into ``values``, shape (plane, latent=64, y_latent, x_latent)."""
+def _traverse_lowest(
+    symbols: NDArray[np.int32] | None,
+    values: NDArray[np.int32],
+    tables: EntropyTables,
+    anchor: int,
+    transfer: Transfer,
+) -> None:
+    """Code the lowest channel from coarse to fine into ``values``, shape (plane, latent=64, y_latent, x_latent)."""
     with FIRST_USE:
         from xsarcomp.codec.kernels import contexts as kernels
 
@@ -114,9 +179,9 @@ def _lowest_channel(symbols, values, tables: EntropyTables, anchor: int, transfe
         grid = np.diff(grid, axis=2, prepend=0)
         grid[:, :, 0] = np.diff(grid[:, :, 0], axis=1, prepend=0)
     shape = lowest[:, ::coarse, ::coarse].shape
-    received = transfer(grid, np.zeros(shape, np.uint8), (anchor, 1, 0))
-    received[:, :, 0] = np.cumsum(received[:, :, 0], axis=1)
-    lowest[:, ::coarse, ::coarse] = np.cumsum(received, axis=2)
+    differences = transfer(grid, np.zeros(shape, np.uint8), (anchor, 1, 0))
+    differences[:, :, 0] = np.cumsum(differences[:, :, 0], axis=1)
+    lowest[:, ::coarse, ::coarse] = np.cumsum(differences, axis=2)
     table = 0
     for spacing in LOWEST_SPACINGS:
         for row, column, diagonal in ((spacing, spacing, True), (0, spacing, False), (spacing, 0, False)):
@@ -140,43 +205,47 @@ def traverse(
     coded_channels: int = CHANNELS,
     busy: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int32]:
-    """Go through a chunk in coding order; the one place that knows it.
+    """Call a function for each pass of a chunk in coding order. Only this function knows the order.
 
-    Encoder, decoder and rate estimate differ only in ``transfer``, which is handed the values to code (None when
-    decoding), their context bins and the table's key without the bin, and returns the values.
+    Encoder, decoder and rate estimate differ only in ``transfer``.
 
     Parameters
     ----------
     symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent), or None
+        Symbols to encode; None when decoding.
     shape : tuple of int
         Shape of the symbols.
-    tables, anchor
-        Tables and the anchor whose set is used.
+    tables : EntropyTables
+        Tables of the model.
+    anchor : int
+        Index of the table set.
     transfer : callable
+        Codes the values of one pass, see :data:`Transfer`.
     coded_channels : int
-        Channels after the first so many in ``CHANNEL_ORDER`` are zero and skipped.
+        Number of channels in ``CHANNEL_ORDER`` that are coded; those after them are zero and skipped.
     busy : ndarray of bool, shape (plane, y_latent, x_latent), optional
-        Latents elsewhere are zero in all channels but the lowest and skipped there.
+        Latents to code in all channels but the lowest; the others are zero there and skipped. All if not given.
 
     Returns
     -------
     ndarray of int32, shape as given
+        The values that ``transfer`` returned.
     """
     values = np.zeros(shape, np.int32)
     known, states = Magnitudes(), QuantizerStates((shape[0], *shape[2:]))
     for channel in CHANNEL_ORDER[:coded_channels]:
-        given = None if symbols is None else symbols[:, channel]
-        is_trellised = bool(tables.trellised[anchor, channel])
+        channel_symbols = None if symbols is None else symbols[:, channel]
+        has_trellis = bool(tables.trellised[anchor, channel])
         if channel == 0:
-            _lowest_channel(given, values, tables, anchor, transfer)
+            _traverse_lowest(channel_symbols, values, tables, anchor, transfer)
         else:
             bins = known.bins(tables, anchor, channel)
-            if is_trellised:
+            if has_trellis:
                 bins += states.quantizers * np.uint8(tables.thresholds.shape[-1] + 1)
             if busy is None:
-                values[:, channel] = transfer(given, bins, (anchor, 0, channel))
+                values[:, channel] = transfer(channel_symbols, bins, (anchor, 0, channel))
             else:
-                chosen = None if given is None else given[busy]
-                values[:, channel][busy] = transfer(chosen, bins[busy], (anchor, 0, channel))
-        known.add(channel, states.advance(values[:, channel]) if is_trellised else values[:, channel])
+                busy_symbols = None if channel_symbols is None else channel_symbols[busy]
+                values[:, channel][busy] = transfer(busy_symbols, bins[busy], (anchor, 0, channel))
+        known.add(channel, states.advance(values[:, channel]) if has_trellis else values[:, channel])
     return values

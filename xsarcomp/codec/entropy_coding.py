@@ -1,14 +1,19 @@
-"""Entropy coding of symbols with integer contexts, frozen integer tables and a range coder.
+"""Entropy coding of symbols: integer contexts, frozen integer tables and a range coder.
 
 The channels of a chunk are coded from low to high frequency. A symbol becomes a *token* (its magnitude class) and a
 few *bypass bits* (the lower bits of a large magnitude). The table that codes a token is chosen by a *context bin*: an
 integer-weighted sum of magnitudes that the decoder already knows, compared with integer thresholds
-(:mod:`xsarcomp.codec.contexts`). Signs follow the magnitudes of their channel and have contexts too (:mod:`xsarcomp.codec.signs`).
-The lowest channel is coded coarse to fine, each value predicted from four known neighbors; signs of what is left are
-bypass bits.
+(:mod:`xsarcomp.codec.contexts`). Signs follow the magnitudes of their channel and have contexts too
+(:mod:`xsarcomp.codec.signs`). The lowest channel is coded coarse to fine, each value predicted from four known neighbors;
+signs of its prediction errors are bypass bits.
 
-Everything that decides a probability is integer arithmetic on frozen tables (:mod:`xsarcomp.codec.entropy_tables`), so a
+Everything that determines a probability is integer arithmetic on frozen tables (:mod:`xsarcomp.codec.entropy_tables`), so a
 stream decodes to the same symbols on every machine, or fails. Nothing is adaptive, nothing travels as side information.
+
+A chunk is coded in two parts. The lowest channel goes through :func:`xsarcomp.codec.contexts.traverse`. All channels above
+it are coded by one call of a kernel (:func:`encode_channels`, :func:`decode_channels`), whose passes, order and contexts are
+those of ``traverse`` and :func:`xsarcomp.codec.signs.traverse_signs`; the tests compare them. A *table set* is one of the sets
+of tables of a model; its index is called ``anchor``.
 """
 
 import math
@@ -17,7 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.codec.contexts import CONTEXT_CLIP, QUIET_EDGE, Magnitudes, busy_places, quiet_blocks, traverse
+from xsarcomp.codec.contexts import (
+    CONTEXT_CLIP,
+    QUIET_EDGE,
+    Magnitudes,
+    TableKey,
+    busy_latents,
+    quiet_blocks,
+    traverse,
+)
 from xsarcomp.codec.entropy_tables import (
     CHANNEL_ORDER,
     CHANNELS,
@@ -29,72 +42,87 @@ from xsarcomp.codec.entropy_tables import (
 )
 from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.range_coder import RangeDecoder, RangeEncoder, check_magnitude
-from xsarcomp.codec.signs import FACTORS, FEATURE_CLIP, VALUE_CLIP, SignedValues, transfer_signs
+from xsarcomp.codec.signs import FACTORS, FEATURE_CLIP, VALUE_CLIP, SignedValues, traverse_signs
 from xsarcomp.errors import CorruptStreamError
 
 _QUIET_FLAG = 0x80
 
+SymbolsShape = tuple[int, int, int, int]
+"""Shape of the symbols of a chunk, (plane, latent=64, y_latent, x_latent)."""
+
 
 def coded_channel_count(symbols: NDArray[np.int32]) -> int:
     """Number of channels in coding order up to the last one that holds a symbol other than zero."""
-    busy = symbols.any(axis=(0, 2, 3))[list(CHANNEL_ORDER)]
+    is_busy: NDArray[np.bool_] = np.any(symbols, axis=(0, 2, 3))
+    busy = is_busy[list(CHANNEL_ORDER)]
     return int(np.flatnonzero(busy)[-1]) + 1 if busy.any() else 0
 
 
 def estimate_bits(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int) -> float:
-    """Ideal code length of a chunk in bits, without running the coder.
+    """Compute the ideal code length of a chunk, without running the coder.
 
     Parameters
     ----------
     symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        Symbols of a chunk.
     tables, anchor
         As for :func:`encode_symbols`.
+
+    Returns
+    -------
+    float
+        Bits.
     """
     quiet = quiet_blocks(symbols)
-    busy = busy_places(quiet, symbols.shape)
-    known = SignedValues(symbols.shape, busy)
+    busy = busy_latents(quiet, _shape_of(symbols))
+    known = SignedValues(_shape_of(symbols), busy)
     known.add_lowest(symbols[:, 0])
     bits = 0.0 if quiet is None else float(quiet.size)
 
-    def transfer(values, bins, key):
+    def add_sign_bits(
+        values: NDArray[np.int32],
+        index: NDArray[np.int64],
+        predicted: NDArray[np.bool_],
+        agreements: NDArray[np.uint16],
+    ) -> None:
         nonlocal bits
-        anchor, lowest, table = key
-        lengths = 16 - np.log2((tables.lowest_frequencies if lowest else tables.frequencies)[anchor, table])
-        magnitudes = np.abs(values)
-        tokens = tokens_of(magnitudes)
+        surprises, chances = (values[index] < 0) != predicted, 1 - agreements / FREQUENCY_TOTAL
+        bits -= float(np.log2(np.where(surprises, chances, 1 - chances)).sum())
+
+    def add_bits(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: TableKey) -> NDArray[np.int32]:
+        nonlocal bits
+        assert values is not None  # symbols are given
+        anchor, is_lowest, table = key
+        lengths = 16 - np.log2((tables.lowest_frequencies if is_lowest else tables.frequencies)[anchor, table])
+        tokens = tokens_of(np.abs(values))
         bits += float(lengths[bins, tokens].sum()) + int(TOKEN_BITS[tokens].sum())
-        if lowest:
-            bits += int((tokens > 0).sum())
+        if is_lowest:
+            bits += int((tokens > 0).sum())  # signs
         else:
-
-            def code(values, index, predicted, agreements):
-                nonlocal bits
-                surprises, chances = (values[index] < 0) != predicted, 1 - agreements / FREQUENCY_TOTAL
-                bits -= float(np.log2(np.where(surprises, chances, 1 - chances)).sum())
-
-            transfer_signs(known, tables, anchor, table, np.ascontiguousarray(values).reshape(-1), code)
+            traverse_signs(known, tables, anchor, table, np.ascontiguousarray(values).reshape(-1), add_sign_bits)
         return values
 
-    traverse(symbols, symbols.shape, tables, anchor, transfer, coded_channel_count(symbols), busy)
+    traverse(symbols, _shape_of(symbols), tables, anchor, add_bits, coded_channel_count(symbols), busy)
     return bits
 
 
 def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int) -> bytes:
-    """Code a chunk of symbols.
+    """Encode a chunk of symbols.
 
     Parameters
     ----------
     symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
         Magnitudes below 2**20, of the lowest channel below 2**19, because its differences are coded.
     tables : EntropyTables
+        Tables of the model.
     anchor : int
-        Which set of tables to use.
+        Index of the table set.
 
     Returns
     -------
     bytes
-        Coded channels, with the highest bit set if quiet blocks are named (u8); a bit for each block, if so; number of
-        range coder words (u32), words (u32 each), bypass bits; little-endian.
+        Number of coded channels, with the highest bit set if quiet blocks are named (u8); a bit for each block, if so; number
+        of range coder words (u32), words (u32 each), bypass bits; little-endian.
 
     Raises
     ------
@@ -105,33 +133,34 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
     lowest = symbols[:, 0]
     check_magnitude(max(int(lowest.max(initial=0)), -int(lowest.min(initial=0))))
     channels, quiet = coded_channel_count(symbols), quiet_blocks(symbols)
+    shape = _shape_of(symbols)
     coder = RangeEncoder()
 
-    def transfer(values, bins, key):
+    def encode_pass(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: TableKey) -> NDArray[np.int32]:
+        assert values is not None  # symbols are given
         flat = np.ascontiguousarray(values).reshape(-1)
         coder.encode(flat, bins.reshape(-1), tables.lowest_frequencies[anchor, key[2]], has_signs=True)
         return values
 
-    traverse(symbols, (symbols.shape[0], 1, *symbols.shape[2:]), tables, anchor, transfer, min(channels, 1))
+    traverse(symbols, (shape[0], 1, *shape[2:]), tables, anchor, encode_pass, min(channels, 1))
     if channels > 1:
-        encode_channels(coder, symbols, tables, anchor, channels, busy_places(quiet, symbols.shape))
+        encode_channels(coder, symbols, tables, anchor, channels, busy_latents(quiet, shape))
     words, bits = coder.finish()
     head = bytes([channels]) if quiet is None else bytes([channels | _QUIET_FLAG]) + np.packbits(quiet).tobytes()
     return head + len(words).to_bytes(4, "little") + words.astype("<u4").tobytes() + np.packbits(bits).tobytes()
 
 
-def decode_symbols(
-    payload: bytes, shape: tuple[int, int, int, int], tables: EntropyTables, anchor: int
-) -> NDArray[np.int32]:
+def decode_symbols(payload: bytes, shape: SymbolsShape, tables: EntropyTables, anchor: int) -> NDArray[np.int32]:
     """Decode a chunk of symbols; the inverse of :func:`encode_symbols`.
 
     Parameters
     ----------
     payload : bytes
+        As :func:`encode_symbols` returned it.
     shape : tuple of int
         Shape of the symbols, (plane, latent=64, y_latent, x_latent).
     tables, anchor
-        As they were used to encode.
+        As for encoding.
 
     Returns
     -------
@@ -142,8 +171,8 @@ def decode_symbols(
     CorruptStreamError
         If the payload is too short, too long, or not possible under the tables.
     """
-    channels, quiet, decoder = _opened(payload, shape)
-    symbols = _decoded(decoder, shape, tables, anchor, channels, busy_places(quiet, shape))
+    channels, quiet, decoder = _open_payload(payload, shape)
+    symbols = _decode_all(decoder, shape, tables, anchor, channels, busy_latents(quiet, shape))
     if not decoder.is_exhausted():
         raise CorruptStreamError("the symbol section does not end where its symbols end")
     _check_magnitudes(symbols)
@@ -152,10 +181,8 @@ def decode_symbols(
     return symbols
 
 
-def decode_lowest(
-    payload: bytes, shape: tuple[int, int, int, int], tables: EntropyTables, anchor: int
-) -> NDArray[np.int32]:
-    """Decode the lowest channel alone, which is coded first; what follows it in the payload is not read.
+def decode_lowest_channel(payload: bytes, shape: SymbolsShape, tables: EntropyTables, anchor: int) -> NDArray[np.int32]:
+    """Decode only the lowest channel, which is coded first; the rest of the payload is not read.
 
     Parameters
     ----------
@@ -169,17 +196,22 @@ def decode_lowest(
     Raises
     ------
     CorruptStreamError
-        If the payload is too short or not possible under the tables, as far as it was read.
+        If the part of the payload that was read is too short or not possible under the tables.
     """
-    channels, _, decoder = _opened(payload, shape)
-    lowest = _lowest(decoder, (shape[0], 1, *shape[2:]), tables, anchor, channels)
+    channels, _, decoder = _open_payload(payload, shape)
+    lowest = _decode_lowest(decoder, shape, tables, anchor, channels)
     _check_magnitudes(lowest)
     return lowest[:, 0]
 
 
-def _opened(payload: bytes, shape: tuple[int, int, int, int]) -> tuple[int, NDArray[np.bool_] | None, RangeDecoder]:
-    """Coded channels, quiet blocks if they are named, and a decoder of what follows."""
-    channels, quiet, start = _head(payload, shape)
+def _shape_of(symbols: NDArray[np.int32]) -> SymbolsShape:
+    planes, channels, height, width = symbols.shape
+    return planes, channels, height, width
+
+
+def _open_payload(payload: bytes, shape: SymbolsShape) -> tuple[int, NDArray[np.bool_] | None, RangeDecoder]:
+    """Number of coded channels, quiet blocks if they are named, and a decoder of the words and bits."""
+    channels, quiet, start = _read_head(payload, shape)
     words_stop = start + 4 + 4 * int.from_bytes(payload[start : start + 4], "little")
     if start + 4 > len(payload) or words_stop > len(payload):
         raise CorruptStreamError(
@@ -189,36 +221,8 @@ def _opened(payload: bytes, shape: tuple[int, int, int, int]) -> tuple[int, NDAr
     return channels, quiet, RangeDecoder(words, np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8)))
 
 
-def _lowest(coder: RangeDecoder, shape, tables: EntropyTables, anchor: int, channels: int) -> NDArray[np.int32]:
-    """Symbols of which the lowest channel alone is known, if it is coded at all."""
-
-    def decode(_values, bins, key):
-        frequencies = tables.lowest_frequencies[anchor, key[2]]
-        return coder.decode(bins.reshape(-1), frequencies, has_signs=True).reshape(bins.shape)
-
-    return traverse(None, shape, tables, anchor, decode, min(channels, 1))
-
-
-def _decoded(
-    coder: RangeDecoder, shape, tables: EntropyTables, anchor: int, channels: int, busy: NDArray[np.bool_] | None
-) -> NDArray[np.int32]:
-    """Symbols of the first channels; the lowest alone first, because the signs of all others read it."""
-    symbols = np.zeros(shape, np.int32)
-    symbols[:, :1] = _lowest(coder, (shape[0], 1, *shape[2:]), tables, anchor, channels)
-    if channels > 1:
-        _check_magnitudes(symbols[:, 0])
-        decode_channels(coder, symbols, tables, anchor, channels, busy)
-    return symbols
-
-
-def _check_magnitudes(symbols: NDArray[np.int32]) -> None:
-    # the magnitude of the smallest int32 is negative
-    if max(int(symbols.max(initial=0)), -int(symbols.min(initial=0))) >= LARGEST_MAGNITUDE:
-        raise CorruptStreamError("the symbol section holds a symbol that no encoder writes")
-
-
-def _head(payload: bytes, shape: tuple[int, int, int, int]) -> tuple[int, NDArray[np.bool_] | None, int]:
-    """Coded channels, quiet blocks if they are named, and where the head ends."""
+def _read_head(payload: bytes, shape: SymbolsShape) -> tuple[int, NDArray[np.bool_] | None, int]:
+    """Number of coded channels, quiet blocks if they are named, and the position where the head ends."""
     if not payload or payload[0] & ~_QUIET_FLAG > CHANNELS:
         raise CorruptStreamError("the symbol section is empty or names more channels than there are")
     if not payload[0] & _QUIET_FLAG:
@@ -231,10 +235,46 @@ def _head(payload: bytes, shape: tuple[int, int, int, int]) -> tuple[int, NDArra
     return payload[0] & ~_QUIET_FLAG, bits.reshape(blocks).astype(bool), stop
 
 
-def _same_blocks(named: NDArray[np.bool_] | None, found: NDArray[np.bool_] | None) -> bool:
-    if named is None or found is None:
-        return named is found
-    return bool((named == found).all())
+def _decode_lowest(
+    coder: RangeDecoder, shape: SymbolsShape, tables: EntropyTables, anchor: int, channels: int
+) -> NDArray[np.int32]:
+    """Symbols of the lowest channel, shape (plane, 1, y_latent, x_latent); zeros if it is not coded."""
+
+    def decode_pass(_values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: TableKey) -> NDArray[np.int32]:
+        frequencies = tables.lowest_frequencies[anchor, key[2]]
+        return coder.decode(bins.reshape(-1), frequencies, has_signs=True).reshape(bins.shape)
+
+    return traverse(None, (shape[0], 1, *shape[2:]), tables, anchor, decode_pass, min(channels, 1))
+
+
+def _decode_all(
+    coder: RangeDecoder,
+    shape: SymbolsShape,
+    tables: EntropyTables,
+    anchor: int,
+    channels: int,
+    busy: NDArray[np.bool_] | None,
+) -> NDArray[np.int32]:
+    """Symbols of the first channels; the lowest before the others, because the signs of all others depend on it."""
+    symbols = np.zeros(shape, np.int32)
+    symbols[:, :1] = _decode_lowest(coder, shape, tables, anchor, channels)
+    if channels > 1:
+        _check_magnitudes(symbols[:, 0])
+        decode_channels(coder, symbols, tables, anchor, channels, busy)
+    return symbols
+
+
+def _check_magnitudes(symbols: NDArray[np.int32]) -> None:
+    """Refuse symbols of magnitudes that the format does not have."""
+    # the magnitude of the smallest int32 is negative
+    if max(int(symbols.max(initial=0)), -int(symbols.min(initial=0))) >= LARGEST_MAGNITUDE:
+        raise CorruptStreamError("the symbol section holds a symbol that no encoder writes")
+
+
+def _same_blocks(named: NDArray[np.bool_] | None, actual: NDArray[np.bool_] | None) -> bool:
+    if named is None or actual is None:
+        return named is actual
+    return bool((named == actual).all())
 
 
 def _kernels() -> Any:

@@ -1,4 +1,9 @@
-"""Frozen tables of the entropy coder, the tokens that they count, and the order of the channels."""
+"""Frozen tables of the entropy coder, the tokens that they count, and the order of the channels.
+
+A model has several sets of tables, each trained for one quantization step. Model files and frames call the index of a set
+the *anchor*: it is the first dimension of all arrays of :class:`EntropyTables`. Channels "in the trellis" or "with trellis"
+are those that :mod:`xsarcomp.codec.quantization` quantizes with one.
+"""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -10,32 +15,51 @@ from xsarcomp.errors import LimitExceededError, ModelIntegrityError
 
 CHANNELS = 64
 FREQUENCY_TOTAL = 2**16
-DIRECT_TOKENS = 16  # magnitudes 0..15 have a token each, then two tokens an octave
+"""Sum of the frequencies of a table."""
+DIRECT_TOKENS = 16
+"""Magnitudes 0 to 15 have a token each; larger ones have two tokens an octave."""
 LARGEST_MAGNITUDE = 2**20
-QUANTIZERS = 2  # of the trellis; each has bins of its own
-LARGEST_BINS = 256  # numbers of bins are bytes
-LARGEST_TERMS = 32  # with magnitudes to 4 * 255 and weights to 32767 the sums stay in 31 bits
+"""Magnitudes of symbols are below this."""
+QUANTIZERS = 2
+"""Quantizers of the trellis; each has context bins of its own."""
+LARGEST_BINS = 256
+"""Bins of a channel at most: the index of a bin is stored in a byte."""
+LARGEST_TERMS = 32
+"""Terms of a context at most: with magnitudes up to 4 * 255 and weights up to 32767, sums stay within 31 bits."""
 TOKENS = DIRECT_TOKENS + 2 * 16
 SIGN_PHASES, SIGN_TERMS, SIGN_CLASSES, SIGN_BINS = 2, 8, 3, 8
-SIGN_KINDS, FIRST_DIFFERENCE_KIND = 8, 3  # of signed features, see xsarcomp.codec.signs
-OWN_SIGN_KINDS = (1, 2)  # of the channel itself only direct neighbors are known: they are of the other phase
+SIGN_KINDS, FIRST_DIFFERENCE_KIND = 8, 3
+"""Kinds of signed features, and the first of them that is a difference, see :data:`xsarcomp.codec.signs.FEATURE_TAPS`."""
+OWN_SIGN_KINDS = (1, 2)
+"""Kinds that may read the channel itself: only direct neighbors are known there, which are of the other phase."""
 LOWEST_SPACINGS = (8, 4, 2, 1)
-LOWEST_TABLES = 1 + 3 * len(LOWEST_SPACINGS)  # the coarse grid, then three passes a spacing
+"""Distances in latents of the passes that refine the lowest channel."""
+LOWEST_TABLES = 1 + 3 * len(LOWEST_SPACINGS)
+"""Tables of the lowest channel: the coarse grid, then three passes for each spacing."""
 
-# Channels by rising frequency; ties by vertical frequency.
 CHANNEL_ORDER = tuple(sorted(range(CHANNELS), key=lambda channel: (channel // 8 + channel % 8, channel)))
+"""Channels in coding order: by rising frequency; ties by vertical frequency."""
 
 TOKEN_START = np.concatenate(
     [np.arange(DIRECT_TOKENS), [2**e + h * 2 ** (e - 1) for e in range(4, 20) for h in (0, 1)], [LARGEST_MAGNITUDE]]
 ).astype(np.int64)
-"""Smallest magnitude of each token, and the end."""
+"""Smallest magnitude of each token, and the end of the last one."""
 TOKEN_BITS = np.concatenate([np.zeros(DIRECT_TOKENS, int), np.repeat(np.arange(3, 19), 2)])
-"""Bypass bits of each token below its sign."""
+"""Bypass bits of each token, without its sign."""
 
 
 @dataclass(frozen=True, slots=False, kw_only=True, eq=False)
 class EntropyTables:
-    """Frozen context weights, thresholds and frequency tables, one set for each anchor of the quantization step."""
+    """Frozen context weights, thresholds and frequency tables of a model.
+
+    The first dimension of all arrays is *anchor*, the index of the table set. Names of fields are names of arrays in model
+    files.
+
+    Raises
+    ------
+    ModelIntegrityError
+        If a shape or a value breaks a rule of the format.
+    """
 
     trellised: NDArray[np.bool_]
     """Shape (anchor, channel=64): whether the channel takes part in the trellis, see :mod:`xsarcomp.codec.quantization`."""
@@ -46,7 +70,7 @@ class EntropyTables:
     term_weights: NDArray[np.int16]
     """Shape (anchor, channel=64, term), 0..32767."""
     thresholds: NDArray[np.int32]
-    """Shape (anchor, channel=64, bin - 1), ascending: a context sum c falls in the bin of thresholds <= c."""
+    """Shape (anchor, channel=64, bin - 1), ascending: the bin of a context sum c is the number of thresholds <= c."""
     frequencies: NDArray[np.uint16]
     """Shape (anchor, channel=64, 2 bins, token), each row at least 1 and summing to 65536: the bins of channels without
     trellis and of the even quantizer, then those of the odd one. Channel 0 is unused."""
@@ -63,18 +87,20 @@ class EntropyTables:
     sign_thresholds: NDArray[np.int32]
     """Shape (anchor, channel=64, phase=2, bin - 1 = 7), ascending, on the magnitude of the prediction."""
     sign_frequencies: NDArray[np.uint16]
-    """Shape (anchor, channel=64, phase=2, class=3, bin=8): how often of 65536 a sign is the predicted one; the class is
-    the magnitude less 1, at most 2. Channel 0 is unused."""
+    """Shape (anchor, channel=64, phase=2, class=3, bin=8): how many times in 65536 a sign is the predicted one; the class
+    is the magnitude less 1, at most 2. Channel 0 is unused."""
 
     def __post_init__(self) -> None:
         self._check_shapes()
         for name in ("frequencies", "lowest_frequencies"):
             table = getattr(self, name)
             if table.min() < 1 or (table.sum(-1, dtype=np.int64) != FREQUENCY_TOTAL).any():
-                raise ModelIntegrityError(f"{name} must be at least 1 and sum to {FREQUENCY_TOTAL} in each row")
+                raise ModelIntegrityError(
+                    f"{name} of the model must be at least 1 and sum to {FREQUENCY_TOTAL} in each row"
+                )
         for name in ("thresholds", "lowest_thresholds", "sign_thresholds"):
             if (np.diff(getattr(self, name).astype(np.int64), axis=-1) < 0).any():
-                raise ModelIntegrityError(f"{name} must be ascending in each row")
+                raise ModelIntegrityError(f"{name} of the model must be ascending in each row")
         rank = np.argsort(CHANNEL_ORDER)
         if self.trellised[:, 0].any():
             raise ModelIntegrityError("the lowest channel is in the trellis")
@@ -125,9 +151,9 @@ class EntropyTables:
             raise ModelIntegrityError(f"the contexts have {terms} terms, expected at most {LARGEST_TERMS}")
 
     def _check_signs(self, rank: NDArray[np.intp]) -> None:
-        """Sign contexts name what exists and read what is decoded before; ``rank`` is the order of the channels."""
+        """Check that sign terms name existing features of signs decoded before; ``rank`` is the place in coding order."""
         sources, kinds = self.sign_term_channels, self.sign_term_kinds
-        # values of the lowest channel are levels in dB, which say nothing of a sign, and are not clipped
+        # values of the lowest channel are levels in dB, which tell nothing about a sign, and are not clipped
         level = (sources == 0) & (kinds < FIRST_DIFFERENCE_KIND)
         if (sources >= CHANNELS).any() or (kinds >= SIGN_KINDS).any() or level.any():
             raise ModelIntegrityError("sign terms name a channel or kind that does not exist")
@@ -142,18 +168,34 @@ class EntropyTables:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Names of the arrays, as they stand in a model file."""
+        """Names of the arrays, as in a model file."""
         return tuple(field.name for field in fields(cls))
 
     @cached_property
     def code_length(self) -> NDArray[np.float32]:
-        """Bits of each token without its bypass bits, shape (anchor, channel, bin, token)."""
-        # logarithms differ in their last bit between processors; a grid takes that out of the choice of symbols
+        """Bits of each token without its bypass bits, shape (anchor, channel=64, 2 bins, token)."""
+        # logarithms differ in their last bit between processors; rounding makes the choice of symbols the same on all
         return (np.rint((16 - np.log2(self.frequencies.astype(np.float64))) * 2**12) / 2**12).astype(np.float32)
 
 
 def tokens_of(magnitudes: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Magnitude classes 0..47 of magnitudes below 2**20."""
+    """Compute the tokens of magnitudes, which are classes of magnitudes.
+
+    Parameters
+    ----------
+    magnitudes : ndarray of int32, any shape
+        0 to below 2**20.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        0 to 47.
+
+    Raises
+    ------
+    LimitExceededError
+        If a magnitude is too large for the format.
+    """
     # the magnitude of the smallest int32 is negative
     if magnitudes.size and not (magnitudes.min() >= 0 and magnitudes.max() < LARGEST_MAGNITUDE):
         raise LimitExceededError(

@@ -1,4 +1,8 @@
-"""The bound on the error of each pixel: how finely residuals are quantized so that it holds, on every device."""
+"""The bound on the error of each pixel: the spacing of residuals that keeps it with every decoder, and its check.
+
+An encoder decodes its own symbols and stores the residuals, which are the differences to the original, rounded to multiples
+of a spacing. The smaller the spacing, the smaller the error that is left.
+"""
 
 import math
 
@@ -9,57 +13,60 @@ from xsarcomp.errors import BoundError, RateError
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID
 
 SMALLEST_BOUND_DB, LARGEST_BOUND_DB = 0.02, 100.0
+"""Smallest and largest bound that a user can request."""
 DECODERS_DIFFER_DB = 0.0065
-"""By how much two conforming decoders may differ: twice the tolerance of the format (0.002 dB, and 1e-6 of signals of up to
-1000 dB), and what float32 rounds."""
+"""Largest difference of two conforming decoders: twice the tolerance of the format (0.002 dB, and 1e-6 of signals of up to
+1000 dB), and the rounding of float32."""
 SMALLEST_HALF_DB = 0.004
+"""Smallest half of a spacing that is allowed, in dB."""
 MEANS_DIFFER_DB = 0.011
-"""What quantizing the gain of a tile adds to an error, see :mod:`xsarcomp.codec.tile_means`."""
+"""Error that quantizing the gain of a tile adds, see :mod:`xsarcomp.codec.tile_means`."""
+_FINE_FROM = 1e12  # times the smallest normal number: an error of the largest bound does not lead below that
 
 
 def residual_spacing_db(
     max_error_db: float, dtype: np.dtype, nodata: float | None = None, *, keep_means: bool = False
 ) -> float:
-    """Spacing of residuals that keeps a bound.
+    """Compute the spacing of residuals that keeps a bound.
 
     A residual rounded to a multiple of the spacing leaves an error of at most half of it. The rest of the bound is for
-    what comes after: decoders that differ, and rounding to the data type. A value of an integer type (or of float16,
-    whose steps are coarse too) rounds to the nearest, and the original is one of its values, so that rounding at most
-    doubles a difference. Where the result may not be nodata and moves on, it is doubled again.
+    errors that come after: differences between decoders, and rounding to the data type. Rounding to an integer type (or to
+    float16, whose steps are coarse too) at most doubles a difference, because the original is one of the values of the type.
+    A result that would equal nodata is moved to the next value, which doubles it again.
 
     Parameters
     ----------
     max_error_db : float
-        The bound, dB.
+        Bound on the error of each valid pixel in dB.
     dtype : dtype
         Data type of the backscatter.
     nodata : float, optional
         Declared fill value.
     keep_means : bool
-        Whether gains of tiles follow, which move a pixel by at most what the residuals left.
+        Whether gains of tiles follow, which move a pixel by at most the error that residuals left.
 
     Returns
     -------
     float
-        dB.
+        Spacing in dB.
 
     Raises
     ------
     RateError
-        If the bound is smaller than decoders may differ, or makes no sense.
+        If the bound is smaller than the differences between decoders, or makes no sense.
     """
     if isinstance(max_error_db, bool) or not isinstance(max_error_db, int | float | np.number):
         raise RateError(f"max_error_db is {max_error_db!r}, expected a number of dB")
     if not SMALLEST_BOUND_DB <= max_error_db <= LARGEST_BOUND_DB:
         raise RateError(
             f"max_error_db is {max_error_db!r}, expected {SMALLEST_BOUND_DB} to {LARGEST_BOUND_DB} dB: decoders may differ by "
-            f"{DECODERS_DIFFER_DB} dB, and less than that cannot be promised"
+            f"{DECODERS_DIFFER_DB} dB, and less than that cannot be guaranteed"
         )
     allowed = (float(max_error_db) - MEANS_DIFFER_DB) / 2 if keep_means else float(max_error_db)
     dtype = np.dtype(dtype)
     if dtype.kind != "f" or dtype.itemsize == 2:
         for _ in range(1 if nodata is None else 2):
-            allowed = _error_whose_double_is(allowed)
+            allowed = _error_before_doubling(allowed)
     half = allowed - DECODERS_DIFFER_DB
     if half < SMALLEST_HALF_DB:
         raise RateError(
@@ -69,28 +76,30 @@ def residual_spacing_db(
     return 2 * half
 
 
-def _error_whose_double_is(bound_db: float) -> float:
-    """Largest error in dB that stays within a bound if the difference of powers doubles.
+def _error_before_doubling(bound_db: float) -> float:
+    """Largest error in dB that stays within a bound if rounding doubles the difference to the original.
 
-    Downwards, in power, is the worst of all: of amplitudes, of decibels and upwards it may be larger.
+    Computed for powers below the original, the worst case: for amplitudes, decibels and values above it may be larger.
     """
     return -10 * math.log10((1 + 10 ** (-bound_db / 10)) / 2)
 
 
-def keep_unbounded(classes: NDArray[np.uint8], backscatter: NDArray) -> NDArray[np.uint8]:
-    """Classes in which valid pixels whose rounding no bound covers are kept exactly.
+def mark_unbounded_exact(classes: NDArray[np.uint8], backscatter: NDArray) -> NDArray[np.uint8]:
+    """Change the class of valid pixels to EXACT where no bound covers their rounding.
 
     These are subnormal numbers of float32 and float64 and those near them, below -370 dB: their steps are coarse.
 
     Parameters
     ----------
     classes : ndarray of uint8, any shape
+        Pixel classes.
     backscatter : ndarray, same shape
+        In its own scale and data type.
 
     Returns
     -------
     ndarray of uint8, same shape
-        The same array where there are none.
+        ``classes`` itself if there are no such pixels.
     """
     dtype = backscatter.dtype
     if dtype.kind != "f" or dtype.itemsize == 2:
@@ -99,47 +108,54 @@ def keep_unbounded(classes: NDArray[np.uint8], backscatter: NDArray) -> NDArray[
     return np.where(coarse, np.uint8(EXACT), classes) if coarse.any() else classes
 
 
-_FINE_FROM = 1e12  # of the smallest normal number: an error of the largest bound does not lead below that
-
-
-def residuals_of(
-    decibel: NDArray[np.float64], restored: NDArray[np.floating], classes: NDArray[np.uint8], spacing_db: float
+def compute_residuals(
+    decibel: NDArray[np.float64], decoded: NDArray[np.floating], classes: NDArray[np.uint8], spacing_db: float
 ) -> NDArray[np.int32]:
-    """Residuals in units of their spacing; 0 at pixels that are not valid.
+    """Compute residuals in units of their spacing.
 
     Parameters
     ----------
     decibel : ndarray of float64, shape (plane, y, x), dB
         The original.
-    restored : ndarray of float, same shape, dB
-        What the decoder has without residuals.
+    decoded : ndarray of float, same shape, dB
+        Decoded values without residuals.
     classes : ndarray of uint8, same shape
+        Pixel classes.
     spacing_db : float
+        Spacing in dB, see :func:`residual_spacing_db`.
+
+    Returns
+    -------
+    ndarray of int32, same shape
+        0 at pixels that are not valid.
     """
-    residuals = np.rint((decibel - restored) / spacing_db)
+    residuals = np.rint((decibel - decoded) / spacing_db)
     return np.where(classes == VALID, residuals, 0).astype(np.int32)
 
 
 def check_bound(
-    decibel: NDArray[np.float64], restored: NDArray[np.float64], classes: NDArray[np.uint8], max_error_db: float
+    decibel: NDArray[np.float64], decoded: NDArray[np.float64], classes: NDArray[np.uint8], max_error_db: float
 ) -> None:
-    """Refuse a result that breaks its bound: the encoder's last look, at what its own decoder returns.
+    """Refuse a decoded result that breaks its bound; the last check of an encoder.
 
     Parameters
     ----------
-    decibel, restored : ndarray of float64, same shape, dB
+    decibel, decoded : ndarray of float64, same shape, dB
+        The original, and the values that the encoder's own decoder returns.
     classes : ndarray of uint8, same shape
+        Pixel classes.
     max_error_db : float
+        Bound in dB.
 
     Raises
     ------
     BoundError
         If a valid pixel is off by more than the bound.
     """
-    errors = np.abs(restored - decibel)[classes == VALID]
+    errors = np.abs(decoded - decibel)[classes == VALID]
     largest = float(errors.max(initial=0.0))
     if not largest <= max_error_db:
         raise BoundError(
-            f"a pixel is off by {largest:.6g} dB, but max_error_db={max_error_db} was promised: nothing was written. This is "
-            "a fault of xsarcomp, please report it with the data"
+            f"a pixel is off by {largest:.6g} dB, expected at most max_error_db={max_error_db}: nothing was written. This is a "
+            "fault of xsarcomp, please report it with the data"
         )

@@ -1,8 +1,9 @@
-"""The frame around a coded chunk: header, checksums, limits. ``docs/format.md`` is its normative text.
+"""The frame around a coded chunk: header, checksums, limits, and checks of its content. ``docs/format.md`` is normative.
 
-A frame is checked in this order: length, magic and version, header checksum, flags and codes, limits, lengths of the
-sections, payload checksum. Only then does anything allocate memory for the content. The hash of the symbols is compared
-after entropy decoding and before any pixel leaves.
+:func:`read_frame` checks in this order: length, magic and version, header checksum, flags and codes, limits, lengths of the
+sections, payload checksum. Memory for the content is allocated only after that. The checks at the end of this file are
+those of a decoder: :func:`check_kind` and :func:`has_only_symbols` before it decodes, :func:`check_symbol_hash` after entropy
+decoding and before any pixel is returned.
 """
 
 import hashlib
@@ -24,10 +25,12 @@ from xsarcomp.errors import (
 MAGIC = b"XSAR"
 MAJOR, MINOR = 1, 1
 BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
-"""Kinds of frames: pixels of a chunk that stands alone, a chunk of a grid of latents, or one of residuals or gains."""
+"""Kinds of frames: a chunk of backscatter, a chunk of latents, or a chunk of residuals or gains."""
 MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM = 1, 2, 4, 8, 16
+"""Flags: there are classes, exact values; the array was in Fortran order; there is guarantee data; values are verbatim."""
 _KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED | VERBATIM
-NO_MODEL = "0" * 16  # what frames of integers name, which need none
+NO_MODEL = "0" * 16
+"""Model id in frames of integers, which need no model."""
 
 DTYPES = (
     "<f4",
@@ -47,12 +50,13 @@ DTYPES = (
     ">i4",
     ">u4",
 )
-"""Position is the code in the header; new ones are added at the end."""
+"""Data types of chunks. The position is the code in the header; new ones are added at the end."""
 SCALES = ("", "power", "amplitude", "decibel")
-"""Position is the code in the header; a chunk of latents has none."""
+"""Scales of backscatter. The position is the code in the header; only chunks of backscatter have one."""
 
 LARGEST_DIMENSIONS = 8
-LARGEST_CHUNK = 2**26  # values
+LARGEST_CHUNK = 2**26
+"""Values of a chunk at most, see :func:`coded_value_count`."""
 
 _FIXED = struct.Struct("<4sBBBBHBBBBd8sIII8sI")
 _CRC = struct.Struct("<I")
@@ -60,7 +64,7 @@ _CRC = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A chunk as it is stored."""
+    """Header and sections of a chunk as it is stored."""
 
     kind: int
     """BACKSCATTER, LATENTS or INTEGERS."""
@@ -69,55 +73,66 @@ class Frame:
     shape: tuple[int, ...]
     """Shape of the decoded chunk."""
     anchor: int
-    """Index of the table set."""
+    """Index of the table set of the model that codes the symbols; 0 in a chunk of integers."""
     step_db: float
-    """Quantization step in dB; 0 in a chunk of latents, where it stands in the attributes."""
+    """Quantization step in dB; 0 in a chunk of latents, whose step stands in the metadata, and of integers."""
     scale: str
-    """Scale of the backscatter; empty in a chunk of latents."""
+    """Scale of the backscatter; empty in chunks of latents and integers."""
     model_id: str
     """First 16 hexadecimal digits of the model's SHA-256."""
     symbol_hash: bytes
-    """BLAKE2b, 8 bytes, of the symbols as little-endian int32 in C order, or of the values where they stand as they are."""
+    """BLAKE2b, 8 bytes, of the symbols as little-endian int32 in C order; of the values in a verbatim frame."""
     symbols: bytes
-    """Section of the entropy coder, or the values as they are."""
+    """Section of the entropy coder; the values in a verbatim frame."""
     classes: bytes = b""
     """Section of the pixel classes; empty where all pixels are valid."""
     exact: bytes = b""
     """Section of the values stored exactly."""
-    corrections: bytes = b""
-    """Section of what keeps guarantees, see :mod:`xsarcomp.codec.guarantees`; empty where nothing was promised."""
+    guarantee_data: bytes = b""
+    """Section of the data that keeps guarantees, see :mod:`xsarcomp.codec.guarantees`; empty without guarantees."""
     fortran_order: bool = False
-    """Whether the caller's array was in Fortran order and is to be returned so."""
+    """True if the encoded array was in Fortran order; a decoder returns one in the same order."""
     verbatim: bool = False
-    """Whether ``symbols`` are the values as they are, see :mod:`xsarcomp.codec.sections`; there is no other section then."""
+    """True if ``symbols`` are the values without coding, see :mod:`xsarcomp.codec.sections`; then there is no other section."""
 
 
 def _checksum(content: bytes) -> int:
-    """CRC32C."""
+    """CRC32C of some bytes."""
     import google_crc32c  # here, so that training runs on machines without it
 
     return google_crc32c.value(content)
 
 
 def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
-    """Hash of symbols that encoder and decoder compare, 8 bytes."""
+    """Hash symbols, so that a decoder can check that it has those of the encoder.
+
+    Parameters
+    ----------
+    symbols : ndarray of int32, any shape
+        Symbols, residuals or gains.
+
+    Returns
+    -------
+    bytes
+        BLAKE2b of 8 bytes, of little-endian int32 in C order.
+    """
     return hashlib.blake2b(np.ascontiguousarray(symbols, "<i4").data, digest_size=8).digest()
 
 
-def coded_values(shape: tuple[int, ...], kind: int) -> int:
-    """Values that coding a chunk handles: pixels are filled up to whole blocks of 8 x 8."""
+def coded_value_count(shape: tuple[int, ...], kind: int) -> int:
+    """Number of values that are coded for a chunk: pixels are filled up to whole blocks of 8 x 8."""
     if kind != BACKSCATTER:
         return math.prod(shape)
     return math.prod(shape[:-2]) * math.prod(-(-size // 8) * 8 for size in shape[-2:])
 
 
 def check_stored_dtype(dtype: np.dtype) -> None:
-    """Refuse a data type that frames do not hold.
+    """Refuse a data type for which the format has no code.
 
     Raises
     ------
     RadiometryError
-        If the format has no code for it.
+        If there is no code for it.
     """
     if dtype.str not in DTYPES:
         raise RadiometryError(
@@ -127,14 +142,21 @@ def check_stored_dtype(dtype: np.dtype) -> None:
 
 
 def check_chunk(shape: tuple[int, ...], kind: int) -> None:
-    """Refuse a chunk that the format does not hold.
+    """Refuse a shape that a chunk cannot have.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the decoded chunk.
+    kind : int
+        BACKSCATTER, LATENTS or INTEGERS.
 
     Raises
     ------
     DimensionError
         If there are fewer than two or too many dimensions, or too many values.
     """
-    if not 2 <= len(shape) <= LARGEST_DIMENSIONS or min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
+    if not 2 <= len(shape) <= LARGEST_DIMENSIONS or min(shape) < 1 or coded_value_count(shape, kind) > LARGEST_CHUNK:
         raise DimensionError(
             f"a chunk of shape {tuple(shape)} cannot be coded: expected 2 to {LARGEST_DIMENSIONS} dimensions of at least 1 "
             f"and at most {LARGEST_CHUNK} values in blocks of 8 x 8 pixels. Choose chunks of about 512 x 512 pixels."
@@ -142,12 +164,22 @@ def check_chunk(shape: tuple[int, ...], kind: int) -> None:
 
 
 def write_frame(frame: Frame) -> bytes:
-    """Bytes of a frame."""
-    flags = MASKED * bool(frame.classes) | HAS_EXACT * bool(frame.exact) | CORRECTED * bool(frame.corrections)
+    """Write a frame: header, its checksum, payload.
+
+    Parameters
+    ----------
+    frame : Frame
+        With all its sections.
+
+    Returns
+    -------
+    bytes
+    """
+    flags = MASKED * bool(frame.classes) | HAS_EXACT * bool(frame.exact) | CORRECTED * bool(frame.guarantee_data)
     flags |= FORTRAN_ORDER * frame.fortran_order | VERBATIM * frame.verbatim
-    payload = frame.symbols + frame.classes + frame.exact + frame.corrections
-    is_new = frame.corrections or frame.kind == INTEGERS or frame.verbatim
-    minor = MINOR if is_new else 0  # what 1.0 can say, readers of 1.0 read
+    payload = frame.symbols + frame.classes + frame.exact + frame.guarantee_data
+    needs_newer_reader = frame.guarantee_data or frame.kind == INTEGERS or frame.verbatim
+    minor = MINOR if needs_newer_reader else 0  # readers of 1.0 read all frames that 1.0 can express
     header = _FIXED.pack(
         MAGIC, MAJOR, minor, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
         SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
@@ -158,7 +190,7 @@ def write_frame(frame: Frame) -> bytes:
 
 
 def read_frame(content: bytes) -> Frame:
-    """Frame from bytes, checked.
+    """Read a frame and check it.
 
     Parameters
     ----------
@@ -205,7 +237,7 @@ def read_frame(content: bytes) -> Frame:
     stop = start + symbols_length + classes_length + exact_length
     if stop > len(content) or (stop < len(content)) != bool(flags & CORRECTED):
         raise CorruptStreamError(
-            f"the header announces {stop} bytes{' and corrections' if flags & CORRECTED else ''}, found {len(content)}: "
+            f"the header announces {stop} bytes{' and guarantee data' if flags & CORRECTED else ''}, found {len(content)}: "
             "the chunk is truncated or something was appended"
         )
     if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
@@ -229,27 +261,27 @@ def read_frame(content: bytes) -> Frame:
         symbols=payload[:symbols_length],
         classes=payload[symbols_length : symbols_length + classes_length],
         exact=payload[symbols_length + classes_length : stop - start],
-        corrections=payload[stop - start :],
+        guarantee_data=payload[stop - start :],
         fortran_order=bool(flags & FORTRAN_ORDER),
         verbatim=bool(flags & VERBATIM),
     )
 
 
 def _check_verbatim(flags: int, found: int, expected: int) -> None:
-    """Refuse a frame of values as they are that has other sections, or another number of bytes than the values."""
+    """Refuse a verbatim frame that has other sections, or another number of bytes than the values."""
     if flags & (MASKED | HAS_EXACT | CORRECTED) or found != expected:
         raise CorruptStreamError(
-            f"the header names {found} bytes of values as they are and flags {flags:#x}, expected {expected} bytes and no "
-            "other section"
+            f"the header names {found} bytes of verbatim values and flags {flags:#x}, expected {expected} bytes and no other "
+            "section"
         )
 
 
 def _check_header(
     kind: int, dtype_code: int, flags: int, scale_code: int, step_db: float, shape: tuple[int, ...]
 ) -> None:
-    """Codes and limits of a header whose checksum holds."""
-    known = kind in (BACKSCATTER, LATENTS, INTEGERS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
-    if not known or flags & ~_KNOWN_FLAGS:
+    """Check codes and limits of a header whose checksum is right."""
+    is_known = kind in (BACKSCATTER, LATENTS, INTEGERS) and dtype_code < len(DTYPES) and scale_code < len(SCALES)
+    if not is_known or flags & ~_KNOWN_FLAGS:
         raise UnsupportedFormatError(
             f"the header holds kind {kind}, data type {dtype_code}, scale {scale_code}, flags {flags:#x}, of which one is "
             "unknown to this version: update xsarcomp"
@@ -258,25 +290,37 @@ def _check_header(
         raise CorruptStreamError(
             f"the header holds a step of {step_db} dB and scale code {scale_code}, which cannot be"
         )
-    if min(shape) < 1 or coded_values(shape, kind) > LARGEST_CHUNK:
+    if min(shape) < 1 or coded_value_count(shape, kind) > LARGEST_CHUNK:
         raise LimitExceededError(f"the header asks for a chunk of shape {shape}, the limit is {LARGEST_CHUNK} values")
 
 
 def check_kind(frame: Frame, kind: int) -> None:
-    """Refuse a frame of another kind than the codec of its array reads."""
+    """Refuse a frame that is not of the kind that the codec of its array reads.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If it is of another kind.
+    """
     if frame.kind != kind:
         raise UnsupportedFormatError(
             f"the chunk is of kind {frame.kind}, expected {kind}: the codec of the array is another one"
         )
 
 
-def is_bare(frame: Frame) -> bool:
-    """Whether a frame has nothing but symbols, as those of latents and integers."""
-    return frame.step_db == 0 and not (frame.classes or frame.exact or frame.corrections or frame.fortran_order)
+def has_only_symbols(frame: Frame) -> bool:
+    """Return whether a frame has no step and no section but the symbols, as frames of latents and integers."""
+    return frame.step_db == 0 and not (frame.classes or frame.exact or frame.guarantee_data or frame.fortran_order)
 
 
-def check_hash(symbols: NDArray[np.int32], frame: Frame) -> None:
-    """Refuse symbols that are not those that were encoded."""
+def check_symbol_hash(symbols: NDArray[np.int32], frame: Frame) -> None:
+    """Refuse decoded symbols that do not match the hash of their frame.
+
+    Raises
+    ------
+    CorruptStreamError
+        If they do not match.
+    """
     if symbol_hash(symbols) != frame.symbol_hash:
         raise CorruptStreamError(
             "the decoded symbols are not those that were encoded: the chunk is damaged, or this installation decodes differently"

@@ -1,8 +1,8 @@
-"""Installed models: from a name or id to a verified, ready coder. The only file that opens model files.
+"""Installed models: a name or id to a verified coder. The only file that opens model files.
 
 A model is one safetensors file (:mod:`xsarcomp.codec.model_file`). Its id is the SHA-256 of the file and is checked at
-each load, so a name can never change what it decodes to. Beside it lies a JSON file of the same name with the id and what
-a reader wants to know: training data, metrics, limits. Models are looked up in the package and in the folders of the
+each load, so the same id always decodes to the same values. Beside it lies its *description*, a JSON file of the same name
+with the id and documentation: training data, metrics, limits. Models are searched in the package and in the folders of the
 environment variable ``XSARCOMP_MODEL_PATH``; nothing is ever downloaded, and no store can name a path.
 """
 
@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN, NAME_PATTERN
@@ -24,7 +25,9 @@ from xsarcomp.radiometry.domain import Domain
 
 DEFAULT_MODEL = "s1-grd-10m"
 LARGEST_MODEL_BYTES = 256 * 2**20
-LARGEST_DESCRIPTION_BYTES = 2**20  # of the JSON file beside a model
+"""Bytes of a model file at most."""
+LARGEST_DESCRIPTION_BYTES = 2**20
+"""Bytes of a description at most."""
 _LOCK = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock()))
 
@@ -35,39 +38,39 @@ def model_folders() -> list[Path]:
     return [Path(__file__).parents[1] / "pretrained", *(Path(part) for part in configured.split(os.pathsep) if part)]
 
 
-def _model_files() -> Iterator[tuple[str, dict, Path]]:
-    """Name, JSON record and file of every model in every folder; several may share a name but not an id."""
+def _model_files() -> Iterator[tuple[str, dict[str, Any], Path]]:
+    """Name, description and file of every model in every folder; several may share a name but not an id."""
     for folder in model_folders():
         for path in sorted(folder.glob("*.json")):
             if not NAME_PATTERN.fullmatch(path.stem) or not path.with_suffix(".safetensors").is_file():
                 continue
             try:
-                record = json.loads(_read_regular_file(path, LARGEST_DESCRIPTION_BYTES).decode("utf-8"))
-            except (ValueError, RecursionError, ModelError) as error:  # one bad file must not take the others away
+                description = json.loads(_read_regular_file(path, LARGEST_DESCRIPTION_BYTES).decode("utf-8"))
+            except (ValueError, RecursionError, ModelError) as error:  # one bad file must not hide the others
                 warnings.warn(f"{path.name} is no readable JSON ({error}): install the model again", stacklevel=3)
                 continue
-            model_id = record.get("id") if isinstance(record, dict) else None
+            model_id = description.get("id") if isinstance(description, dict) else None
             if isinstance(model_id, str) and MODEL_ID_PATTERN.fullmatch(model_id):
-                yield path.stem, record, path.with_suffix(".safetensors")
+                yield path.stem, description, path.with_suffix(".safetensors")
 
 
-def installed_models() -> dict[str, dict]:
-    """The models that can be asked for by name.
+def installed_models() -> dict[str, dict[str, Any]]:
+    """List the models that have a name.
 
     Returns
     -------
     dict of str to dict
-        Model name to the content of its JSON file: ``id`` and documentation. The package comes first, then the folders
-        of ``XSARCOMP_MODEL_PATH`` in their order; other models of a name are found by their id.
+        Model name to the content of its description: ``id`` and documentation. The package comes first, then the folders
+        of ``XSARCOMP_MODEL_PATH`` in their order; further models of the same name are found only by their id.
     """
-    found: dict[str, dict] = {}
-    for name, record, _ in _model_files():
-        found.setdefault(name, record)
-    return found
+    descriptions: dict[str, dict[str, Any]] = {}
+    for name, description, _ in _model_files():
+        descriptions.setdefault(name, description)
+    return descriptions
 
 
 def resolve_model(model: str | None = None) -> str:
-    """Full id of a model.
+    """Find the full id of a model.
 
     Parameters
     ----------
@@ -88,12 +91,13 @@ def resolve_model(model: str | None = None) -> str:
     models = installed_models()
     if wanted in models:
         return models[wanted]["id"]
-    if any(record["id"] == wanted for _, record, _ in _model_files()):
+    if any(description["id"] == wanted for _, description, _ in _model_files()):
         return wanted
     raise _not_found(wanted, models)
 
 
-def _not_found(wanted: str, models: Mapping[str, dict]) -> ModelNotFoundError:
+def _not_found(wanted: str, models: Mapping[str, dict[str, Any]]) -> ModelNotFoundError:
+    """Error for a model that is not installed."""
     configured = os.environ.get("XSARCOMP_MODEL_PATH", "")
     return ModelNotFoundError(
         f"model {str(wanted)[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the "
@@ -103,33 +107,43 @@ def _not_found(wanted: str, models: Mapping[str, dict]) -> ModelNotFoundError:
 
 
 def model_name(model_id: str) -> str:
-    """Name of an installed model from its id."""
+    """Find the name of an installed model by its id. A ModelNotFoundError is raised if there is none."""
     return _find(model_id)[0]
 
 
 def _find(model_id: str) -> tuple[str, Path]:
     """Name and file of the model with an id."""
-    for name, record, path in _model_files():
-        if record["id"] == model_id:
+    for name, description, path in _model_files():
+        if description["id"] == model_id:
             return name, path
     raise _not_found(model_id, installed_models())
 
 
 def load_domain(model_id: str) -> Domain | None:
-    """What is usual in the training data of an installed model, from its JSON file; None where it does not say.
+    """Read the statistics of the training data of an installed model from its description.
+
+    Parameters
+    ----------
+    model_id : str
+        64 hexadecimal digits.
+
+    Returns
+    -------
+    Domain or None
+        None if the description has no entry ``domain``.
 
     Raises
     ------
     ModelIntegrityError
         If the entry ``domain`` breaks a rule.
     """
-    records = (record for _, record, _ in _model_files() if record["id"] == model_id)
-    record = next(records, {}).get("domain")
-    return None if record is None else Domain.from_record(record)
+    descriptions = (description for _, description, _ in _model_files() if description["id"] == model_id)
+    domain = next(descriptions, {}).get("domain")
+    return None if domain is None else Domain.from_record(domain)
 
 
 def load_coder(model: str | None = None) -> LappedCoder:
-    """Load a model once per process; threads that ask meanwhile wait for it.
+    """Load a model once per process; other threads that need it wait.
 
     Parameters
     ----------
@@ -146,7 +160,7 @@ def load_coder(model: str | None = None) -> LappedCoder:
     ModelNotFoundError
         If no installed model has that name or id.
     ModelIntegrityError
-        If the file is not the one that its id says, or breaks a rule.
+        If the file does not have the hash that is its id, or breaks a rule.
     """
     model_id = model if model is not None and MODEL_ID_PATTERN.fullmatch(model) else resolve_model(model)
     with _LOCK:
@@ -159,7 +173,22 @@ def _load(model_id: str) -> LappedCoder:
 
 
 def model_content(model_id: str) -> bytes:
-    """Verified bytes of the file of an installed model, of any architecture; errors are those of :func:`load_coder`."""
+    """Read the file of an installed model of any architecture, and verify it.
+
+    Parameters
+    ----------
+    model_id : str
+        64 hexadecimal digits.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ModelNotFoundError, ModelIntegrityError
+        As :func:`load_coder`.
+    """
     path = _find(model_id)[1]
     content = _read_regular_file(path, LARGEST_MODEL_BYTES)
     actual = hashlib.sha256(content).hexdigest()
@@ -171,20 +200,20 @@ def model_content(model_id: str) -> bytes:
     return content
 
 
-def _read_regular_file(path: Path, most: int) -> bytes:
-    """Content of a file of the folders of models; a pipe, a device or a file of more than ``most`` bytes is refused."""
+def _read_regular_file(path: Path, largest: int) -> bytes:
+    """Read a file in a folder of models; refuse a pipe, a device, and a file of more than ``largest`` bytes."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size <= most:
-                return file.read(most)
+            if stat.S_ISREG(status.st_mode) and status.st_size <= largest:
+                return file.read(largest)
     except OSError as error:
         raise ModelError(f"file {path.name} of a model cannot be read ({error}): install the model again") from error
     raise ModelIntegrityError(
-        f"file {path.name} of a model is no regular file of at most {most >> 20} MiB: install the model again"
+        f"file {path.name} of a model is no regular file of at most {largest >> 20} MiB: install the model again"
     )
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting, as a pipe would make us, for somebody who writes."""
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file and return at once; opening a pipe would otherwise wait until another process writes to it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

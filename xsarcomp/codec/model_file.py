@@ -1,8 +1,13 @@
-"""Model files: safetensors with a card, to a ready coder and back."""
+"""Model files: a coder to the bytes of a safetensors file and back.
 
+A model file holds the arrays of a model, and as metadata its card (:mod:`xsarcomp.codec.model_card`). ``docs/format.md`` lists
+the arrays.
+"""
+
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import safetensors
@@ -16,11 +21,11 @@ from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.quantization import SHIFT_CLASSES
 from xsarcomp.errors import MissingDependencyError, ModelIntegrityError
 
-LARGEST_HEADER_BYTES = 2**20  # the largest network has a few hundred arrays
+LARGEST_HEADER_BYTES = 2**20
+"""Bytes of the header at most; the largest network has a few hundred arrays."""
+ODD_FREQUENCIES = "odd_frequencies"
+"""Array of the tables of the odd quantizer, only of channels with trellis, in the order of table set and channel."""
 _NETWORK_PREFIX = "network."
-ODD_FREQUENCIES = (
-    "odd_frequencies"  # of channels with trellis alone, in the order of anchor and channel: most have none
-)
 _DTYPES = {
     "lapped_basis": "int32", "shifts": "float32", "trellised": "bool", "term_channels": "int16", "term_kinds": "uint8",
     "term_weights": "int16", "thresholds": "int32", "frequencies": "uint16", "odd_frequencies": "uint16", "lowest_thresholds": "int32",
@@ -30,7 +35,25 @@ _DTYPES = {
 
 
 def arrays_and_card(content: bytes) -> tuple[dict[str, NDArray], str]:
-    """Arrays of a model file, and the JSON text of its card, of any architecture."""
+    """Split a model file of any architecture into its arrays and the text of its card.
+
+    Parameters
+    ----------
+    content : bytes
+        A safetensors file.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        Arrays by name.
+    card : str
+        JSON.
+
+    Raises
+    ------
+    ModelIntegrityError
+        If the bytes are no such file.
+    """
     header_size = int.from_bytes(content[:8], "little")
     if header_size > min(len(content), LARGEST_HEADER_BYTES):
         raise ModelIntegrityError(
@@ -45,12 +68,12 @@ def arrays_and_card(content: bytes) -> tuple[dict[str, NDArray], str]:
 
 
 def coder_from_bytes(content: bytes) -> LappedCoder:
-    """Ready coder from the bytes of a model file.
+    """Make the coder of a model from the bytes of its file.
 
     Parameters
     ----------
     content : bytes
-        A safetensors file as :func:`model_bytes` writes it.
+        A safetensors file as :func:`model_bytes` makes it.
 
     Returns
     -------
@@ -61,7 +84,9 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
     ModelIntegrityError
         If the bytes are no such file or a value breaks a rule.
     ModelError
-        If they are a classic autoencoder.
+        If the model is a classic autoencoder.
+    MissingDependencyError
+        If the model has a network and PyTorch is not installed.
     """
     arrays, card_text = arrays_and_card(content)
     card = ModelCard.from_json(card_text)
@@ -81,22 +106,25 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
     tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
     if len(tables.frequencies) != anchors:
         raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
-    parts = {
-        "model_id": hashlib.sha256(content).hexdigest(),
-        "card": card,
-        "basis": arrays["lapped_basis"],
-        "tables": tables,
-        "shifts": arrays["shifts"],
-    }
-    if card.network is None:
-        return LappedCoder(**parts)
+    make_coder = LappedCoder if card.network is None else _coder_with_network(card, network)
+    return make_coder(
+        model_id=hashlib.sha256(content).hexdigest(),
+        card=card,
+        basis=arrays["lapped_basis"],
+        tables=tables,
+        shifts=arrays["shifts"],
+    )
+
+
+def _coder_with_network(card: ModelCard, weights: Mapping[str, NDArray]) -> Callable[..., LappedCoder]:
+    """Constructor of a coder with these weights, which takes the arguments of :class:`LappedCoder`."""
     try:
         from xsarcomp.codec.network.coder import ResidualCoder
     except ImportError as error:
         raise MissingDependencyError(
             f"model {card.name!r} needs PyTorch, which is not installed. Install it with: pip install torch"
         ) from error
-    return ResidualCoder(weights=network, **parts)
+    return functools.partial(ResidualCoder, weights=weights)
 
 
 def model_bytes(
@@ -106,19 +134,50 @@ def model_bytes(
     shifts: NDArray[np.float32],
     network: Mapping[str, NDArray] | None = None,
 ) -> bytes:
-    """Bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes."""
+    """Make the bytes of a model file; the inverse of :func:`coder_from_bytes`. The same input gives the same bytes.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Card of the model.
+    basis : ndarray of int32, shape (tap=16, frequency=8)
+        See :func:`xsarcomp.codec.lapped.lapped_basis`.
+    tables : EntropyTables
+        Tables of the entropy coder.
+    shifts : ndarray of float32, shape (anchor, latent=64, SHIFT_CLASSES)
+        See :func:`xsarcomp.codec.quantization.dequantize`.
+    network : mapping of str to ndarray, optional
+        Weights of the network; none if not given.
+
+    Returns
+    -------
+    bytes
+    """
     arrays = {name: getattr(tables, name) for name in EntropyTables.names()}
     bins = tables.frequencies.shape[2] // QUANTIZERS
     arrays["frequencies"], odd = tables.frequencies[:, :, :bins], tables.frequencies[:, :, bins:]
     arrays |= {ODD_FREQUENCIES: odd[tables.trellised], "lapped_basis": basis, "shifts": shifts}
     arrays |= {_NETWORK_PREFIX + name: array for name, array in (network or {}).items()}
-    # safetensors writes the memory of an array as it lies, whatever its strides
+    # safetensors writes the memory of an array in its order and ignores strides
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
     return safetensors.numpy.save(arrays, metadata={"card": card.to_json()})
 
 
 def check_arrays(arrays: Mapping[str, NDArray], anchors: int) -> None:
-    """Data types, shapes and the bound on the basis that keeps the analysis exact in float64."""
+    """Refuse arrays of wrong data types or shapes, and a basis too large for an exact analysis in float64.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays of a model file without those of the network.
+    anchors : int
+        Number of table sets.
+
+    Raises
+    ------
+    ModelIntegrityError
+        If an array breaks a rule.
+    """
     for name, dtype in _DTYPES.items():
         if arrays[name].dtype != np.dtype(dtype):
             raise ModelIntegrityError(f"{name} of the model has type {arrays[name].dtype}, expected {dtype}")
@@ -133,17 +192,32 @@ def check_arrays(arrays: Mapping[str, NDArray], anchors: int) -> None:
 
 
 def joined_frequencies(arrays: Mapping[str, NDArray]) -> NDArray[np.uint16]:
-    """Tables of both quantizers, those of the odd one filled up where a channel has no trellis."""
-    even, odd, trellised = arrays["frequencies"], arrays[ODD_FREQUENCIES], arrays["trellised"]
+    """Join the tables of both quantizers; where a channel has no trellis, the even ones stand in for the odd ones.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays of a model file.
+
+    Returns
+    -------
+    ndarray of uint16, shape (anchor, channel=64, 2 bins, token)
+
+    Raises
+    ------
+    ModelIntegrityError
+        If shapes disagree.
+    """
+    even, odd, has_trellis = arrays["frequencies"], arrays[ODD_FREQUENCIES], arrays["trellised"]
     if (
         even.ndim != 4
-        or trellised.shape != even.shape[:2]
-        or odd.shape != (np.count_nonzero(trellised), *even.shape[2:])
+        or has_trellis.shape != even.shape[:2]
+        or odd.shape != (np.count_nonzero(has_trellis), *even.shape[2:])
     ):
         raise ModelIntegrityError(
-            f"the model has frequencies of shape {even.shape} and {odd.shape} for {np.count_nonzero(trellised)} channels with "
+            f"the model has frequencies of shape {even.shape} and {odd.shape} for {np.count_nonzero(has_trellis)} channels with "
             "trellis, which do not go together"
         )
     joined = np.concatenate([even, even], axis=2)
-    joined[:, :, even.shape[2] :][trellised] = odd
+    joined[:, :, even.shape[2] :][has_trellis] = odd
     return joined

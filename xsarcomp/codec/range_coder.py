@@ -1,10 +1,33 @@
 """The range coder: integers and signs to words and bits, a pass at a time, and back.
 
-Words are those of the queue of constriction, to the last bit; ``docs/format.md``, section 3.5, is the normative text. Why
-it is not constriction itself stands in ``docs/decisions/0011-compiled-range-coder.md``.
+The coder turns a sequence of values, each with a known probability, into one large number. The idea, in four steps:
+
+1. It keeps an interval of 64-bit integers, ``low`` to ``low + width``, at first all of them. Every number in the interval
+   stands for the same values coded so far.
+2. To code a value, the interval is divided among all possible values, each getting a share in proportion to its
+   probability (a frequency of 65536). The share of the value that occurred becomes the new interval. A likely value
+   leaves the interval almost as wide as it was, an unlikely one makes it much narrower.
+3. When the interval is narrower than 2**32, the upper 32 bits of ``low`` are final, but for a carry, which adds one to the
+   words before. They are appended to the output as a word, and the interval is shifted up by 32 bits. So a value of
+   probability p takes about ``-log2(p)`` bits.
+4. The decoder has the same probabilities. It divides the same interval, reads into which share the number in the words
+   falls, returns the value of that share, and narrows its interval as the encoder did. Both must compute with the same
+   integers: one different probability makes all later values wrong.
+
+Values that are equally likely (the lower bits of large magnitudes, some signs) would gain nothing. They are *bypass bits*,
+which are written to a sequence of their own.
+
+Words equal those of the queue of the library constriction, to the last bit; ``docs/format.md``, section 3.5, is the
+normative text. ``docs/decisions/0011-compiled-range-coder.md`` tells why it is not constriction itself.
+
+References
+----------
+Martin (1979), *Range encoding: an algorithm for removing redundancy from a digitised message*, Video and Data Recording
+Conference, Southampton.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,46 +41,47 @@ _WHOLE = np.uint64(2**64 - 1)  # the interval before anything is coded
 _MOST_BITS = 1 + int(TOKEN_BITS.max())  # bypass bits of an integer, with its sign
 
 
-def _kernels():
+def _kernels() -> ModuleType:
     with FIRST_USE:
         from xsarcomp.codec.kernels import range_coder as range_kernels
     return range_kernels
 
 
-def _residual_kernels():
+def _residual_kernels() -> ModuleType:
     with FIRST_USE:
         from xsarcomp.codec.kernels import residuals as residual_kernels
     return residual_kernels
 
 
-def _fresh_chances(kernels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Chances of all contexts before anything is coded, and how many bits each has seen."""
+def _initial_chances(kernels: ModuleType) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Probabilities of all contexts before anything is coded, and how many bits each context has coded."""
     return np.full(kernels.CONTEXTS, kernels.EVEN_CHANCE, np.int64), np.zeros(kernels.CONTEXTS, np.int64)
 
 
 class RangeEncoder:
-    """Writes words of the range coder and bypass bits, which are two sequences."""
+    """Encoder that writes two sequences: words of the range coder, and bypass bits."""
 
     def __init__(self) -> None:
         self._kernels = _kernels()
-        self._state = np.array([0, _WHOLE, 0, 0], np.uint64)
+        self._state = np.array([0, _WHOLE, 0, 0], np.uint64)  # low, width, number of words, number of bits
         self._words = np.empty(2**12, np.uint32)
         self._bits = np.empty(2**12, np.uint8)
 
     def encode(
         self, values: NDArray[np.int32], bins: NDArray[np.uint8], frequencies: NDArray[np.uint16], *, has_signs: bool
     ) -> None:
-        """Code the integers of a pass: tokens bin by bin, then signs if they are bypass bits, then remainders.
+        """Encode the integers of a pass: tokens bin by bin, then signs if they are bypass bits, then lower bits.
 
         Parameters
         ----------
         values : ndarray of int32, shape (value,)
+            Integers of the pass.
         bins : ndarray of uint8, shape (value,)
-            Which row of ``frequencies`` codes a token.
+            Row of ``frequencies`` that codes the token of a value.
         frequencies : ndarray of uint16, shape (bin, token=48)
             At least 1 each; each row sums to 65536.
         has_signs : bool
-            Whether signs are bypass bits here.
+            Whether signs are bypass bits in this pass; otherwise only magnitudes are encoded.
 
         Raises
         ------
@@ -83,23 +107,24 @@ class RangeEncoder:
         predicted: NDArray[np.bool_],
         agreements: NDArray[np.uint16],
     ) -> None:
-        """Code whether the signs of some values are those that were predicted.
+        """Encode whether the signs of some values are the predicted ones.
 
         Parameters
         ----------
         values : ndarray of int32, shape (value,)
+            Signed values.
         index : ndarray of int64, shape (sign,)
-            Which of the values; none of these is zero.
+            Indices of the values whose signs are encoded; none of these is zero.
         predicted : ndarray of bool, shape (sign,)
-            Whether a minus is predicted.
+            True where minus is predicted.
         agreements : ndarray of uint16, shape (sign,)
-            How often of 65536 that is right, at least 1.
+            How many times in 65536 the prediction is right, at least 1.
         """
         self._make_room(index.size, 0)
         self._kernels.encode_signs(values, index, predicted, agreements, self._state, self._words)
 
     def encode_integers(self, values: NDArray[np.int32]) -> None:
-        """Code planes of integers with chances that adapt; see :mod:`xsarcomp.codec.residual_coding`.
+        """Encode planes of integers with probabilities that adapt; see :mod:`xsarcomp.codec.residual_coding`.
 
         Parameters
         ----------
@@ -107,25 +132,26 @@ class RangeEncoder:
             Magnitudes below 2**20.
         """
         kernels = _residual_kernels()
-        chances, seen = _fresh_chances(kernels)
+        chances, counts = _initial_chances(kernels)
         planes, height, width = values.shape
         row = 0
         while row < planes * height:
             # no bit makes more than one word; most rows make few
             self._make_room(kernels.MOST_BITS * width, 0)
-            row = kernels.encode_rows(values, row, chances, seen, self._state, self._words)
+            row = kernels.encode_rows(values, row, chances, counts, self._state, self._words)
 
     def encode_steps(self, encode: Callable[..., int], steps: int, words: int, bits: int) -> None:
-        """Code in steps, as many at a time as there is room for.
+        """Call a kernel until all steps are encoded; the kernel encodes as many at a time as there is room for.
 
         Parameters
         ----------
         encode : callable
-            Kernel that is handed the number of a step, the state, words and bits. It returns the number of the next step, or
-            a magnitude that is too large as a negative number.
+            Kernel that is called with the number of a step, the state, words and bits. It returns the number of the next
+            step, or a magnitude that is too large as a negative number.
         steps : int
+            Number of steps.
         words, bits : int
-            What a step takes at most.
+            Words and bits that a step takes at most.
 
         Raises
         ------
@@ -138,13 +164,22 @@ class RangeEncoder:
             step = encode(step, self._state, self._words, self._bits)
             check_magnitude(-step)
 
-    def _make_room(self, symbols: int, bits: int) -> None:
-        # a symbol has a share of at least 2**-24, which makes one word at most
-        self._words = _with_room(self._words, int(self._state[2]) + symbols)
+    def _make_room(self, values: int, bits: int) -> None:
+        """Enlarge the arrays, if needed, so that a kernel can write so many values and bits."""
+        # a value has a share of at least 2**-24, which makes one word at most
+        self._words = _with_room(self._words, int(self._state[2]) + values)
         self._bits = _with_room(self._bits, int(self._state[3]) + bits + 1)  # the kernel writes before it counts
 
     def finish(self) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-        """All words, and all bypass bits, one a byte; nothing can be coded after it."""
+        """End the sequences and return them; nothing can be encoded after that.
+
+        Returns
+        -------
+        words : ndarray of uint32, shape (word,)
+            Words of the range coder.
+        bits : ndarray of uint8, shape (bit,)
+            Bypass bits, one a byte.
+        """
         low, width, count, bits = (int(number) for number in self._state)
         if width == _WHOLE:
             return np.empty(0, np.uint32), self._bits[:bits]
@@ -166,12 +201,13 @@ def _with_room(array: NDArray, size: int) -> NDArray:
 
 
 class RangeDecoder:
-    """Reads what :class:`RangeEncoder` wrote, in step.
+    """Decoder of the words and bits of a :class:`RangeEncoder`; its calls must come in the order of those of the encoder.
 
     Parameters
     ----------
-    words : ndarray of uint32
-    bits : ndarray of uint8
+    words : ndarray of uint32, shape (word,)
+        Words of the range coder.
+    bits : ndarray of uint8, shape (bit,)
         Bypass bits, one a byte.
     """
 
@@ -179,10 +215,20 @@ class RangeDecoder:
         self._kernels = _kernels()
         self._words, self._bits = np.ascontiguousarray(words, np.uint32), np.ascontiguousarray(bits)
         first = [*self._words[:2].tolist(), 0, 0]
+        # distance of the number in the words from low, width, next word, next bit
         self._state = np.array([first[0] << 32 | first[1], _WHOLE, 2, 0], np.uint64)
 
     def decode(self, bins: NDArray[np.uint8], frequencies: NDArray[np.uint16], *, has_signs: bool) -> NDArray[np.int32]:
-        """Integers of a pass, or magnitudes where signs are no bypass bits; see :meth:`RangeEncoder.encode`.
+        """Decode the integers of a pass, or only magnitudes where signs are no bypass bits; see :meth:`RangeEncoder.encode`.
+
+        Parameters
+        ----------
+        bins, frequencies, has_signs
+            As for encoding.
+
+        Returns
+        -------
+        ndarray of int32, shape (value,)
 
         Raises
         ------
@@ -213,7 +259,7 @@ class RangeDecoder:
         self._check(self._kernels.decode_signs(index, predicted, agreements, self._state, self._words, values))
 
     def decode_integers(self, values: NDArray[np.int32]) -> None:
-        """Fill planes with integers; see :meth:`RangeEncoder.encode_integers`.
+        """Decode planes of integers in place; see :meth:`RangeEncoder.encode_integers`.
 
         Raises
         ------
@@ -221,10 +267,17 @@ class RangeDecoder:
             If no encoder wrote these words.
         """
         kernels = _residual_kernels()
-        self._check(kernels.decode_planes(*_fresh_chances(kernels), self._state, self._words, values))
+        self._check(kernels.decode_planes(*_initial_chances(kernels), self._state, self._words, values))
 
     def decode_all(self, decode: Callable[..., int], *arguments: Any) -> None:
-        """Decode by a kernel that is handed arguments, state, words and bits, and returns what is wrong with these.
+        """Call a kernel that decodes everything.
+
+        Parameters
+        ----------
+        decode : callable
+            Kernel that is called with the arguments, the state, words and bits. It returns a status: whether these are valid.
+        *arguments
+            First arguments of the kernel.
 
         Raises
         ------
@@ -235,25 +288,25 @@ class RangeDecoder:
 
     def _check(self, status: int) -> None:
         if status == self._kernels.IMPOSSIBLE_WORDS:
-            raise CorruptStreamError("the range coder met impossible data")
+            raise CorruptStreamError("the range coder met impossible data: the chunk is damaged")
         if status == self._kernels.MISSING_BITS:
-            raise CorruptStreamError("the symbol section ends before its last sign or remainder")
+            raise CorruptStreamError("the symbol section ends before its last sign or remainder: the chunk is damaged")
 
     def is_exhausted(self) -> bool:
-        """Whether all words and bits have been read, but for zero bits that fill the last byte."""
+        """Return whether all words and bits have been read, except zero bits that fill the last byte."""
         low, width, word, bit = (int(number) for number in self._state)
-        rest = self._bits[bit:]
-        ended = width == _WHOLE or low < 2**33 - 1
-        return word >= self._words.size and ended and rest.size < 8 and not rest.any()
+        unread = self._bits[bit:]
+        has_ended = width == _WHOLE or low < 2**33 - 1
+        return word >= self._words.size and has_ended and unread.size < 8 and not unread.any()
 
 
 def check_magnitude(largest: int) -> None:
-    """Refuse a magnitude that the format does not hold.
+    """Refuse a magnitude that is too large for the format.
 
     Raises
     ------
     LimitExceededError
-        If it is.
+        If it is too large.
     """
     if largest >= LARGEST_MAGNITUDE:
         raise LimitExceededError(

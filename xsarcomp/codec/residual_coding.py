@@ -1,9 +1,10 @@
-"""Entropy coding of planes of small integers with chances that adapt: the residual layer of an error bound.
+"""Entropy coding of planes of small integers with adaptive probabilities: residuals of an error bound, and gains of tiles.
 
 Rows are coded one after the other, each integer as bits: whether it is zero, its sign, whether its magnitude goes on. The
-contexts of the bits are magnitudes and signs of the neighbors that are known. Unlike symbols (:mod:`xsarcomp.codec.entropy_coding`)
-these integers have no tables in the model, because how large they are follows from the bound that a user asks for: chances
-start even and follow what was coded, in integer arithmetic. The range coder is the same.
+contexts of the bits are magnitudes and signs of the neighbors that are known. Unlike symbols
+(:mod:`xsarcomp.codec.entropy_coding`) these integers have no tables in the model, because their size follows from the bound
+that a user asks for: probabilities start even and adapt to the bits that were coded, in integer arithmetic. The range coder is
+the same.
 """
 
 import numpy as np
@@ -15,12 +16,12 @@ from xsarcomp.errors import CorruptStreamError, LimitExceededError
 
 
 def encode_integers(values: NDArray[np.int32]) -> bytes:
-    """Code planes of integers without loss.
+    """Encode planes of integers without loss.
 
     Parameters
     ----------
     values : ndarray of int32, shape (plane, y, x)
-        Magnitudes below 2**20; the fewer are not zero, the fewer bytes.
+        Magnitudes below 2**20; the more are zero, the fewer bytes.
 
     Returns
     -------
@@ -51,6 +52,7 @@ def decode_integers(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.i
     Parameters
     ----------
     content : bytes
+        As :func:`encode_integers` returned it.
     shape : tuple of int
         Shape of the integers, (plane, y, x).
 
@@ -61,14 +63,14 @@ def decode_integers(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.i
     Raises
     ------
     CorruptStreamError
-        If the content is too short, too long, or not what an encoder writes.
+        If the content is too short, too long, or nothing that an encoder writes.
     """
     if len(content) % 4:
         raise CorruptStreamError(f"a section of integers has {len(content)} bytes, expected a multiple of 4")
     values = np.zeros(shape, np.int32)
     if values.size == 0:
         if content:
-            raise CorruptStreamError(f"a section of no integers has {len(content)} bytes")
+            raise CorruptStreamError(f"a section of no integers has {len(content)} bytes, expected none")
         return values
     coder = RangeDecoder(np.frombuffer(content, "<u4"), np.empty(0, np.uint8))
     coder.decode_integers(values)

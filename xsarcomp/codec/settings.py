@@ -1,4 +1,7 @@
-"""Settings of an encoding: quantization step, scale, nodata and guarantees. They travel in metadata and codecs."""
+"""Settings of an encoding: quantization step, scale, nodata and guarantees.
+
+They are made once, in the plan of an encoding; from then on metadata of latents, samples and codecs hold them.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +13,14 @@ from xsarcomp.codec.error_bound import residual_spacing_db
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guarantees:
-    """Properties of decoded backscatter that hold whatever the rate."""
+    """Properties of decoded backscatter that hold at every rate. True if there is at least one."""
 
     max_error_db: float | None = None
-    """Bound on the error of each valid pixel, dB; None without a bound."""
+    """Bound on the error of each valid pixel in dB; None without a bound."""
     keep_means: bool = False
-    """Whether the mean power of each tile is kept."""
+    """True to keep the mean power of each tile, see :mod:`xsarcomp.codec.tile_means`."""
     residual_spacing_db: float = 0.0
-    """Spacing of the residuals that keep the bound, dB; 0 without a bound."""
+    """Spacing in dB of the residuals that keep the bound; 0 without a bound."""
 
     @classmethod
     def from_request(
@@ -28,18 +31,20 @@ class Guarantees:
         nodata: float | None = None,
         scale: str = "decibel",
     ) -> "Guarantees":
-        """Guarantees with the spacing of residuals that keeps them.
+        """Make guarantees from the arguments of a user, with the spacing of residuals that they need.
 
         Parameters
         ----------
         max_error_db : float or None
-            Bound in dB.
+            Bound on the error of each valid pixel in dB.
         keep_means : bool
+            Whether to keep the mean power of each tile.
         dtype : dtype
-            Data type of the backscatter: its rounding takes a part of the bound.
+            Data type of the backscatter: rounding to it takes a part of the bound.
         nodata : float, optional
             Declared fill value.
         scale : {"power", "amplitude", "decibel"}
+            Scale of the backscatter.
 
         Returns
         -------
@@ -52,7 +57,7 @@ class Guarantees:
         """
         spacing = 0.0
         if nodata is not None and nodata <= 0 and scale != "decibel":
-            nodata = None  # no valid power or amplitude ever meets it
+            nodata = None  # no valid power or amplitude ever equals it
         if max_error_db is not None:
             spacing = residual_spacing_db(max_error_db, dtype, nodata, keep_means=bool(keep_means))
             max_error_db = float(max_error_db)
@@ -60,9 +65,9 @@ class Guarantees:
 
     @property
     def request(self) -> dict[str, Any]:
-        """Arguments that ask for these guarantees; only those that ask for something."""
-        asked = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
-        return {name: value for name, value in asked.items() if value is not None}
+        """Arguments of a user that ask for these guarantees, without those at their default."""
+        arguments = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
+        return {name: value for name, value in arguments.items() if value is not None}
 
     def __bool__(self) -> bool:
         return self.max_error_db is not None or self.keep_means
@@ -73,13 +78,13 @@ NO_GUARANTEES = Guarantees()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that an encoder is told beside the data and the model."""
+    """Choices of an encoding, beside the data and the model."""
 
     step_db: float
     """Quantization step in dB."""
     scale: str
-    """"power", "amplitude" or "decibel"."""
+    """Scale of the backscatter: "power", "amplitude" or "decibel"."""
     nodata: float | None = None
     """Declared fill value of the data; None without one."""
     guarantees: Guarantees = NO_GUARANTEES
-    """Properties that are kept whatever the step."""
+    """Properties that hold at every step."""

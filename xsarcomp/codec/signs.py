@@ -1,9 +1,12 @@
-"""Contexts of signs: which sign the neighborhood makes likely, and how likely, in integer arithmetic alone.
+"""Contexts of signs: the sign that the neighborhood makes likely, and how likely it is.
 
-The basis functions of neighboring blocks overlap, so an edge that crosses them leaves coefficients whose signs belong
-together: equal ones beside each other in a channel, and between channels by their mirror parity. A prediction is an
+The basis functions of neighboring blocks overlap, so an edge that crosses them leaves coefficients whose signs are related:
+beside each other in a channel they are equal, and between channels they follow from mirror parity. A prediction is an
 integer-weighted sum of signed values that the decoder already knows. Its sign is the likely one, its magnitude says how
-likely. ``docs/format.md`` section 3.4.1 is the normative text.
+likely. Only integers are used. ``docs/format.md``, section 3.4.1, is the normative text.
+
+The signs of a channel are coded in two *phases*, like the fields of a chessboard: first those with an even sum of row and
+column, then the others, which then see the signs of their four neighbors in the same channel.
 """
 
 from collections.abc import Callable
@@ -14,10 +17,11 @@ from numpy.typing import NDArray
 from xsarcomp.codec.entropy_tables import CHANNELS, SIGN_PHASES, EntropyTables
 from xsarcomp.codec.kernels.compile import FIRST_USE
 
-VALUE_CLIP = 255  # signed values count up to this in a context
-FEATURE_CLIP = 4 * VALUE_CLIP  # only features of the lowest channel, whose values are not clipped, can reach it
+VALUE_CLIP = 255
+"""Magnitudes of signed values are clipped to this in a context."""
+FEATURE_CLIP = 4 * VALUE_CLIP
+"""Magnitudes of features are clipped to this; only the lowest channel, whose values are not clipped, can reach it."""
 
-# (row, column, factor) of the values that a feature of each kind adds up
 FEATURE_TAPS = (
     ((0, 0, 1),),
     ((0, -1, 1), (0, 1, 1)),
@@ -28,23 +32,26 @@ FEATURE_TAPS = (
     ((0, -1, 1), (0, 1, 1), (0, 0, -2)),
     ((-1, 0, 1), (1, 0, 1), (0, 0, -2)),
 )
+"""Row, column and factor of the values that a feature adds up, for each kind of feature."""
 
 # the same as arrays (kind, tap=4), filled up with taps of factor zero
 _FILLED = np.array([[*taps, *[(0, 0, 0)] * (4 - len(taps))] for taps in FEATURE_TAPS])
 _TAPS, FACTORS = _FILLED[..., :2], np.ascontiguousarray(_FILLED[..., 2], np.int32)
 
 CodeSigns = Callable[[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint16]], None]
+"""Function that codes the signs of one phase, see :func:`traverse_signs`."""
 
 
 class SignedValues:
-    """The signed values that sign contexts read, filled channel by channel and phase by phase.
+    """Signed values that are coded already, from which sign contexts are computed; filled channel by channel and phase by phase.
 
     Parameters
     ----------
     shape : tuple of int
         Shape of the symbols, (plane, latent=64, y_latent, x_latent).
     busy : ndarray of bool, shape (plane, y_latent, x_latent), optional
-        Latents that are coded in the channels above the lowest; all if None. The others are zero there.
+        Latents that are coded in the channels above the lowest; all if None. The others are zero there. The *coded
+        latents* of a channel are listed in C order of (plane, y_latent, x_latent).
     """
 
     def __init__(self, shape: tuple[int, int, int, int], busy: NDArray[np.bool_] | None = None) -> None:
@@ -63,63 +70,75 @@ class SignedValues:
         self.offsets = _TAPS[..., 0] * (width + 2) + _TAPS[..., 1]
 
     def add_lowest(self, values: NDArray[np.int32]) -> None:
-        """Make the lowest channel known, shape (plane, y_latent, x_latent)."""
+        """Add the lowest channel.
+
+        Parameters
+        ----------
+        values : ndarray of int32, shape (plane, y_latent, x_latent)
+            Its symbols.
+        """
         self.known[0] = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge").reshape(-1)
 
     def add(self, channel: int, index: NDArray[np.int64], values: NDArray[np.int32]) -> None:
-        """Make values of another channel known; what was not made known counts as zero.
+        """Add values of another channel; values that were not added count as zero.
 
         Parameters
         ----------
         channel : int
+            1 to 63.
         index : ndarray of int64, shape (value,)
-            Which of the values.
-        values : ndarray of int32, shape (latent that is coded,)
-            The list of coded latents is in C order of (plane, y_latent, x_latent).
+            Indices of the values to add in the list of coded latents.
+        values : ndarray of int32, shape (coded latent,)
+            Signed values of all coded latents.
         """
         padded = self.known[channel].reshape(self._shape)
         self.kernels.remember(index, self.places, values, VALUE_CLIP, padded)
 
     def phase(self, magnitudes: NDArray[np.int32], phase: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the signs of a phase stand: those with an even (phase 0) or odd (1) sum of row and column.
+        """Find the signs of a phase: those of latents with an even (phase 0) or odd (phase 1) sum of row and column.
 
         Parameters
         ----------
-        magnitudes : ndarray of int32, shape (latent that is coded,)
+        magnitudes : ndarray of int32, shape (coded latent,)
+            Magnitudes of a channel.
         phase : int
+            0 or 1.
 
         Returns
         -------
         index : ndarray of int64, shape (sign,)
-            Latents of the phase whose magnitude is not zero, in the list of coded latents.
+            Latents of the phase whose magnitude is not zero, as indices in the list of coded latents.
         places : ndarray of int64, shape (sign,)
-            The same for :meth:`predict`.
+            The same latents, as :meth:`predict` takes them.
         """
         index, places = np.empty((2, self.phases[phase].size + 1), np.int64)
         count = self.kernels.select(self.phases[phase], self.places, magnitudes, index, places)
         return index[:count], places[:count]
 
     def contexts(
-        self, values: NDArray[np.int32], phase: int, tables: EntropyTables, at: tuple[int, int, int]
+        self, values: NDArray[np.int32], phase: int, tables: EntropyTables, key: tuple[int, int, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint16]]:
-        """Contexts of the signs of a phase.
+        """Predict the signs of a phase.
 
         Parameters
         ----------
-        values : ndarray of int32, shape (latent that is coded,)
-            Only their magnitudes are looked at.
+        values : ndarray of int32, shape (coded latent,)
+            Values of a channel, of which only the magnitudes are read.
         phase : int
+            0 or 1.
         tables : EntropyTables
-        at : (anchor, channel, phase)
+            Tables of the model.
+        key : tuple of int
+            Place of the tables: table set (anchor), channel, phase.
 
         Returns
         -------
         index : ndarray of int64, shape (sign,)
-            As of :meth:`phase`.
+            As for :meth:`phase`.
         predicted : ndarray of bool, shape (sign,)
-            Whether a minus is the likely sign.
+            True where minus is the likely sign.
         agreements : ndarray of uint16, shape (sign,)
-            How often of 65536 a sign is the likely one.
+            How many times in 65536 a sign is the likely one.
         """
         size = self.phases[phase].size + 1
         index, predicted, agreements = np.empty(size, np.int64), np.empty(size, bool), np.empty(size, np.uint16)
@@ -131,11 +150,11 @@ class SignedValues:
             self.phases[phase],
             self.places,
             values,
-            tables.sign_term_channels[at],
-            tables.sign_term_kinds[at],
-            tables.sign_term_weights[at],
-            tables.sign_thresholds[at],
-            tables.sign_frequencies[at],
+            tables.sign_term_channels[key],
+            tables.sign_term_kinds[key],
+            tables.sign_term_weights[key],
+            tables.sign_thresholds[key],
+            tables.sign_frequencies[key],
             index,
             predicted,
             agreements,
@@ -149,7 +168,7 @@ class SignedValues:
         kinds: NDArray[np.uint8],
         weights: NDArray[np.int16],
     ) -> NDArray[np.int32]:
-        """Weighted sums of features; their signs are the predicted ones.
+        """Compute weighted sums of features, whose signs are the predicted ones.
 
         With at most 8 terms, of features up to 1020 with weights up to 2**15, they stay below 2**28.
 
@@ -170,7 +189,7 @@ class SignedValues:
         return sums
 
 
-def transfer_signs(
+def traverse_signs(
     known: SignedValues,
     tables: EntropyTables,
     anchor: int,
@@ -178,25 +197,27 @@ def transfer_signs(
     values: NDArray[np.int32],
     code: CodeSigns,
 ) -> NDArray[np.int32]:
-    """Go through the signs of a channel in coding order, and make its values known; the one place that knows it.
+    """Call a function for each phase of the signs of a channel, in coding order. Only this function knows the order.
 
     Parameters
     ----------
     known : SignedValues
-        Holds the lowest channel and all channels before this one.
-    tables, anchor
-        Tables and the anchor whose set is used.
+        With the lowest channel and all channels before this one; this channel is added to it.
+    tables : EntropyTables
+        Tables of the model.
+    anchor : int
+        Index of the table set.
     channel : int
         1 to 63.
-    values : ndarray of int32, shape (latent that is coded,)
-        With their signs where these are known, else magnitudes, which get their signs here.
+    values : ndarray of int32, shape (coded latent,)
+        Signed values when encoding; magnitudes when decoding, which get their signs in place.
     code : callable
-        Is handed, for each phase, the values, where those that are not zero stand in the list, whether a minus is
-        predicted for these, and how often of 65536 that is right. Behind it the values have their signs there.
+        Is called with the values, the indices of those that are not zero in this phase, whether minus is predicted for
+        each of these, and how many times in 65536 that is right. After the call the values have their signs there.
 
     Returns
     -------
-    ndarray of int32, shape (latent that is coded,)
+    ndarray of int32, shape (coded latent,)
         ``values``.
     """
     for phase in range(SIGN_PHASES):

@@ -1,9 +1,9 @@
-"""Speckle that quantization took away, made up again while decoding, for those who ask for it.
+"""Synthetic speckle in place of the speckle that quantization removed, for users who ask for ``restore="speckle"``.
 
-A decoder gives the expected value of what it does not know, so speckle is smoothed and the number of looks rises. Here the
-variance that is missing comes back as noise in the latents, so that it gets the correlation of speckle by itself, and is
-then skewed like speckle in dB. None of it was measured: pixels are further from the original than without it, statistics
-are nearer (``docs/decisions/0013-speckle-restoration.md``).
+A decoder returns the expected value of details that were not coded, so speckle is smoothed and the equivalent number of looks
+rises. Here the missing variance is added as noise to the latents, which gives it the correlation of speckle, and is then
+skewed like speckle in dB. None of it was measured: pixels are further from the original than without it, statistics are
+nearer (``docs/decisions/0013-speckle-restoration.md``).
 
 Noise is a function of the plane's key, the channel and the absolute place of the latent. It does not depend on windows,
 chunks, order or threads. Its expected power is 1, so that mean powers stay those of plain decoding.
@@ -19,9 +19,10 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.kernels.compile import FIRST_USE
 
 RESTORATIONS = ("speckle",)
-"""What can be asked for as ``restore``."""
-POINT_CLASSES = 3  # points 0, +-1 and all others
-USUAL_CALM_VARIANCES_DB2 = (
+"""Values of the argument ``restore`` of ``decode``."""
+POINT_CLASSES = 3
+"""Classes of points that differ in their missing variance: 0, +-1 and all others."""
+USUAL_HOMOGENEOUS_VARIANCES_DB2 = (
     0.0, 27.2, 15.8, 8.21, 3.73, 1.34, 0.475, 0.202,
     27.2, 20.1, 12.0, 6.58, 3.04, 1.15, 0.411, 0.184,
     15.8, 12.0, 8.04, 4.4, 2.04, 0.843, 0.313, 0.149,
@@ -31,64 +32,66 @@ USUAL_CALM_VARIANCES_DB2 = (
     0.475, 0.411, 0.313, 0.209, 0.13, 0.0799, 0.0505, 0.0376,
     0.202, 0.184, 0.149, 0.113, 0.0799, 0.0578, 0.0376, 0.0291,
 )  # fmt: skip
-"""Variances of calm latents in scenes that do not say theirs: medians over the training chips, see
+"""Variances of latents in homogeneous areas, for scenes whose metadata have none: medians over the training chips, see
 :mod:`xsarcomp.codec.speckle_spectrum`."""
 
 Places = tuple[NDArray[np.intp], NDArray[np.bool_]]
-"""Absolute places on an axis of the latent grid, and where the axis runs backwards."""
+"""Absolute places on an axis of the latent grid, and where the axis is reversed because the scene is mirrored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeckleLaw:
-    """How much variance of a latent decoding does not give back, as a function of step, frequency and point.
+    """Variance of latents that decoding loses, as a function of step, frequency and point.
 
-    Constants were fitted by :func:`xsarcomp.models.refiner.speckle_law.fit` to training chips of 10 m. They are no part of a model
-    file, so that models that users train are served too.
+    Constants were fitted by :func:`xsarcomp.models.refiner.speckle_law.fit` to training chips of 10 m. They are no part of a
+    model file, so that they serve models that users train too.
     """
 
     coarsest: tuple[float, float] = (0.118, 0.1)
-    """Largest missing variance of a point 0 in squared steps, in channels without trellis and with it."""
+    """Largest missing variance of a point 0 in squared steps, in channels without trellis and with trellis."""
     knee: float = 3.0
-    """Sharpness of the transition from that to the variance of the latents, where that is less."""
+    """Sharpness of the transition from ``coarsest`` to the variance of the latents, where that is smaller."""
     others: tuple[tuple[float, float], tuple[float, float]] = ((0.063, 0.076), (0.066, 0.095))
-    """Missing variance of points +-1 and of all others in squared steps, without trellis and with it."""
+    """Missing variance of points +-1 and of all others in squared steps, without trellis and with trellis."""
     steps_db: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
     """Steps in dB between which ``shares`` is interpolated on a logarithmic scale."""
     shares: tuple[tuple[tuple[float, ...], ...], ...] = (
         ((0.2, 0.2, 0.3, 0.78, 0.78), (0.55, 0.6, 0.9, 0.82, 0.78)),
         ((0.3, 0.3, 0.35, 0.88, 0.88), (0.9, 0.9, 1.08, 0.9, 0.88)),
     )
-    """Share of the missing variance that is given back at these steps, of low and of high frequencies, without network and
-    with it: what makes the number of looks right. Low frequencies have got variance from the texture gain, and without a
-    network the few latents that are not zero stand out more."""
+    """Share of the missing variance that is added at these steps, for low and for high frequencies, without network and with
+    network. It was fitted to the equivalent number of looks. Low frequencies already have variance from the texture gain, and
+    without a network the few latents that are not zero stand out more."""
     middle: float = 4.0
-    """Sum of the two frequencies at which low ones give way to high ones."""
+    """Sum of vertical and horizontal frequency in the middle of the transition from low to high frequencies."""
 
     def missing_variances(
-        self, step_db: float, trellised: NDArray[np.bool_], calm_db2: NDArray[np.float64], *, has_network: bool
+        self, step_db: float, has_trellis: NDArray[np.bool_], homogeneous_db2: NDArray[np.float64], *, has_network: bool
     ) -> NDArray[np.float32]:
-        """Variance to give back.
+        """Compute the variance to add to latents.
 
         Parameters
         ----------
         step_db : float
             Quantization step in dB.
-        trellised : ndarray of bool, shape (latent=64,)
+        has_trellis : ndarray of bool, shape (latent=64,)
             Channels with trellis.
-        calm_db2 : ndarray of float64, shape (latent=64,), dB2
-            See :func:`xsarcomp.codec.speckle_spectrum.calm_variances`.
+        homogeneous_db2 : ndarray of float64, shape (latent=64,), dB2
+            Variances of latents in homogeneous areas, see :func:`xsarcomp.codec.speckle_spectrum.homogeneous_variances`.
         has_network : bool
-            Whether the model has one.
+            Whether the model has a network.
 
         Returns
         -------
         ndarray of float32, shape (latent=64, POINT_CLASSES), dB2 times 64 for the lowest channel
         """
-        with_trellis = trellised.astype(int)
-        coarsest = np.array(self.coarsest)[with_trellis] * step_db**2
+        by_trellis = has_trellis.astype(int)
+        coarsest = np.array(self.coarsest)[by_trellis] * step_db**2
         missing = np.empty((lapped.CHANNELS, POINT_CLASSES))
-        missing[:, 0] = calm_db2 * coarsest / (calm_db2**self.knee + coarsest**self.knee) ** (1 / self.knee)
-        missing[:, 1:] = np.array(self.others)[with_trellis] * step_db**2
+        missing[:, 0] = (
+            homogeneous_db2 * coarsest / (homogeneous_db2**self.knee + coarsest**self.knee) ** (1 / self.knee)
+        )
+        missing[:, 1:] = np.array(self.others)[by_trellis] * step_db**2
         missing[0] = step_db**2 / 12  # levels are far from zero and rounded to the nearest
         low, high = (np.interp(np.log(step_db), np.log(self.steps_db), shares) for shares in self.shares[has_network])
         frequency = np.add.outer(np.arange(lapped.BLOCK), np.arange(lapped.BLOCK)).ravel()
@@ -101,13 +104,14 @@ LAW = SpeckleLaw()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Speckle:
-    """What restoring needs to know of some planes."""
+    """Speckle to synthesize in some planes."""
 
     keys: NDArray[np.uint64]
-    """What tells the noise of planes apart, shape (plane,)."""
-    calm_db2: NDArray[np.float64]
-    """Variances of their latents where they are calm, shape (latent=64,), dB2."""
+    """Seeds of the noise, different for each plane, shape (plane,)."""
+    homogeneous_db2: NDArray[np.float64]
+    """Variances of latents in homogeneous areas, shape (latent=64,), dB2."""
     law: SpeckleLaw = LAW
+    """Variance that is missing."""
 
     def __getitem__(self, planes: slice) -> "Speckle":
         return replace(self, keys=self.keys[planes])
@@ -121,19 +125,20 @@ def synthesize_with_speckle(
     rows: Places,
     columns: Places,
 ) -> NDArray[np.float32]:
-    """Signal of symbols with speckle restored: that of :meth:`LappedCoder.synthesize` and noise.
+    """Decode symbols to their signal with synthetic speckle: the signal of :meth:`LappedCoder.synthesize`, and noise.
 
     Parameters
     ----------
     symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
         With ``coder.latent_reach`` latents around.
     coder : LappedCoder
+        Of the model that encoded.
     step_db : float
         Quantization step in dB.
     speckle : Speckle
-        Of these planes.
-    rows, columns : pair of (absolute place, reversed)
-        Of all latents that are given, see :func:`xsarcomp.tiling.reflect_indices`.
+        Speckle of these planes.
+    rows, columns : pair of (absolute place, is_reversed)
+        Places of all latents of ``symbols`` in the scene, see :func:`xsarcomp.tiling.reflect_indices`.
 
     Returns
     -------
@@ -144,16 +149,16 @@ def synthesize_with_speckle(
         from xsarcomp.codec.kernels import speckle as speckle_kernels
 
     points = coder.points(symbols, step_db)
-    latents = coder.latents(points, step_db)
-    beyond = coder.latent_reach - 1  # latents that only the network reads
-    inside = (slice(beyond, points.shape[2] - beyond), slice(beyond, points.shape[3] - beyond))
+    latents = coder.reconstruct_with_texture(points, step_db)
+    margin = coder.latent_reach - 1  # latents that only the network reads
+    inside = (slice(margin, points.shape[2] - margin), slice(margin, points.shape[3] - margin))
     noise = np.empty(latents.shape, np.float32)
     variances = np.empty((len(latents), *latents.shape[2:]), np.float32)
     places = [part[cut] for axis, cut in zip((rows, columns), inside, strict=True) for part in axis]
     speckle_kernels.draw(np.ascontiguousarray(speckle.keys), *places, noise)
     has_network = coder.card.network is not None
     missing = speckle.law.missing_variances(
-        step_db, coder.trellised(step_db), speckle.calm_db2, has_network=has_network
+        step_db, coder.channels_with_trellis(step_db), speckle.homogeneous_db2, has_network=has_network
     )
     gained = np.float32(1 - coder.texture_gain(step_db) ** -2)
     speckle_kernels.scale(np.ascontiguousarray(points[:, :, *inside]), latents, missing, gained, noise, variances)

@@ -103,7 +103,7 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
         target = Target(
             quantity="step_db",
             value=step_db,
-            asked=earlier[together[0]].target,
+            request=earlier[together[0]].target,
             max_error_db=guarantees.max_error_db,
             keep_means=guarantees.keep_means,
         )

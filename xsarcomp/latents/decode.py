@@ -10,13 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xsarcomp.codec.chunk import check_nodata, check_present
+from xsarcomp.codec.chunk import check_present
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
+from xsarcomp.codec.sections import check_nodata
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.tile_means import TILE
-from xsarcomp.codec.window import backscatter_of
+from xsarcomp.codec.window import backscatter_from_signal
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.latents.guarantees import GAIN, decode_signal, gains_window, guarantee_data_in_store, latents_window
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, PARTS, LatentsMetadata, corner_coordinates
@@ -296,14 +297,14 @@ def decode_window(
             settings.step_db,
             None if of_planes is None else of_planes[planes],
         )
-        values[planes] = backscatter_of(
+        values[planes] = backscatter_from_signal(
             signal,
             classes[planes],
             None if exact is None else exact[planes][classes[planes] == pixel_classes.EXACT],
             dtype,
             settings,
             coder,
-            None if data is None else data.of_planes(planes),
+            None if data is None else data.select_planes(planes),
         )
     return values.reshape(shape)
 

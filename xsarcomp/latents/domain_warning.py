@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.rate_control import Sample
-from xsarcomp.errors import DomainWarning, callers_level
+from xsarcomp.errors import DomainWarning, caller_stacklevel
 from xsarcomp.radiometry.decibel import decibel_from_backscatter, out_of_range
 from xsarcomp.radiometry.domain import Deviation, Domain, cut_windows, plane_statistics
 from xsarcomp.radiometry.pixel_classes import VALID, classify
@@ -111,5 +111,5 @@ def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: 
             f"{scale}. It is coded, not clipped, but rate and error may be other than documented: check product, calibration "
             "and scale, and measure with compare()",
             DomainWarning,
-            stacklevel=callers_level(),
+            stacklevel=caller_stacklevel(),
         )

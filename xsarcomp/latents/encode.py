@@ -20,7 +20,14 @@ from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE, tile_count
-from xsarcomp.codec.window import Axis, classes_of, encode_window, latent_count, pixel_span, signal_of
+from xsarcomp.codec.window import (
+    Axis,
+    classify_backscatter,
+    encode_window,
+    latent_count,
+    pixel_span,
+    signal_from_backscatter,
+)
 from xsarcomp.errors import DimensionError
 from xsarcomp.latents.guarantees import GAIN, encode_gains, encode_residual, latents_window, pixels_of_gains, storage_of
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
@@ -167,7 +174,7 @@ def _plane_group(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
 def _encode_now(values: Any, metadata: LatentsMetadata) -> dict[str, NDArray]:
     """Parts of an array in memory, in windows that bound the memory beside it."""
     values = np.asarray(values)
-    classes = classes_of(values, metadata.settings)
+    classes = classify_backscatter(values, metadata.settings)
     counts = [latent_count(size) for size in metadata.pixels]
     latents = np.zeros((*values.shape[:-2], CHANNELS, *counts), np.int32)
     edges = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
@@ -303,21 +310,21 @@ def encode_latents(window: Window, pieces: Mapping[str, NDArray], metadata: Late
     classes = pieces["classes"].reshape(planes.shape) if "classes" in pieces else None
     latents = np.empty((len(planes), CHANNELS, rows.latents.size, columns.latents.size), np.int32)
     for group in plane_groups(len(planes), planes[0].size):
-        known = classes_of(planes[group], settings) if classes is None else classes[group]
-        signal = signal_of(planes[group], known, settings, coder, (rows.first, columns.first))
+        known = classify_backscatter(planes[group], settings) if classes is None else classes[group]
+        signal = signal_from_backscatter(planes[group], known, settings, coder, (rows.first, columns.first))
         latents[group] = encode_window(signal, coder, settings.step_db, rows, columns)
     return latents.reshape(shape_of(window))
 
 
 def _classes(_window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.uint8]:
     """Pixel classes of a window of pixels."""
-    return classes_of(pieces["backscatter"], metadata.settings)
+    return classify_backscatter(pieces["backscatter"], metadata.settings)
 
 
 def _exact_values(_window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray:
     """Values of a window of pixels where these are of class EXACT, else 0."""
     values = pieces["backscatter"]
-    return _where_exact(values, classes_of(values, metadata.settings))
+    return _where_exact(values, classify_backscatter(values, metadata.settings))
 
 
 def _where_exact(values: NDArray, classes: NDArray[np.uint8]) -> NDArray:

@@ -17,7 +17,14 @@ from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.speckle import Speckle
 from xsarcomp.codec.tile_means import TILE, tile_count
-from xsarcomp.codec.window import Axis, classes_of, decode_window, guarantee_data_for, latent_count, latent_span
+from xsarcomp.codec.window import (
+    Axis,
+    classify_backscatter,
+    compute_checked_guarantee_data,
+    decode_window,
+    latent_count,
+    latent_span,
+)
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.tiling import Span, Window, plane_groups, shape_of
 
@@ -99,8 +106,8 @@ def _guarantee_data(
     classes = pieces["classes"].reshape(planes.shape) if "classes" in pieces else None
     for group in plane_groups(len(planes), planes[0].size):
         signal = decode_signal(window, latents[group], metadata, coder, settings.step_db)
-        known = classes_of(planes[group], settings) if classes is None else classes[group]
-        yield guarantee_data_for(planes[group], signal, known, settings, coder)
+        known = classify_backscatter(planes[group], settings) if classes is None else classes[group]
+        yield compute_checked_guarantee_data(planes[group], signal, known, settings, coder)
 
 
 def encode_residual(window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.int32]:

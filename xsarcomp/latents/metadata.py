@@ -14,7 +14,7 @@ from xsarcomp.codec.frame import SCALES
 from xsarcomp.codec.guarantees import LARGEST_SPACING_DB
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN
 from xsarcomp.codec.settings import Guarantees, Settings
-from xsarcomp.errors import NotEncodedError, UnsupportedFormatError, callers_level
+from xsarcomp.errors import NotEncodedError, UnsupportedFormatError, caller_stacklevel
 from xsarcomp.scenes.variables import ATTRIBUTE
 
 LOSS_ATTRIBUTE = "sarcomp_lossy"
@@ -324,6 +324,6 @@ def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
     if lost:
         warnings.warn(
             f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(lost)}",
-            stacklevel=callers_level(),
+            stacklevel=caller_stacklevel(),
         )
     return kept

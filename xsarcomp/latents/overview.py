@@ -21,7 +21,7 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.quantization import dequantize
 from xsarcomp.codec.settings import NO_GUARANTEES
-from xsarcomp.errors import ConfigurationError, callers_level
+from xsarcomp.errors import ConfigurationError, caller_stacklevel
 from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_variables, with_decoded
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.overview_grid import (
@@ -283,7 +283,7 @@ def _coarse_rest(
         warnings.warn(
             f"left out of the overview: {', '.join(left)}. They stand on the full grid and are neither latents nor coordinates "
             "of numbers or times, so nothing says what they are in a block of pixels. Coarsen them yourself",
-            stacklevel=callers_level(),
+            stacklevel=caller_stacklevel(),
         )
     coarse = {
         name: coarse_coordinate(dataset.variables[name], spatial, factor, name=name, lazily=lazily) for name in averaged

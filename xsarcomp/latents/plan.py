@@ -11,9 +11,9 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.rate_control import Estimate, Target, find_step
-from xsarcomp.codec.speckle_spectrum import measured_calm_variances
+from xsarcomp.codec.speckle_spectrum import measure_homogeneous_variances
 from xsarcomp.codec.window import latent_count
-from xsarcomp.errors import DimensionError, callers_level
+from xsarcomp.errors import DimensionError, caller_stacklevel
 from xsarcomp.latents.domain_warning import compare_with_training, report_unlike
 from xsarcomp.latents.look import Look, look_at
 from xsarcomp.latents.metadata import KEPT_ENCODING, LatentsMetadata, corner_coordinates, kept_attributes
@@ -110,7 +110,8 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
     if options.measures_speckle:
         variables = {
             name: replace(
-                metadata, calm_variances_db2=measured_calm_variances(looks[name].windows, metadata.settings, coder)
+                metadata,
+                calm_variances_db2=measure_homogeneous_variances(looks[name].windows, metadata.settings, coder),
             )
             for name, metadata in variables.items()
         }
@@ -124,7 +125,7 @@ def _overhead_bits_per_pixel(
     chunks = sum(math.ceil(dataset[name].size / options.chunk_pixels) for name in names)
     pixels = max(1, sum(dataset[name].size for name in names))
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / pixels
-    if target.counts_store:
+    if target.counts_metadata:
         overhead += min(8 * options.metadata_bytes / pixels, LARGEST_METADATA_SHARE * target.value)
     return overhead
 
@@ -153,8 +154,8 @@ def _report_missed(target: Target, estimate: Estimate) -> None:
     value = getattr(estimate, target.quantity, target.value)  # a bound is always met
     if value > target.value * (1 + REPORTED_MISS):
         warnings.warn(
-            f"{target.asked} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
-            stacklevel=callers_level(),
+            f"{target.request} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
+            stacklevel=caller_stacklevel(),
         )
 
 
@@ -178,7 +179,7 @@ def _metadata(
         model=coder.card.name,
         model_id=coder.model_id,
         anchor=coder.anchor(estimate.step_db),
-        target=target.asked,
+        target=target.request,
         estimated_bits_per_pixel=estimate.bits_per_pixel,
         estimated_rmse_db=estimate.rmse_db,
         outside_training_range=outside,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.codec.speckle import RESTORATIONS, USUAL_CALM_VARIANCES_DB2, Speckle
+from xsarcomp.codec.speckle import RESTORATIONS, USUAL_HOMOGENEOUS_VARIANCES_DB2, Speckle
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.tiling import Window
@@ -39,7 +39,7 @@ class SpeckleKeys:
         keys = np.array(self.variable, np.uint64)
         for positions, (start, stop) in zip(self.positions, leading, strict=True):
             keys = keys[..., None] + np.array(positions[start:stop], np.uint64)  # modulo 2**64, in any order
-        return Speckle(keys=keys.reshape(-1), calm_db2=np.array(self.calm_variances_db2))
+        return Speckle(keys=keys.reshape(-1), homogeneous_db2=np.array(self.calm_variances_db2))
 
 
 def speckle_keys(
@@ -86,7 +86,7 @@ def speckle_keys(
             positions.append(_position_keys(dataset, dim))
         elif dim in dataset.coords and dataset.coords[dim].ndim == 0:  # one position was selected: it counts as before
             variable += _labels(dataset.coords[dim].values[None], dim)[0]
-    calm = metadata.calm_variances_db2 or USUAL_CALM_VARIANCES_DB2
+    calm = metadata.calm_variances_db2 or USUAL_HOMOGENEOUS_VARIANCES_DB2
     return SpeckleKeys(variable=variable % 2**64, positions=tuple(positions), calm_variances_db2=calm)
 
 

@@ -62,7 +62,7 @@ def _statistics(latents: xr.Variable, coder: LappedCoder, steps_db: list[float])
     zeros, magnitudes, sums, squares = np.zeros((4, CHANNELS))
     for symbols, step_db in _pieces(latents, steps_db):
         # dequantized as the profile without a network does it: what the stored numbers say by themselves
-        values = LappedCoder.restore(coder, coder.points(symbols, step_db), step_db).astype(np.float64)
+        values = LappedCoder.reconstruct(coder, coder.points(symbols, step_db), step_db).astype(np.float64)
         axes = (0, 2, 3)
         zeros += (symbols == 0).sum(axes)
         magnitudes += np.abs(symbols).sum(axes, dtype=np.float64)

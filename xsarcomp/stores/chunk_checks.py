@@ -10,6 +10,7 @@ from xsarcomp.codec import chunk
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LARGEST_CHUNK, LATENTS, Frame, read_frame
 from xsarcomp.codec.lapped import BLOCK
+from xsarcomp.codec.sections import check_nodata
 from xsarcomp.errors import BitstreamError, LimitExceededError
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.plane_steps import CODING
@@ -106,8 +107,8 @@ def content_problem(
         elif coder is not None and array.frame_kind == INTEGERS:
             chunk.decode_integer_chunk(content)
         elif coder is not None:
-            _, _, classes, _, _ = chunk.read_backscatter(content, coder)
-            chunk.check_nodata(classes, frame.dtype, array.nodata)
+            classes = chunk.read_backscatter(content, coder).classes
+            check_nodata(classes, frame.dtype, array.nodata)
     except BitstreamError as error:
         return "damaged", str(error)
     return None

@@ -217,7 +217,7 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
     def _decode_part(self, chunk_data: "Buffer", selection: Any, chunk_spec: "ArraySpec") -> "NDBuffer":
         if not _selects_lowest(selection, len(chunk_spec.shape)):
             return self._decode_sync(chunk_data, chunk_spec)[selection]
-        lowest = np.expand_dims(chunk.decode_lowest(chunk_data.to_bytes(), load_coder(self.model)), -3)
+        lowest = np.expand_dims(chunk.decode_lowest_latents(chunk_data.to_bytes(), load_coder(self.model)), -3)
         expected = (*chunk_spec.shape[:-3], 1, *chunk_spec.shape[-2:])
         if lowest.shape != expected:
             raise CorruptStreamError(f"the chunk decodes to shape {lowest.shape}, the array's metadata says {expected}")

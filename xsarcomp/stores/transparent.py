@@ -10,7 +10,7 @@ import xarray as xr
 
 from xsarcomp.codec.frame import check_stored_dtype
 from xsarcomp.codec.rate_control import Target
-from xsarcomp.errors import ConfigurationError, callers_level
+from xsarcomp.errors import ConfigurationError, caller_stacklevel
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.radiometry.scales import check_dtype
@@ -77,7 +77,7 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
             f"{array.name!r} has chunks of {' x '.join(map(str, edges.values()))} pixels, and each chunk of a transparent store "
             f"is coded alone: bits are wasted below about {SMALLEST_EDGE} pixels. Rechunk first: "
             f".chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})",
-            stacklevel=callers_level(),
+            stacklevel=caller_stacklevel(),
         )
     return tuple(chunks)
 

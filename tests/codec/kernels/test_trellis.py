@@ -14,7 +14,13 @@ from xsarcomp.codec.coder import choose_points, initial_points, optimized_symbol
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, DIRECT_TOKENS
 from xsarcomp.codec.kernels import trellis as trellis_kernels
-from xsarcomp.codec.quantization import POINT_SPACING, SHIFT_CLASSES, points_of, spacings_db, symbols_of
+from xsarcomp.codec.quantization import (
+    POINT_SPACING,
+    SHIFT_CLASSES,
+    points_from_symbols,
+    spacings_db,
+    symbols_from_points,
+)
 
 
 @st.composite
@@ -68,7 +74,7 @@ def test_no_path_through_the_candidates_is_cheaper_than_the_chosen_one(case):
     trellised = tables.trellised[0]
     start = initial_points(latents, trellised, step_db)
     chosen = choose_points(latents, start, tables, 0, shifts, step_db, lagrangian)
-    symbols = symbols_of(chosen, trellised)
+    symbols = symbols_from_points(chosen, trellised)
     # what was chosen is a path at all
     np.testing.assert_array_equal(points_from_the_format(symbols, trellised)[0], chosen)
     order = [channel for channel in CHANNEL_ORDER if trellised[channel]]
@@ -135,7 +141,7 @@ def test_huge_latents_get_points_near_them_and_come_back(coder, largest_db):
     latents = generator.uniform(-largest_db, largest_db, (1, CHANNELS, 6, 6))
     symbols = optimized_symbols(latents, coder.tables, 0, coder.shifts[0], step_db, 0.12)
     trellised = coder.tables.trellised[0]
-    points = points_of(symbols, trellised)
+    points = points_from_symbols(symbols, trellised)
     distance = np.abs(latents / spacings_db(step_db, trellised)[:, None, None] - points)
     assert distance[:, trellised].max() < 2.1
     decoded = decode_symbols(encode_symbols(symbols, coder.tables, 0), symbols.shape, coder.tables, 0)
@@ -181,7 +187,7 @@ def trellis_distance(latents, spacing, lagrangian):
     lengths = RISING.copy()
     for _ in range(4):
         points = paths_of(latents, spacing, lagrangian, lengths)
-        symbols = symbols_of(points, ALL_BUT_THE_LOWEST)
+        symbols = symbols_from_points(points, ALL_BUT_THE_LOWEST)
         quantizers = points_from_the_format(symbols, ALL_BUT_THE_LOWEST)[1]
         for z in (0, 1):
             chosen = np.abs(symbols[:, 1:][quantizers[:, 1:] == z])

@@ -179,7 +179,7 @@ def test_eight_threads_at_once_decode_the_same(network_coder, stream, decoded):
 def test_restoring_does_not_change_the_points(network_coder):
     points = np.random.default_rng(0).integers(-2, 3, (2, 64, 20, 18)).astype(np.int32)
     before = points.copy()
-    restored = network_coder.restore(points, STEP_DB)
+    restored = network_coder.reconstruct(points, STEP_DB)
     reach = network_coder.latent_reach - 1
     assert restored.shape == (2, 64, 20 - 2 * reach, 18 - 2 * reach)
     assert restored.dtype == np.float32
@@ -207,26 +207,26 @@ def test_untrained_network_restores_as_the_linear_coder_does(parts, coder, speck
 def test_untrained_network_restores_the_latents_of_the_linear_coder_to_the_bit(parts, coder):
     residual, reach = ResidualCoder(**parts), 3
     points = np.random.default_rng(0).integers(-5, 6, (2, 64, 20, 18)).astype(np.int32)
-    expected = coder.restore(points, STEP_DB)[:, :, reach:-reach, reach:-reach]
-    np.testing.assert_array_equal(residual.restore(points, STEP_DB), expected)
+    expected = coder.reconstruct(points, STEP_DB)[:, :, reach:-reach, reach:-reach]
+    np.testing.assert_array_equal(residual.reconstruct(points, STEP_DB), expected)
 
 
 def test_latents_are_reconstruction_points_and_offsets_in_steps(network_coder, coder):
     points = np.random.default_rng(2).integers(-5, 6, (1, 64, 15, 14)).astype(np.int32)
-    reach, trellised = network_coder.latent_reach - 1, network_coder.trellised(STEP_DB)
+    reach, trellised = network_coder.latent_reach - 1, network_coder.channels_with_trellis(STEP_DB)
     assert trellised.any()
-    centroids = coder.restore(points, STEP_DB)[:, :, reach:-reach, reach:-reach]
+    centroids = coder.reconstruct(points, STEP_DB)[:, :, reach:-reach, reach:-reach]
     levels = torch.from_numpy(input_levels(points, STEP_DB, trellised)[0])
     offsets = network_coder.network(levels, STEP_DB).numpy()
     expected = centroids + np.float32(STEP_DB) * offsets.transpose(2, 0, 1)[None]
     assert offsets.any()
-    np.testing.assert_array_equal(network_coder.restore(points, STEP_DB), expected)
+    np.testing.assert_array_equal(network_coder.reconstruct(points, STEP_DB), expected)
 
 
 @pytest.mark.parametrize("step_db", [0.019, 64.1, float("nan")])
 def test_steps_beyond_the_format_are_refused(network_coder, step_db):
     with pytest.raises(RateError, match="quantization step"):
-        network_coder.restore(np.zeros((1, 64, 12, 12), np.int32), step_db)
+        network_coder.reconstruct(np.zeros((1, 64, 12, 12), np.int32), step_db)
 
 
 def damaged(weights, how):

@@ -65,28 +65,28 @@ def test_batches_restore_the_latents_of_the_processor_to_the_bit(planes, height,
     points = points_of((planes, 64, height + 2 * reach, width + 2 * reach), seed)
     network = accelerator.AcceleratedNetwork(CODER.network, PROCESSOR)
     found = CODER._restore_in_batches(network, points, step_db)
-    np.testing.assert_array_equal(found.view(np.uint32), CODER.restore(points, step_db).view(np.uint32))
+    np.testing.assert_array_equal(found.view(np.uint32), CODER.reconstruct(points, step_db).view(np.uint32))
 
 
 def test_tiles_of_a_block_share_batches(coder, batches, monkeypatch):
     monkeypatch.setattr(inference, "BATCHED_LATENTS", 10)
     reach = coder.network.reach
     points = points_of((2, 64, 25 + 2 * reach, 10 + 2 * reach), 1)
-    found = coder.restore(points, 1.7)
+    found = coder.reconstruct(points, 1.7)
     assert sum(batches[-2:]) == 2 * 3  # three tiles a plane, of two sizes
     monkeypatch.setattr(accelerator, "chosen_device", lambda: None)
-    np.testing.assert_array_equal(found, coder.restore(points, 1.7))
+    np.testing.assert_array_equal(found, coder.reconstruct(points, 1.7))
 
 
 def test_memory_of_a_batch_is_bounded(coder, batches, monkeypatch):
     reach = coder.network.reach
     points = points_of((5, 64, 12 + 2 * reach, 12 + 2 * reach), 2)
-    whole = coder.restore(points, 1.7)
+    whole = coder.reconstruct(points, 1.7)
     assert batches[-1] == 5
     side = 12 + 2 * reach - 2
     monkeypatch.setattr(accelerator, "BATCH_VALUES", 2 * 9 * coder.network.config.channels * side**2)
     del batches[:]
-    np.testing.assert_array_equal(coder.restore(points, 1.7), whole)
+    np.testing.assert_array_equal(coder.reconstruct(points, 1.7), whole)
     assert batches == [2, 2, 1]
 
 
@@ -106,9 +106,9 @@ def test_a_device_of_other_bits_is_named_and_left_alone(coder, batches, monkeypa
     monkeypatch.setattr(accelerator, "_rounded", lambda values: right(values + 2e-3))
     points = points_of((1, 64, 20, 20), 3)
     with pytest.warns(RuntimeWarning, match="other bits than the processor"):
-        found = coder.restore(points, 1.7)
+        found = coder.reconstruct(points, 1.7)
     del batches[:]
-    np.testing.assert_array_equal(coder.restore(points, 1.7), found)
+    np.testing.assert_array_equal(coder.reconstruct(points, 1.7), found)
     assert not batches  # said once
 
 
@@ -118,7 +118,7 @@ def test_a_device_that_fails_is_named_and_left_alone(coder, batches, monkeypatch
 
     monkeypatch.setattr(accelerator.AcceleratedNetwork, "_convolved", fail)
     with pytest.warns(RuntimeWarning, match=r"failed \(CUDA out of memory"):
-        coder.restore(points_of((1, 64, 20, 20), 3), 1.7)
+        coder.reconstruct(points_of((1, 64, 20, 20), 3), 1.7)
 
 
 def test_the_processor_is_the_default(monkeypatch):
@@ -150,9 +150,9 @@ def test_a_gpu_gives_the_bits_of_the_processor(coder, monkeypatch):
     assert network.device.type == "cuda"
     for seed, step_db in enumerate((0.02, 0.7, 3.3, 64.0)):
         points = points_of((2, 64, 90, 90), seed)
-        found = coder.restore(points, step_db)
+        found = coder.reconstruct(points, step_db)
         monkeypatch.setenv(accelerator.VARIABLE, "cpu")
-        np.testing.assert_array_equal(found.view(np.uint32), coder.restore(points, step_db).view(np.uint32))
+        np.testing.assert_array_equal(found.view(np.uint32), coder.reconstruct(points, step_db).view(np.uint32))
         monkeypatch.setenv(accelerator.VARIABLE, "auto")
 
 

@@ -76,7 +76,7 @@ def test_stores_refuse_a_classic_model_and_say_why(installed, classic_content):
         lambda: scene.sarcomp.encode(bits_per_pixel=1, model=NAME),
         lambda: scene.sarcomp.encoding(bits_per_pixel=1, model=NAME),
     ):
-        with pytest.raises(ModelError, match=f"{NAME}' is a classic autoencoder.*no store can promise exact symbols"):
+        with pytest.raises(ModelError, match=f"{NAME}' is a classic autoencoder.*no store can guarantee exact symbols"):
             refused()
 
 

@@ -58,9 +58,9 @@ def test_untrained_network_adds_exactly_nothing(step_db):
 def test_untrained_model_is_the_linear_codec(coder, signal):
     model = LappedAutoencoder(SMALL).eval()
     points = coder.points(coder.quantize(coder.analyze(signal), STEP_DB), STEP_DB)
-    restored, reach = coder.restore(points, STEP_DB), model.refiner.reach
+    restored, reach = coder.reconstruct(points, STEP_DB), model.refiner.reach
     with torch.no_grad():
-        refined = model.refine(input_levels(points, STEP_DB, coder.trellised(STEP_DB)), restored, STEP_DB)
+        refined = model.refine(input_levels(points, STEP_DB, coder.channels_with_trellis(STEP_DB)), restored, STEP_DB)
     np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
 
 
@@ -159,11 +159,11 @@ def test_network_trains_on_the_input_and_the_latents_of_decoding(coder, signal):
     latents = coder.analyze(signal)
     levels, restored, border = encoder_quantizer(coder)(latents, STEP_DB)
     symbols = coder.quantize(latents, STEP_DB)
-    assert coder.trellised(STEP_DB).any()
+    assert coder.channels_with_trellis(STEP_DB).any()
     assert symbols.shape[2] == latents.shape[2] - 2 * border
-    points, _ = points_from_the_format(symbols, coder.trellised(STEP_DB))
-    np.testing.assert_array_equal(levels, input_levels(points, STEP_DB, coder.trellised(STEP_DB)))
-    np.testing.assert_array_equal(restored, coder.restore(points, STEP_DB))
+    points, _ = points_from_the_format(symbols, coder.channels_with_trellis(STEP_DB))
+    np.testing.assert_array_equal(levels, input_levels(points, STEP_DB, coder.channels_with_trellis(STEP_DB)))
+    np.testing.assert_array_equal(restored, coder.reconstruct(points, STEP_DB))
 
 
 def test_error_of_the_latents_is_the_error_of_the_pixels(coder, signal):

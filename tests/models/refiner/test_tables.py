@@ -7,7 +7,7 @@ from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import optimized_symbols
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, FREQUENCY_TOTAL, TOKENS, EntropyTables
-from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, points_of, spacings_db
+from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, points_from_symbols, spacings_db
 from xsarcomp.models.refiner import tables
 from xsarcomp.models.refiner.sign_tables import FEWEST_SYMBOLS, candidate_sign_terms, empty_signs, fit_signs
 from xsarcomp.models.refiner.tables import candidate_terms, fit_anchor, fit_shifts, fit_tables
@@ -41,7 +41,7 @@ def tables_of(arrays):
 def restored(scene, arrays, shifts, step_db=STEP_DB):
     """Latents of symbols under fitted tables, as a decoder finds them."""
     trellised = arrays["trellised"]
-    return dequantize(points_of(scene, trellised), shifts, spacings_db(step_db, trellised))
+    return dequantize(points_from_symbols(scene, trellised), shifts, spacings_db(step_db, trellised))
 
 
 def test_fitted_tables_obey_the_rules_of_the_format(fitted):
@@ -195,7 +195,7 @@ def test_signs_change_nothing_else_in_the_fit(latents, rounds):
     arrays, _, symbols = fit_anchor(latents[1:], STEP_DB, LAGRANGIAN, rounds=rounds)
     trellised, generator = arrays["trellised"], np.random.default_rng(0)
     assert trellised.any() == bool(rounds)
-    points = [points_of(scene, trellised) for scene in symbols]
+    points = [points_from_symbols(scene, trellised) for scene in symbols]
     for _ in range(rounds + 1):  # each fit draws its samples from the one generator
         again, _ = tables._fit_once(points, trellised, generator, are_paths=bool(rounds))
     for name, array in again.items():

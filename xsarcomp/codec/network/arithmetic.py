@@ -52,7 +52,7 @@ def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[n
     Parameters
     ----------
     points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-        See :func:`xsarcomp.codec.quantization.points_of`.
+        See :func:`xsarcomp.codec.quantization.points_from_symbols`.
     step_db : float
         Quantization step in dB.
     trellised : ndarray of bool, shape (latent=64,)

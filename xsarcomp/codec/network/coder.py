@@ -53,7 +53,7 @@ class ResidualCoder(LappedCoder):
         """Latents around a tile that its decoding reads, from the layers of the network and the transform."""
         return 1 + self.network.reach
 
-    def restore(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+    def reconstruct(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Latents in dB from points, tile by tile; consumes the reach of the network."""
         network = accelerated(self.network)
         if network is not None:
@@ -87,8 +87,8 @@ class ResidualCoder(LappedCoder):
     ) -> NDArray[np.float32]:
         """The same on another device, in batches of tiles of one size."""
         reach = self.network.reach
-        restored = super().restore(np.ascontiguousarray(points[:, :, reach:-reach, reach:-reach]), step_db)
-        levels = input_levels(points, step_db, self.trellised(step_db))
+        restored = super().reconstruct(np.ascontiguousarray(points[:, :, reach:-reach, reach:-reach]), step_db)
+        levels = input_levels(points, step_db, self.channels_with_trellis(step_db))
         by_shape: dict[Span, list[tuple[int, Span, Span]]] = {}
         for plane, rows, columns in itertools.product(
             range(len(points)), *(equal_spans(size, BATCHED_LATENTS) for size in restored.shape[2:])
@@ -107,9 +107,9 @@ class ResidualCoder(LappedCoder):
     def _refine(self, tile: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Latents of the inside of a tile (latent=64, y, x), whatever autocast or gradient mode the caller is in."""
         reach = self.network.reach
-        inside = super().restore(tile[None, :, reach:-reach, reach:-reach], step_db)[0]
+        inside = super().reconstruct(tile[None, :, reach:-reach, reach:-reach], step_db)[0]
         with _one_thread():
-            levels = torch.from_numpy(input_levels(tile[None], step_db, self.trellised(step_db))[0])
+            levels = torch.from_numpy(input_levels(tile[None], step_db, self.channels_with_trellis(step_db))[0])
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded
         return inside + offsets * np.float32(step_db)

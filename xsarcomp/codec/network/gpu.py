@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xsarcomp.codec.network.arithmetic import FEATURES, LARGEST
 from xsarcomp.codec.network.network import IntegerNetwork
-from xsarcomp.errors import ConfigurationError, callers_level
+from xsarcomp.errors import ConfigurationError, caller_stacklevel
 
 VARIABLE = "XSARCOMP_DEVICE"
 """Environment variable that says where the network runs: "cpu", "cuda", "cuda:1", ..., or "auto", a GPU if there is one."""
@@ -193,7 +193,7 @@ def _on_device(network: IntegerNetwork, device: torch.device) -> AcceleratedNetw
     warnings.warn(
         f"{device} {problem}: the network runs on the processor. Set {VARIABLE}=cpu to say so",
         RuntimeWarning,
-        stacklevel=callers_level(),
+        stacklevel=caller_stacklevel(),
     )
     return None
 

@@ -64,7 +64,7 @@ def _texture_gain(coder: LappedCoder, planes: Sequence[Plane], step_db: float) -
         height, width = (size // BLOCK * BLOCK for size in plane.decibel.shape)
         signal = rounded_signal(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
         points = coder.points(encode_planes(signal, coder, step_db), step_db)
-        restored = coder.restore(points, step_db).astype(np.float64)
+        restored = coder.reconstruct(points, step_db).astype(np.float64)
         latents = coder.analyze(np.pad(signal, ((0, 0), (OVERLAP, OVERLAP), (OVERLAP, OVERLAP)), mode="symmetric"))
         border = coder.latent_reach - 1
         latents = latents[:, :, border : latents.shape[2] - border, border : latents.shape[3] - border]

@@ -1,6 +1,6 @@
 """Fit the constants of the restoration of speckle (:mod:`xsarcomp.codec.speckle`) to planes of a training split.
 
-The three functions give, in this order, ``USUAL_CALM_VARIANCES_DB2``, ``coarsest`` and ``others``, and ``shares``::
+The three functions give, in this order, ``USUAL_HOMOGENEOUS_VARIANCES_DB2``, ``coarsest`` and ``others``, and ``shares``::
 
     planes = load_planes(root, [SceneSource(pattern="train/grd_decibel/*.tif", scale="decibel")])
     coder = load_coder("s1-grd-10m")
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.lapped import BLOCK, OVERLAP
 from xsarcomp.codec.speckle import LAW, POINT_CLASSES, Speckle
-from xsarcomp.codec.speckle_spectrum import calm_variances, energies, latents_inside
+from xsarcomp.codec.speckle_spectrum import block_energies, homogeneous_variances, latents_inside
 from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.metrics.speckle import enl_ratio
 from xsarcomp.radiometry.filling import rounded_signal
@@ -51,14 +51,14 @@ def missing_shares(coder: LappedCoder, planes: Sequence[Plane], step_db: float) 
         Channels without and with trellis; NaN where there is none. For points 0 only channels whose variance is far above
         what a point 0 can hide.
     """
-    trellised = coder.trellised(step_db)
+    trellised = coder.channels_with_trellis(step_db)
     squared, count = np.zeros((2, POINT_CLASSES)), np.zeros((2, POINT_CLASSES))
     for plane in planes:
         latents, calm = _latents(coder, plane), _calm(coder, plane)
         if calm is None:
             continue
         points = coder.points(encode_planes(_signal(coder, plane), coder, step_db), step_db)
-        restored = coder.restore(points, step_db)
+        restored = coder.reconstruct(points, step_db)
         beyond = (points.shape[2] - restored.shape[2]) // 2
         inside = (..., slice(beyond, points.shape[2] - beyond), slice(beyond, points.shape[3] - beyond))
         error = (latents[inside] - restored) ** 2 / step_db**2
@@ -86,7 +86,7 @@ def share_for_looks(coder: LappedCoder, planes: Sequence[Plane], step_db: float,
         for number, ((plane, symbols), variances) in enumerate(zip(coded, calm, strict=True)):
             if variances is None:
                 continue
-            speckle = Speckle(keys=np.array([number], np.uint64), calm_db2=variances, law=law)
+            speckle = Speckle(keys=np.array([number], np.uint64), homogeneous_db2=variances, law=law)
             height, width = (BLOCK * size for size in symbols.shape[2:])
             restored = decode_planes(symbols, (height, width), coder, step_db, speckle)[0]
             powers = [10 ** (values.astype(np.float64) / 10) for values in (plane.decibel[:height, :width], restored)]
@@ -115,5 +115,5 @@ def _calm(coder: LappedCoder, plane: Plane) -> NDArray[np.float64] | None:
     """Calm variances of one plane, shape (latent=64,)."""
     signal = _signal(coder, plane)
     valid = plane.valid[None, : signal.shape[1], : signal.shape[2]]
-    calm = calm_variances(energies(*latents_inside(signal, valid, coder)))
+    calm = homogeneous_variances(block_energies(*latents_inside(signal, valid, coder)))
     return None if calm is None else np.array(calm)

@@ -19,7 +19,7 @@ from xsarcomp.codec.entropy_tables import (
     EntropyTables,
     tokens_of,
 )
-from xsarcomp.codec.quantization import SHIFT_CLASSES, QuantizerStates, spacings_db, symbols_of
+from xsarcomp.codec.quantization import SHIFT_CLASSES, QuantizerStates, spacings_db, symbols_from_points
 from xsarcomp.models.refiner.sign_tables import empty_signs, fit_signs
 
 # Quantization steps in dB that have their own tables; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel. In between,
@@ -184,7 +184,7 @@ def fit_anchor(
     trellised[0] = False
     if rounds and trellised.sum() >= TRELLIS_CHANNELS:
         arrays, points, shifts, _ = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
-    symbols = [symbols_of(scene, arrays["trellised"]) for scene in points]
+    symbols = [symbols_from_points(scene, arrays["trellised"]) for scene in points]
     # the choice of symbols does not look at signs, so they are fitted once, to the last symbols
     return arrays | fit_signs(symbols), shifts, symbols
 
@@ -223,7 +223,7 @@ def _fit_once(
     _fit_lowest(arrays, points)
     known = [Magnitudes() for _ in points]
     states = [QuantizerStates((scene.shape[0], *scene.shape[2:])) for scene in points]
-    symbols = [symbols_of(scene, trellised) for scene in points]
+    symbols = [symbols_from_points(scene, trellised) for scene in points]
     for channel in CHANNEL_ORDER:
         if channel:
             magnitudes = np.concatenate([np.abs(scene[:, channel]).reshape(-1) for scene in points])

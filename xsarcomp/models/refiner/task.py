@@ -128,8 +128,8 @@ def encoder_quantizer(coder: LappedCoder):
 
     def quantizer(latents: NDArray[np.float64], step_db: float) -> tuple[NDArray[np.int8], NDArray[np.float32], int]:
         points = coder.points(coder.quantize(latents, step_db), step_db)
-        levels = input_levels(points, step_db, coder.trellised(step_db))
-        return levels, coder.restore(points, step_db), QUANTIZER_REACH
+        levels = input_levels(points, step_db, coder.channels_with_trellis(step_db))
+        return levels, coder.reconstruct(points, step_db), QUANTIZER_REACH
 
     return quantizer
 
