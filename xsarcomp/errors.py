@@ -29,8 +29,6 @@ import sys
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
-
-
 LARGEST_MESSAGE = 2000
 """Characters of a message at most. Messages may quote files that anybody wrote, and end up in logs."""
 

@@ -251,7 +251,17 @@ class LappedCoder:
         return float(np.interp(np.log(step_db), np.log(self.card.anchor_steps_db), values))
 
     def analyze(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Transform a signal to latents without rounding; see :func:`xsarcomp.codec.lapped.analyze`."""
+        """Transform a signal to latents without rounding; see :func:`xsarcomp.codec.lapped.analyze`.
+
+        Parameters
+        ----------
+        signal : ndarray of float64, shape (plane, y, x), dB above the offset
+            Multiples of 1/512 dB, with ``lapped.OVERLAP`` pixels around whole blocks.
+
+        Returns
+        -------
+        ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+        """
         return lapped.analyze(signal, self.basis)
 
     def quantize(self, latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
@@ -282,7 +292,20 @@ class LappedCoder:
         return self.tables.trellised[self.anchor(step_db)]
 
     def points(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int32]:
-        """Points that symbols stand for, in units of the spacing of their channel, same shape."""
+        """Compute the points that symbols stand for; see :func:`xsarcomp.codec.quantization.points_from_symbols`.
+
+        Parameters
+        ----------
+        symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+            Symbols of whole blocks.
+        step_db : float
+            Quantization step in dB.
+
+        Returns
+        -------
+        ndarray of int32, same shape
+            In units of the spacing of their channel.
+        """
         return points_from_symbols(symbols, self.channels_with_trellis(step_db))
 
     def reconstruct(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
@@ -305,7 +328,10 @@ class LappedCoder:
         )
 
     def reconstruct_with_texture(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Reconstruct latents and multiply them by the texture gain, as the synthesis needs them."""
+        """Reconstruct latents and multiply all but the lowest by the texture gain, as the synthesis needs them.
+
+        Parameters and shapes are those of :meth:`reconstruct`.
+        """
         latents = self.reconstruct(points, step_db)
         latents[:, 1:] *= np.float32(self.texture_gain(step_db))
         return latents

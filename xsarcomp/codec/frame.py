@@ -120,7 +120,7 @@ def symbol_hash(symbols: NDArray[np.int32]) -> bytes:
 
 
 def coded_value_count(shape: tuple[int, ...], kind: int) -> int:
-    """Number of values that are coded for a chunk: pixels are filled up to whole blocks of 8 x 8."""
+    """Count the values that are coded for a chunk: pixels are filled up to whole blocks of 8 x 8."""
     if kind != BACKSCATTER:
         return math.prod(shape)
     return math.prod(shape[:-2]) * math.prod(-(-size // 8) * 8 for size in shape[-2:])

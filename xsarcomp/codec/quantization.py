@@ -158,7 +158,19 @@ def points_from_symbols(symbols: NDArray[np.int32], has_trellis: NDArray[np.bool
 
 
 def symbols_from_points(points: NDArray[np.int32], has_trellis: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Compute the symbols of points that lie on a path; the inverse of :func:`points_from_symbols`."""
+    """Compute the symbols of points that lie on a path; the inverse of :func:`points_from_symbols`.
+
+    Parameters
+    ----------
+    points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        Points, as an encoder chose them.
+    has_trellis : ndarray of bool, shape (latent=64,)
+        Channels with trellis.
+
+    Returns
+    -------
+    ndarray of int32, same shape
+    """
     symbols = points.copy()
     on_path = points[:, has_trellis]
     symbols[:, has_trellis] = np.sign(on_path) * ((np.abs(on_path) + 1) >> 1)

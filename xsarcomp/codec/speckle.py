@@ -43,7 +43,7 @@ Places = tuple[NDArray[np.intp], NDArray[np.bool_]]
 class SpeckleLaw:
     """Variance of latents that decoding loses, as a function of step, frequency and point.
 
-    Constants were fitted by :func:`xsarcomp.models.refiner.speckle_law.fit` to training chips of 10 m. They are no part of a
+    Constants were fitted to training chips of 10 m by :mod:`xsarcomp.models.refiner.speckle_law`. They are no part of a
     model file, so that they serve models that users train too.
     """
 
