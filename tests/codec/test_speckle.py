@@ -12,7 +12,7 @@ from xsarcomp.codec import lapped
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.kernels import speckle as speckle_kernels
 from xsarcomp.codec.speckle import LAW, USUAL_CALM_VARIANCES_DB2, Speckle
-from xsarcomp.codec.window import decode_planes, decode_window, encode_planes
+from xsarcomp.codec.window import Axis, decode_planes, decode_window, encode_planes
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.metrics.speckle import equivalent_number_of_looks
 from xsarcomp.scenes.simulation import simulated_dataset
@@ -166,7 +166,7 @@ def test_a_window_is_restored_as_the_whole_scene(name):
     around = coder.latent_reach
     first = max(0, 9 - around)
     held = symbols[:, :, : min(12, 6 + around), first:]
-    window = decode_window(held, coder, step_db, (0, 6, 12, 0), (9, 19, 19, first), speckle)
+    window = decode_window(held, coder, step_db, Axis(0, 6, 12, 0), Axis(9, 19, 19, first), speckle)
     np.testing.assert_allclose(window, whole[:, :48, 72:], atol=2e-4)
 
 
@@ -197,9 +197,9 @@ def test_invalid_pixels_come_back_exactly_and_all_others_change(simulated, coars
 
 
 def test_restoring_is_said_in_the_attributes_and_only_then(coarse, restored):
-    assert "speckle restored: noise was made up" in restored.vv.attrs["sarcomp_lossy"]
+    assert "synthetic speckle was added" in restored.vv.attrs["sarcomp_lossy"]
     assert "restored" not in coarse.sarcomp.decode().vv.attrs["sarcomp_lossy"]
-    assert "noise was made up" in restored.sarcomp.info()["vv"]["loss"]
+    assert "synthetic speckle was added" in restored.sarcomp.info()["vv"]["loss"]
 
 
 def test_mean_power_stays_that_of_plain_decoding(coarse, restored):
@@ -225,7 +225,7 @@ def test_chunks_windows_and_the_engine_give_the_same_noise(simulated, tmp_path):
     with xr.open_dataset(tmp_path / "a.zarr", engine="sarcomp", restore="speckle") as opened:
         place = {"y": slice(101, 203), "x": slice(5, 330)}
         xr.testing.assert_allclose(opened.isel(place).compute(), whole.isel(place), rtol=1e-4)
-        assert "noise was made up" in opened.vv.attrs["sarcomp_lossy"]
+        assert "synthetic speckle was added" in opened.vv.attrs["sarcomp_lossy"]
 
 
 def test_an_unknown_restoration_is_refused(coarse, tmp_path):
