@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, Mapper, MapSums
+from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, MapComparer, MapSums
 from xsarcomp.evaluation.matching import scene_pairs
 from xsarcomp.metrics.maps import water_agreement
 from xsarcomp.scenes.variables import backscatter_names
@@ -154,10 +154,10 @@ def change_rows(
         for scene in scenes:
             restored, estimated = restored_at(scene, rate, model)
             estimates.append(estimated)
-            mapper = Mapper()
+            map_comparer = MapComparer()
             for pair in scene_pairs(scene, restored):
                 polarization = pair.name.split()[-1].lower()
-                sums[polarization] = sums.get(polarization, MapSums()) + mapper.of(pair)
+                sums[polarization] = sums.get(polarization, MapSums()) + map_comparer.compare(pair)
         for polarization, found in sums.items():
             yield ChangeRow(plane=polarization, rate=rate, estimated_rate=float(np.mean(estimates)), sums=found)
 
@@ -197,7 +197,7 @@ def markdown(split: str, water: Sequence[WaterRow], change: Sequence[ChangeRow])
     yield f"|---|---|---|{'---|' * len(rates)}"
     for plane in dict.fromkeys(row.plane for row in change):
         rows = sorted((row for row in change if row.plane == plane), key=lambda row: row.rate)
-        figures = [row.sums.figures() for row in rows]
+        figures = [row.sums.metrics() for row in rows]
         added = " | ".join(f"{each['change_false_alarm_rate']:.2%}" for each in figures)
         lost = " | ".join(f"{each['change_miss_rate']:.2%}" for each in figures)
         blank = "| " * len(rates)

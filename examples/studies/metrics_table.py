@@ -161,8 +161,8 @@ def pooled_figures(
     errors, texture = ErrorSums(), TextureSums()
     for scene in scenes:
         for piece in scene_pieces(scene, restore(scene), scale=scale):
-            errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
-    return errors.figures() | texture.figures()
+            errors, texture = errors + ErrorSums.from_pair(piece), texture + TextureSums.from_pair(piece)
+    return errors.metrics() | texture.metrics()
 
 
 def _table(columns: Sequence[Mapping[str, Any]], rates: Sequence[float]) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _table(columns: Sequence[Mapping[str, Any]], rates: Sequence[float]) -> Iter
     yield f"| figure | {' | '.join(f'{rate:g}' for rate in rates)} | goal |"
     yield "|---" * (len(rates) + 2) + "|"
     for key in columns[0]:
-        figure = glossary.FIGURES.get(key)
+        figure = glossary.METRICS.get(key)
         title = f"`{key}`" + (f", {figure.unit}" if figure and figure.unit else "")
         values = " | ".join(_text(column[key]) for column in columns)
         yield f"| {title} | {values} | {figure.goal if figure else ''} |"

@@ -51,7 +51,7 @@ class PresetResult:
     psnr_db: float
     """Over the range of the training data."""
     figures: dict[str, float]
-    """What `xsarcomp.evaluation.pooling.ErrorSums.figures` gives, over all scenes."""
+    """What `xsarcomp.evaluation.pooling.ErrorSums.metrics` gives, over all scenes."""
 
     def missed(self) -> list[str]:
         """Goals that are not reached, in words."""
@@ -150,9 +150,9 @@ def measure_preset(
             path = str(Path(folder) / f"{number}.zarr")
             report = _written(chip, path, store, name, model)
             stored, pixels = stored + report.stored_bytes, pixels + report.pixels
-            sums = sum(map(ErrorSums.of, scene_pieces(chip, files.open_scene(path), scale="decibel")), sums)
+            sums = sum(map(ErrorSums.from_pair, scene_pieces(chip, files.open_scene(path), scale="decibel")), sums)
         report = _written(whole, str(Path(folder) / "mosaic.zarr"), store, name, model)
-    figures = sums.figures()
+    figures = sums.metrics()
     return PresetResult(
         name=name,
         store=store,

@@ -88,12 +88,12 @@ def _scene(path: str) -> xr.Dataset:
 def _sums(original: xr.Dataset, restored: xr.Dataset) -> tuple[ErrorSums, TextureSums]:
     errors, texture = ErrorSums(), TextureSums()
     for piece in scene_pieces(original, restored, scale=None):
-        errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
+        errors, texture = errors + ErrorSums.from_pair(piece), texture + TextureSums.from_pair(piece)
     return errors, texture
 
 
 def _row(name: str, rate: float, plain: tuple[ErrorSums, TextureSums], restored: tuple[ErrorSums, TextureSums]) -> str:
-    before, after = (errors.figures() | texture.figures() for errors, texture in (plain, restored))
+    before, after = (errors.metrics() | texture.metrics() for errors, texture in (plain, restored))
     cells = [f"{form.format(before[key])} -> {form.format(after[key])}" for _, key, form in FIGURES]
     return f"| {name} | {rate:g} | " + " | ".join(cells) + " |"
 

@@ -1,4 +1,4 @@
-"""Maps in a comparison: they add up to those of the whole scene, and of a stack no more than two dates are held."""
+"""Maps in a comparison: they add up to those of the whole scene, and of a stack no more than two dates are in memory."""
 
 import dataclasses
 import math
@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.evaluation import map_sums as maps
 from xsarcomp.evaluation import plane_pair
 from xsarcomp.evaluation.compare import compare
-from xsarcomp.evaluation.map_sums import Mapper, MapSums, water_threshold_db
+from xsarcomp.evaluation.map_sums import LEAST_WATER_FRACTION, MapComparer, MapSums, water_threshold_db
 from xsarcomp.evaluation.plane_pair import PlanePair
 from xsarcomp.metrics.maps import change_agreement, water_agreement
 
@@ -75,7 +74,7 @@ def test_water_is_not_looked_for_without_a_polarization_and_not_compared_without
     assert math.isnan(dry["water_iou"])
     land[:4, :11] = 1e-3  # 0.9 % and less at its rim
     few = compare(array(land), array(land), scale="power")
-    assert 0 < few["water_fraction"] < maps.LEAST_WATER
+    assert 0 < few["water_fraction"] < LEAST_WATER_FRACTION
     assert math.isnan(few["water_iou"])
 
 
@@ -132,7 +131,7 @@ def test_variables_are_added_up_and_their_dates_kept_apart(stack):
     both = compare(original, restored, scale="power")
     single = [compare(original[[name]], restored[[name]], scale="power") for name in original]
     for key in ("change_false_alarm_rate", "change_fraction"):
-        low, high = sorted(figures[key] for figures in single)
+        low, high = sorted(metrics[key] for metrics in single)
         assert low <= both[key] <= high
 
 
@@ -152,16 +151,16 @@ def pieces_of(values, restored, series):
 def test_of_planes_in_pieces_water_is_that_of_all_and_change_that_of_the_middle(monkeypatch, lake):
     monkeypatch.setattr(plane_pair, "PIECE_PIXELS", 20)
     later = lake[::-1].copy()
-    mapper, sums = Mapper(), MapSums()
+    map_comparer, sums = MapComparer(), MapSums()
     for values in (lake, later):
         pieces = pieces_of(values, noisy(values), ("vv",))
         assert len(pieces) == 12
-        assert sum(piece.is_middle for piece in pieces) == 1
+        assert sum(piece.is_middle_piece for piece in pieces) == 1
         for piece in pieces:
-            sums += mapper.of(piece)
-            held = mapper._last
-            assert held is None or held.valid.shape == (20, 20)
-    middle = next(piece for piece in pieces if piece.is_middle)
+            sums += map_comparer.compare(piece)
+            previous = map_comparer._previous
+            assert previous is None or previous.valid.shape == (20, 20)
+    middle = next(piece for piece in pieces if piece.is_middle_piece)
     assert sums.water_valid == 2 * lake.size
     assert sums.changed + sums.unchanged == middle.valid.size
 
@@ -171,6 +170,6 @@ def test_the_order_of_sums_does_not_matter():
         MapSums(**{field.name: seed + number for number, field in enumerate(dataclasses.fields(MapSums))})
         for seed in (1, 50)
     )
-    assert (first + second).figures() == (second + first).figures()
-    assert (MapSums() + first).figures() == first.figures()
-    assert all(math.isnan(value) for value in MapSums().figures().values())
+    assert (first + second).metrics() == (second + first).metrics()
+    assert (MapSums() + first).metrics() == first.metrics()
+    assert all(math.isnan(value) for value in MapSums().metrics().values())

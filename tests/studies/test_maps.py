@@ -63,11 +63,11 @@ def test_change_is_that_of_the_comparison(data):
     with xr.open_dataset(path, engine="netcdf4") as stack:
         restored, _ = restored_at(stack.load(), 0.5, MODEL)
         expected = compare(stack[["vv"]], restored[["vv"]])
-    found = next(row for row in rows if (row.plane, row.rate) == ("vv", 0.5)).sums.figures()
+    found = next(row for row in rows if (row.plane, row.rate) == ("vv", 0.5)).sums.metrics()
     for key in ("change_fraction", "change_false_alarm_rate", "change_miss_rate"):
         assert found[key] == pytest.approx(expected[key], rel=1e-6)
     twice = list(change_rows([path, path], RATES[:1], MODEL))
-    assert twice[0].sums.figures() == pytest.approx(found, nan_ok=True)
+    assert twice[0].sums.metrics() == pytest.approx(found, nan_ok=True)
     assert twice[0].sums.changed == 2 * rows[0].sums.changed
 
 

@@ -207,7 +207,7 @@ def _write_csv(path: Path, result: Result) -> None:
 
 
 def _draw(path: Path, result: Result) -> str:
-    from xsarcomp.evaluation.pictures import rate_distortion_figure
+    from xsarcomp.benchmarks.pictures import rate_distortion_figure
 
     curves = result.curves()
     bounds = {name: curves.pop(name) for name in (gaussian_bound.NAME,) if name in curves}

@@ -103,7 +103,7 @@ def plane_polarizations(array: xr.DataArray) -> list[str | None]:
     them, as rioxarray gives it, or by the values of their coordinate.
     """
     spatial = spatial_dimensions(array)
-    texts = (array.name, array.attrs.get("polarization"), array.attrs.get("polarization"))
+    texts = (array.name, array.attrs.get("polarization"), array.attrs.get("polarisation"))
     whole = next((found for found in map(_polarization, texts) if found), None)
     sizes = {name: size for name, size in array.sizes.items() if name not in spatial}
     found: list[str | None] = [whole] * math.prod(sizes.values())
