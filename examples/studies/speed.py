@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.benchmarks.classical import Codec, Jpeg2000, decibel_from_integers, integers_from_decibel
 from xsarcomp.benchmarks.markdown import write_page
-from xsarcomp.benchmarks.video import Av1, why_missing
+from xsarcomp.benchmarks.video import Av1, missing_reason
 from xsarcomp.codec.installed_models import installed_models
 from xsarcomp.scenes.simulation import POLARIZATIONS, simulate_scene
 from xsarcomp.stores import files
@@ -225,7 +225,7 @@ def _table(contenders: Sequence[Contender], samples: float) -> Iterator[str]:
 
 def _av1_line(scene: xr.Dataset, chunk_edge: int, samples: float, reference: Contender) -> str:
     codec = Av1()
-    if reason := why_missing(codec):
+    if reason := missing_reason(codec):
         return f"AV1 is left out: {reason}."
     plane = scene[POLARIZATIONS[0]]
     chunks = [
