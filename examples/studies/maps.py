@@ -22,6 +22,7 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, Mapper, MapSums
 from xsarcomp.evaluation.matching import scene_pairs
 from xsarcomp.metrics.maps import water_agreement
+from xsarcomp.scenes.rasters import RASTER_VARIABLE
 from xsarcomp.scenes.variables import backscatter_names
 from xsarcomp.stores import files
 
@@ -108,7 +109,7 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
     """
     for chip in chips:
         scene = files.open_scene(str(chip)).load()
-        mask = files.open_scene(str(chip.with_name(f"{chip.stem}{_MASK_SUFFIX}.tif")))[files.RASTER_VARIABLE].values[0]
+        mask = files.open_scene(str(chip.with_name(f"{chip.stem}{_MASK_SUFFIX}.tif")))[RASTER_VARIABLE].values[0]
         if not _has_valid_pixel(scene):
             continue
         for rate in rates:
@@ -187,7 +188,8 @@ def split_tables(split: str, water: Sequence[WaterRow], change: Sequence[ChangeR
     str
         Lines of Markdown.
     """
-    rates = sorted({row.rate for row in [*water, *change]})
+    all_rows: list[WaterRow | ChangeRow] = [*water, *change]
+    rates = sorted({row.rate for row in all_rows})
     heading = " | ".join(f"{rate:g}" for rate in rates)
     yield f"### {split}: water"
     yield ""
@@ -215,7 +217,7 @@ def split_tables(split: str, water: Sequence[WaterRow], change: Sequence[ChangeR
         yield f"| {plane.upper()} | added, of the unchanged | 0 | {added} |"
         yield f"| {plane.upper()} | lost, of the changed | 0 | {lost} |"
     yield ""
-    shares = [row.estimated_rate / row.rate for row in [*water, *change]]
+    shares = [row.estimated_rate / row.rate for row in all_rows]
     yield f"The steps that were found take {min(shares):.0%} to {max(shares):.0%} of the rate that was asked for."
 
 

@@ -135,7 +135,7 @@ def run_metrics(
     for name, variant in chosen.items():
         columns = []
         for rate in rates:
-            columns.append(pooled_metrics(datasets, functools.partial(variant, bits_per_pixel=rate)))
+            columns.append(pooled_metrics(datasets, variant, rate))
             yield f"{name}, {rate:g} bits per pixel: done"
         lines += ["", f"## {name[0].upper()}{name[1:]}", "", *_table(columns, rates)]
     yield from lines
@@ -144,7 +144,7 @@ def run_metrics(
 
 
 def pooled_metrics(
-    scenes: Sequence[xr.Dataset], encode_and_decode: Callable[[xr.Dataset], xr.Dataset], *, scale: str = "decibel"
+    scenes: Sequence[xr.Dataset], variant: Variant, bits_per_pixel: float, *, scale: str = "decibel"
 ) -> dict[str, Any]:
     """Metrics of several scenes together.
 
@@ -152,8 +152,10 @@ def pooled_metrics(
     ----------
     scenes : sequence of xarray.Dataset
         Backscatter.
-    encode_and_decode : function
-        From a scene to the decoded scene on the same grid.
+    variant : function
+        From a scene and a rate to the decoded scene on the same grid.
+    bits_per_pixel : float
+        Rate for each polarization.
     scale : {"power", "amplitude", "decibel"}
         Scale of the scenes.
 
@@ -165,7 +167,7 @@ def pooled_metrics(
     """
     errors, texture = ErrorSums(), TextureSums()
     for scene in scenes:
-        for piece in scene_pieces(scene, encode_and_decode(scene), scale=scale):
+        for piece in scene_pieces(scene, variant(scene, bits_per_pixel), scale=scale):
             errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
     return errors.figures() | texture.figures()
 

@@ -215,6 +215,12 @@ def test_the_command_passes_its_options_on(folder, monkeypatch):
     assert [row[0] for row in tables(result.output.splitlines())[0]][2:] == [MODEL, PLAIN, "JPEG XL", GAUSSIAN_BOUND]
 
 
+def test_the_command_asks_for_scenes():
+    result = CliRunner().invoke(cli, ["benchmark", "--no-slow"])
+    assert result.exit_code == 2
+    assert "Missing argument 'SCENES" in result.output
+
+
 def test_scenes_without_a_valid_pixel_are_refused(folder):
     with pytest.raises(RateError, match="no valid pixel"):
         list(run_benchmark([str(folder / "empty.tif")], [], None))

@@ -60,7 +60,7 @@ def test_every_metric_stands_at_every_rate_under_the_name_of_its_variant(path, t
 def test_metrics_of_several_scenes_are_pooled(chip):
     half = chip.isel(x=slice(0, 52))
     errors = iter((3.0, 1.0))
-    found = metrics_table.pooled_metrics([half, half], lambda scene: scene + next(errors))
+    found = metrics_table.pooled_metrics([half, half], lambda scene, bits_per_pixel: scene + next(errors), 1.0)
     assert found["rmse_db"] == pytest.approx(5**0.5, rel=1e-5)
     assert found["pixels"] == 2 * 2 * 96 * 52
     assert found["max_error_db"] == pytest.approx(3, rel=1e-5)
