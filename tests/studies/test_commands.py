@@ -9,7 +9,9 @@ from click.testing import CliRunner
 from tests.support.paths import EXAMPLES
 
 STUDIES = EXAMPLES / "studies"
-LISTED = re.findall(r"^\| `(\w+)\.py`.*\| `python examples/studies/(\w+)\.py", (STUDIES / "README.md").read_text(), re.M)
+LISTED = re.findall(
+    r"^\| `(\w+)\.py`.*\| `python examples/studies/(\w+)\.py", (STUDIES / "README.md").read_text(), re.M
+)
 
 
 def test_each_program_is_listed_with_its_command():
