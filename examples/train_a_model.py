@@ -16,12 +16,15 @@ import numpy as np
 import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.model_file import model_bytes
+from xsarcomp.codec.network.config import RefinerConfig
 from xsarcomp.models.refiner.export import integer_arrays
-from xsarcomp.models.refiner.network import LappedAutoencoder, RefinerConfig
+from xsarcomp.models.refiner.network import LappedAutoencoder
 from xsarcomp.models.refiner.task import encoder_quantizer
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
-from xsarcomp.training.loop import LoopConfig, seed_everything, training_loop
-from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
+from xsarcomp.training.loop import seed_everything, training_loop
+from xsarcomp.training.patches import PatchConfig, PatchSampler
+from xsarcomp.training.planes import Plane
+from xsarcomp.training.schedule import LoopConfig
 
 NAME = "tiny"
 
