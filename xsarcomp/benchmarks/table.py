@@ -19,6 +19,7 @@ from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import read_frame
 from xsarcomp.codec.installed_models import installed_models, load_coder
+from xsarcomp.codec.residual_coding import decode_integers, encode_integers
 from xsarcomp.codec.window import Settings
 from xsarcomp.errors import ConfigurationError, RateError
 from xsarcomp.latents.plan import array_scale
@@ -64,7 +65,7 @@ class ModelCodec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicModelCodec:
-    """A classic autoencoder as a codec of the benchmark: one stream a plane, with its header."""
+    """A classic autoencoder as a codec of the benchmark: the step and the coded symbols of each plane."""
 
     name: str
     codec: "ClassicCodec"
@@ -72,12 +73,15 @@ class ClassicModelCodec:
     """Quantization steps of the latents."""
 
     def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
-        """Code a plane in dB with a step."""
-        return self.codec.compress(plane_db[None], setting)
+        """Code a plane in dB with a step; only the model and the shape are needed beside these bytes."""
+        (symbols,) = self.codec.encode_planes(plane_db[None], setting)
+        return np.float32(setting).tobytes() + encode_integers(symbols)
 
     def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Plane in dB."""
-        return self.codec.decompress(data)[0]
+        step = np.frombuffer(data, np.float32, count=1).item()
+        symbols = decode_integers(data[np.float32().nbytes :], self.codec.latent_shape(shape))
+        return self.codec.decode_planes(symbols[None], step, shape)[0]
 
 
 @dataclass(slots=True)
