@@ -127,7 +127,7 @@ def report(coder):
 
 
 def test_gate_measures_each_coder_at_each_step(report):
-    assert report.scenes == 2
+    assert report.planes == 2
     for points in report.points.values():
         assert [point.setting for point in points] == list(GATE_STEPS_DB)
         rates, errors = [p.bits_per_pixel for p in points], [p.rmse_db for p in points]
@@ -136,7 +136,7 @@ def test_gate_measures_each_coder_at_each_step(report):
 
 
 def test_gate_says_which_coder_is_better(report):
-    good, worse = report.record("good"), report.record("worse")
+    good, worse = report.to_json("good"), report.to_json("worse")
     assert good["bd_rate_percent_against"]["worse"] < 0 < worse["bd_rate_percent_against"]["good"]
     assert set(good["rmse_db_at_bits_per_pixel"]) == {"0.25", "0.5", "1.0", "2.0"}
     assert len(report.lines()) == 2
