@@ -20,7 +20,7 @@ import xarray as xr
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, Mapper, MapSums
 from xsarcomp.evaluation.matching import scene_pairs
-from xsarcomp.metrics.maps import water_agreement
+from xsarcomp.metrics.maps import compare_water_maps
 from xsarcomp.scenes.variables import backscatter_names
 from xsarcomp.stores import files
 
@@ -107,7 +107,7 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
             restored, estimated = restored_at(scene, rate, model)
             for pair in scene_pairs(scene, restored):
                 polarization = pair.name.split()[-1].lower()
-                found = water_agreement(
+                found = compare_water_maps(
                     pair.original_power,
                     pair.restored_power,
                     pair.valid,
@@ -121,8 +121,8 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
                     rate=rate,
                     estimated_rate=estimated,
                     water=float(np.mean(mask[known] == 1)),
-                    original_to_mask=found.original_to_reference,
-                    restored_to_mask=found.restored_to_reference,
+                    original_to_mask=found.original_reference_iou,
+                    restored_to_mask=found.restored_reference_iou,
                     agreement=found.intersection_over_union,
                 )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from xsarcomp.benchmarks.measurement import Sweep, pooled
 from xsarcomp.errors import RateError
-from xsarcomp.metrics.rate_distortion import HIGHEST_RATE, LOWEST_RATE, LogCurve, RatePoint
+from xsarcomp.metrics.rate_distortion import HIGHEST_RATE, LOWEST_RATE, RateDistortionCurve, RatePoint
 
 RESAMPLES = 2000
 SEED = 20141003
@@ -86,7 +86,7 @@ def bd_rate_intervals(
 
 def _curve_or_none(points):
     try:
-        return LogCurve(points)
+        return RateDistortionCurve(points)
     except RateError:
         return None
 

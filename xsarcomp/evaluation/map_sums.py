@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from xsarcomp.evaluation.pooling import Sums
-from xsarcomp.metrics.maps import change_agreement, water_agreement
+from xsarcomp.metrics.maps import compare_change_maps, compare_water_maps
 
 WATER_THRESHOLDS_DB = {"vv": -15.0, "hh": -15.0, "vh": -21.5, "hv": -21.5}
 """Averaged backscatter below which a pixel is water: what agrees best with the masks drawn by hand of the training chips."""
@@ -74,12 +74,12 @@ class Mapper:
         if last is None or last.series != piece.series:
             return MapSums()
         powers = [(pair.original_power, pair.restored_power) for pair in (last, piece)]
-        found = change_agreement(*zip(*powers, strict=True), last.valid & piece.valid)
+        found = compare_change_maps(*zip(*powers, strict=True), last.valid & piece.valid)
         return MapSums(
             changed=found.changed_pixels,
             unchanged=found.unchanged_pixels,
-            added=found.added_pixels,
-            lost=found.lost_pixels,
+            added=found.false_alarm_pixels,
+            lost=found.missed_pixels,
         )
 
 
@@ -87,12 +87,12 @@ def _water(piece):
     threshold_db = water_threshold_db(piece.name)
     if threshold_db is None or not piece.valid.any():
         return MapSums()
-    found = water_agreement(piece.original_power, piece.restored_power, piece.valid, threshold_db=threshold_db)
+    found = compare_water_maps(piece.original_power, piece.restored_power, piece.valid, threshold_db=threshold_db)
     return MapSums(
-        water_valid=found.pixels,
-        water_original=found.original_pixels,
-        water_both=found.both_pixels,
-        water_either=found.either_pixels,
+        water_valid=found.valid_pixels,
+        water_original=found.original_water_pixels,
+        water_both=found.intersection_pixels,
+        water_either=found.union_pixels,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from xsarcomp.metrics import distribution, fidelity, speckle, structure
-from xsarcomp.metrics.point_targets import point_targets
+from xsarcomp.metrics.point_targets import compare_point_targets
 
 # Percentiles are read from a histogram, because the errors of a long stack do not fit in memory. Its bins
 # have a constant relative width of 0.1 %, from below the rounding of float32 to above any possible error.
@@ -146,7 +146,7 @@ class TextureSums(Sums):
             return cls(planes=((dict.fromkeys(_TEXTURE_KEYS, math.nan), 0),))
         powers = pair.original_power, pair.restored_power, valid
         biases = distribution.window_biases_db(*powers)
-        targets = point_targets(*powers)
+        targets = compare_point_targets(*powers)
         return cls(
             planes=((_texture_figures(pair), count),),
             window_biases_db=(np.abs(biases[np.isfinite(biases)]),),

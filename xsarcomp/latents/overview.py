@@ -37,7 +37,7 @@ from xsarcomp.latents.overview_grid import (
 from xsarcomp.latents.plane_steps import own_records
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.radiometry.decibel import from_signal
-from xsarcomp.radiometry.pixel_classes import restore_invalid
+from xsarcomp.radiometry.pixel_classes import reinsert_invalid
 from xsarcomp.scenes.variables import is_lazy
 
 FACTORS = (8, 16, 32, 64, 128, 256, 512)
@@ -220,7 +220,7 @@ def overview_block(block: tuple, parts: Mapping[str, NDArray], record: LatentsMe
     found = np.where(counts > 0, pixel_classes.VALID, planes[:, ::factor, ::factor]).astype(np.uint8)
     held = parts["exact"].reshape(found.shape)[found == pixel_classes.EXACT] if "exact" in parts else None
     values = from_signal(signal, record.scale, dtype, offset_db=coder.card.offset_db)
-    return restore_invalid(values, found, record.nodata, held).reshape(shape)
+    return reinsert_invalid(values, found, record.nodata, held).reshape(shape)
 
 
 def lowest_signal(symbols: NDArray[np.int32], coder: LappedCoder, step_db: float) -> NDArray[np.float64]:

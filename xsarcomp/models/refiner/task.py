@@ -28,7 +28,7 @@ from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.gate import gate, mean_corrections, texture_gains
 from xsarcomp.models.refiner.network import LappedAutoencoder
 from xsarcomp.models.refiner.tables import ANCHOR_STEPS_DB, fit_tables
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.training.checkpoint import write_atomically
 from xsarcomp.training.loop import latent_statistics
 from xsarcomp.training.patches import fixed_batches
@@ -99,7 +99,7 @@ def _radiometry(config: TrainConfig, planes: list[Plane]) -> ModelCard:
 
 def plane_latents(plane: Plane, offset_db: float, basis: NDArray[np.int32]) -> NDArray[np.float64]:
     """Latents of all whole blocks of a plane, shape (1, latent=64, y_latent, x_latent), mirrored at the edges."""
-    signal = rounded_signal(plane.decibel.astype(np.float64) - offset_db)
+    signal = round_to_signal_steps(plane.decibel.astype(np.float64) - offset_db)
     height, width = (size // lapped.BLOCK * lapped.BLOCK for size in signal.shape)
     padded = np.pad(signal[:height, :width], lapped.OVERLAP, mode="symmetric")
     return lapped.analyze(padded[None], basis)
