@@ -239,7 +239,7 @@ def edge_preservation(
     """Correlate the gradient magnitudes of original and restored (Pearson).
 
     Gradients are Sobel gradients. Pixels whose 3 x 3 support leaves the plane or touches an invalid pixel do not count:
-    their gradient would be the one of the fill value.
+    they would show the gradient of the fill value.
 
     Parameters
     ----------

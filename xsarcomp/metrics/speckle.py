@@ -25,7 +25,7 @@ class RatioImageStatistics:
     """Statistics of original power over restored power; a perfect copy has 1, 0, NaN, NaN."""
 
     mean: float
-    """Mean of the ratio; 1 where the mean level is kept."""
+    """Mean of the ratio; 1 where the mean level is preserved."""
     variance: float
     """Variance of the ratio; 0 for a copy, 1/looks where all speckle was removed."""
     correlation_y: float

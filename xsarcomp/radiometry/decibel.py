@@ -168,7 +168,7 @@ def _valid_limits(scale: str, dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def mean_power_correction_db(mean_squared_error_db: float | NDArray[np.floating]) -> float | NDArray[np.float64]:
-    """Compute the decibels to add after decoding so that the mean power is kept.
+    """Compute the decibels to add after decoding to preserve the mean power.
 
     A decoder that returns the conditional mean in decibels returns too little power, because power is convex
     in decibels. For Gaussian errors of variance MSE the lost factor is ``exp((ln10 / 10)**2 * MSE / 2)``, in

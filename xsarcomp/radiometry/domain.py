@@ -1,6 +1,7 @@
 """Domain of a model: usual ranges of the speckle statistics of its training data, and deviations from them.
 
-The statistics are those of :mod:`xsarcomp.radiometry.speckle_statistics`. The ranges stand in the JSON file of a model.
+The statistics are computed in :mod:`xsarcomp.radiometry.speckle_statistics`. The ranges are stored in the JSON file of a
+model.
 """
 
 import math
@@ -22,7 +23,7 @@ from xsarcomp.radiometry.speckle_statistics import (
 FORMAT = 1
 """Version of the statistics; ranges of another version cannot be compared with them."""
 DEVIATING_SHARE = 0.25
-"""A statistic deviates where it does so in this share of the planes: one odd date of a long stack is no other product."""
+"""A statistic deviates where it does so in this share of the planes: one odd date of a long stack is not another product."""
 
 _LABELS = {
     LOOKS: "equivalent number of looks of flat windows",
@@ -137,7 +138,7 @@ class Domain:
         statistic : str
             One of ``STATISTICS``.
         polarization : str or None
-            Polarization of the plane in lower case. If it is unknown, the level may be that of any polarization.
+            Polarization of the plane in lower case. If it is unknown, the levels of all polarizations are usual.
 
         Returns
         -------

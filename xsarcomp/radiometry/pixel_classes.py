@@ -153,7 +153,7 @@ def reinsert_invalid(
     RadiometryError
         If a class is unknown or the dtype cannot hold its value, or nodata is missing.
     DimensionError
-        If the shapes differ, or the number of ``exact`` values is not that of the EXACT pixels.
+        If the shapes differ, or there are not as many ``exact`` values as EXACT pixels.
     """
     values, classes = np.array(backscatter), np.asarray(classes)
     if classes.shape != values.shape:

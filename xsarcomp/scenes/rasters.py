@@ -50,8 +50,8 @@ def open_raster(path: str) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Bands are a dimension of the variable ``band_data``; subdatasets are variables. Values are those of the file: a
-        nodata number is not replaced, and is declared in the attribute ``_FillValue``.
+        Bands are a dimension of the variable ``band_data``; subdatasets are variables. Values are returned as they
+        are in the file: a nodata number is not replaced, and is declared in the attribute ``_FillValue``.
 
     Raises
     ------
