@@ -21,6 +21,7 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, Mapper, MapSums
 from xsarcomp.evaluation.matching import scene_pairs
 from xsarcomp.metrics.maps import compare_water_maps
+from xsarcomp.scenes.rasters import RASTER_VARIABLE
 from xsarcomp.scenes.variables import backscatter_names
 from xsarcomp.stores import files
 
@@ -100,7 +101,7 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
     """
     for chip in chips:
         scene = files.open_scene(str(chip)).load()
-        mask = files.open_scene(str(chip.with_name(f"{chip.stem}{_MASK}.tif")))[files.RASTER_VARIABLE].values[0]
+        mask = files.open_scene(str(chip.with_name(f"{chip.stem}{_MASK}.tif")))[RASTER_VARIABLE].values[0]
         if not _has_valid_pixel(scene):
             continue
         for rate in rates:

@@ -100,7 +100,8 @@ def test_change_is_that_between_dates_that_follow_each_other(stack):
         for date in range(3)
     ]
     changed, unchanged, added, lost = (
-        sum(getattr(pair, f"{kind}_pixels") for pair in pairs) for kind in ("changed", "unchanged", "added", "lost")
+        sum(getattr(pair, f"{kind}_pixels") for pair in pairs)
+        for kind in ("changed", "unchanged", "false_alarm", "missed")
     )
     assert pairs[1].changed_pixels > 1000 > pairs[0].changed_pixels
     assert found["change_fraction"] == changed / (changed + unchanged)
