@@ -8,7 +8,15 @@ import pytest
 
 import xsarcomp
 from xsarcomp.models.refiner.domain import FALSE_ALARMS, FEWEST_BLOCKS, domain_entry, fitted_domain, tolerance_interval
-from xsarcomp.radiometry.domain import DISTINCT, LEVEL, LOOKS, STATISTICS, Domain, cut_windows, flat_window_statistics
+from xsarcomp.radiometry.domain import Domain
+from xsarcomp.radiometry.speckle_statistics import (
+    DISTINCT,
+    LEVEL,
+    LOOKS,
+    STATISTICS,
+    cut_windows,
+    flat_window_statistics,
+)
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane
 
@@ -91,7 +99,7 @@ def test_dark_blocks_count_for_the_level_alone():
 
 def test_planes_give_an_entry_that_holds_them_and_scenes_like_them():
     entry = domain_entry(list(planes(range(3, 9))))
-    found = Domain.from_record(json.loads(json.dumps(entry["domain"])))
+    found = Domain.from_json(json.loads(json.dumps(entry["domain"])))
     assert found.blocks == 24  # two of each plane
     for plane in planes([3, 20]):
         windows = cut_windows(plane.decibel[None], plane.valid[None])

@@ -11,7 +11,7 @@ from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.models.refiner.gate import GATE_STEPS_DB, TEXTURE_BUDGET, gate, mean_corrections, texture_gains
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane
 
@@ -90,7 +90,7 @@ def test_texture_gain_gives_back_variance_for_the_error_that_was_allowed(coder, 
         changed = coder_from_bytes(model_bytes(card, coder.basis, coder.tables, coder.shifts))
         squared, variance = [], []
         for plane in train_planes:
-            signal = rounded_signal(plane.decibel[None].astype(np.float64) - card.offset_db)
+            signal = round_to_signal_steps(plane.decibel[None].astype(np.float64) - card.offset_db)
             decoded = decode_planes(encode_planes(signal, changed, 3.6), plane.decibel.shape, changed, 3.6)
             squared.append(np.mean((decoded - signal) ** 2))
             variance.append(decoded.var())

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.radiometry.domain import (
+from xsarcomp.radiometry.domain import Domain
+from xsarcomp.radiometry.speckle_statistics import (
     COMMON_LOOKS,
     DISTINCT,
     LEVEL,
     LOOKS,
     STATISTICS,
-    Domain,
     cut_windows,
     plane_statistics,
 )
@@ -53,7 +53,7 @@ def domain_entry(planes: Sequence[Plane], gain_db: float = 0.0) -> dict[str, dic
         ``domain`` and its JSON object; empty if the planes have fewer than `FEWEST_BLOCKS` blocks with enough windows.
     """
     domain = fitted_domain(plane_statistics(_blocks(planes)), gain_db)
-    return {} if domain is None else {"domain": domain.record()}
+    return {} if domain is None else {"domain": domain.to_json()}
 
 
 def _blocks(planes: Sequence[Plane]) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -12,7 +12,7 @@ from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.lapped import BLOCK, OVERLAP
 from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.metrics.rate_distortion import RatePoint, bd_rate, rmse_at_rates
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.training.planes import Plane
 
 GATE_STEPS_DB = (0.7, 1.2, 2.0, 3.4, 5.6, 9.6, 14.0)
@@ -28,7 +28,7 @@ TEXTURE_BUDGET = 0.003
 def _round_trip(coder: LappedCoder, plane: Plane, step_db: float) -> tuple[float, NDArray[np.float64]]:
     """Measure the ideal code length in bits, and the error in dB at valid pixels, without the mean correction."""
     signal = plane.decibel[None].astype(np.float64) - coder.card.offset_db
-    symbols = encode_planes(rounded_signal(signal), coder, step_db)
+    symbols = encode_planes(round_to_signal_steps(signal), coder, step_db)
     bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db))
     restored = decode_planes(symbols, plane.decibel.shape, coder, step_db)[0]
     return bits, (restored - signal[0])[plane.valid]
@@ -89,7 +89,7 @@ def _texture_gain(coder: LappedCoder, planes: Sequence[Plane], step_db: float) -
     product = energy = squared = 0.0
     for plane in planes:
         height, width = (size // BLOCK * BLOCK for size in plane.decibel.shape)
-        signal = rounded_signal(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
+        signal = round_to_signal_steps(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
         points = coder.points(encode_planes(signal, coder, step_db), step_db)
         restored = coder.restore(points, step_db).astype(np.float64)
         latents = coder.analyze(np.pad(signal, ((0, 0), (OVERLAP, OVERLAP), (OVERLAP, OVERLAP)), mode="symmetric"))

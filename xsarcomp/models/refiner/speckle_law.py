@@ -20,7 +20,7 @@ from xsarcomp.codec.speckle import LAW, POINT_CLASSES, Speckle
 from xsarcomp.codec.speckle_spectrum import calm_variances, energies, latents_inside
 from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.metrics.speckle import enl_ratio
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.training.planes import Plane
 
 LOOKS_RATIO = 0.98
@@ -130,7 +130,7 @@ def share_for_looks(coder: LappedCoder, planes: Sequence[Plane], step_db: float,
 def _signal(coder: LappedCoder, plane: Plane) -> NDArray[np.float64]:
     """Whole blocks of a plane as a signal, shape (1, y, x)."""
     height, width = (size // BLOCK * BLOCK for size in plane.decibel.shape)
-    return rounded_signal(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
+    return round_to_signal_steps(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
 
 
 def _latents(coder: LappedCoder, plane: Plane) -> NDArray[np.float64]:

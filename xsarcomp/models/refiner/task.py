@@ -28,7 +28,7 @@ from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.gate import gate, mean_corrections, texture_gains
 from xsarcomp.models.refiner.network import LappedAutoencoder, QuantizedLatents, Quantizer
 from xsarcomp.models.refiner.tables import ANCHOR_STEPS_DB, fit_tables
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.training.checkpoint import write_atomically
 from xsarcomp.training.interfaces import ValidationResult
 from xsarcomp.training.monitoring import latent_health
@@ -118,7 +118,7 @@ def plane_latents(plane: Plane, offset_db: float, basis: NDArray[np.int32]) -> N
     -------
     ndarray of float64, shape (1, latent=64, y_latent, x_latent), dB
     """
-    signal = rounded_signal(plane.decibel.astype(np.float64) - offset_db)
+    signal = round_to_signal_steps(plane.decibel.astype(np.float64) - offset_db)
     height, width = (size // lapped.BLOCK * lapped.BLOCK for size in signal.shape)
     padded = np.pad(signal[:height, :width], lapped.OVERLAP, mode="symmetric")
     return lapped.analyze(padded[None], basis)
