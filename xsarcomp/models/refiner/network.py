@@ -19,7 +19,7 @@ from xsarcomp.codec.lapped import BASIS_STEPS, BLOCK, CHANNELS, lapped_basis
 from xsarcomp.codec.network.arithmetic import (
     FEATURE_UNITS,
     FEATURES,
-    LARGEST,
+    LARGEST_LEVEL,
     ActivationQuantizer,
     IntegerConv2d,
     step_powers,
@@ -68,10 +68,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.entry_levels = ActivationQuantizer(4 / LARGEST)
+        self.entry_levels = ActivationQuantizer(4 / LARGEST_LEVEL)
         self.spatial = IntegerConv2d(channels, channels, 3)
         self.condition = StepCondition(channels)
-        self.hidden_levels = ActivationQuantizer(4 / LARGEST)
+        self.hidden_levels = ActivationQuantizer(4 / LARGEST_LEVEL)
         self.mix = IntegerConv2d(channels, channels, 1)
         _start_at_zero(self.mix)
 
@@ -94,7 +94,7 @@ class LatentRefiner(nn.Module):
         self.entry = IntegerConv2d(FEATURES, config.channels, 3)
         self.condition = StepCondition(config.channels)
         self.blocks = nn.ModuleList(ResidualBlock(config.channels) for _ in range(config.blocks))
-        self.exit_levels = ActivationQuantizer(4 / LARGEST)
+        self.exit_levels = ActivationQuantizer(4 / LARGEST_LEVEL)
         self.exit = IntegerConv2d(config.channels, CHANNELS, 1)
         _start_at_zero(self.exit)
 
