@@ -5,11 +5,13 @@ Points go in and latents in dB come out, the same bits for every number of threa
 """
 
 import contextlib
+import ctypes
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -179,9 +181,24 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@functools.cache
+def _limit_mkl() -> Callable[[int], int]:
+    """Function that sets the MKL threads of the calling thread, 0 for the usual number, and returns the earlier number.
+
+    Builds of torch with MKL carry it inside, where threadpoolctl does not see it. Its matrix products in float32, which
+    processors without 8-bit instructions run, would fork however many threads OpenMP is allowed.
+    """
+    library = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
+    try:
+        function = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):  # a build without MKL, or for another system
+        return lambda threads: 0
+    return function
+
+
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Limit the calls of this Python thread to one OpenMP thread.
+    """Limit the calls of this Python thread to one OpenMP and one MKL thread.
 
     Work is shared out by tiles, not inside a layer. If each call forked into as many threads as there are cores, calls
     from the pools of Dask and Zarr, or other programs, would make them wait for each other at every layer (20 times
@@ -190,4 +207,8 @@ def _one_thread() -> Iterator[None]:
     """
     torch.get_num_threads()  # torch sets its own number when a thread first calls it: let that happen before
     with _openmp().limit(limits=1, user_api="openmp"):
-        yield
+        before = _limit_mkl()(1)
+        try:
+            yield
+        finally:
+            _limit_mkl()(before)
