@@ -12,7 +12,7 @@ import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.scenes.simulation import simulated_dataset
 
 
-def loaded() -> xr.Dataset:
+def load_stack() -> xr.Dataset:
     """Simulated, with the dimensions, attributes and nodata of sentinel-1-rtc of the Planetary Computer.
 
     In place of: odc.stac.load(items, bands=["vv", "vh"], resolution=10, chunks={"x": 2048, "y": 2048})
@@ -28,7 +28,7 @@ def loaded() -> xr.Dataset:
 
 
 def main(folder: Path) -> None:
-    stack = loaded()
+    stack = load_stack()
     encoded = stack.sarcomp.encode(bits_per_pixel=1)
     encoded.to_zarr(folder / "stack.zarr", mode="w", consolidated=False)
 

@@ -13,7 +13,7 @@ import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.scenes.simulation import simulated_dataset
 
 
-def stacked() -> xr.DataArray:
+def load_stack() -> xr.DataArray:
     """Simulated, with the dimensions, type and labels of stackstac: float64, NaN, objects among coordinates and attributes.
 
     In place of: stackstac.stack(items, assets=["vv", "vh"], epsg=32632, resolution=10, chunksize=2048)
@@ -30,8 +30,8 @@ def stacked() -> xr.DataArray:
 
 
 def main(folder: Path) -> None:
-    stack = stacked()
-    # sets and dicts of the catalogue stand in coordinates, and no Zarr store can hold them
+    stack = load_stack()
+    # sets and dicts of the catalog stand in coordinates, and no Zarr store can hold them
     stack = stack.drop_vars([name for name, coordinate in stack.coords.items() if coordinate.dtype == object])
 
     encoded = stack.sarcomp.encode(bits_per_pixel=1)

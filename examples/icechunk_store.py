@@ -13,11 +13,11 @@ from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.verification import verify_store
 
 
-def scene_of(date: pd.Timestamp) -> xr.Dataset:
+def simulated_scene(date: pd.Timestamp) -> xr.Dataset:
     return simulated_dataset((192, 256), seed=date.day_of_year).expand_dims(time=[date])
 
 
-def opened(session: icechunk.Session) -> xr.Dataset:
+def open_stack(session: icechunk.Session) -> xr.Dataset:
     return xr.open_zarr(session.store, consolidated=False, decode_coords="all")
 
 
@@ -27,19 +27,21 @@ def main(folder: Path) -> None:
     first, *later = pd.date_range("2024-01-01", periods=3, freq="12D")
 
     session = repository.writable_session("main")
-    scene = scene_of(first)  # a transparent store: dates can be appended, and every date keeps the bound
+    scene = simulated_scene(first)  # a transparent store: dates can be appended, and every date keeps the bound
     scene.to_zarr(session.store, encoding=scene.sarcomp.encoding(max_error_db=1.0), consolidated=False)
     snapshot = session.commit(f"{first:%Y-%m-%d}")
     for date in later:
         session = repository.writable_session("main")
-        scene_of(date).to_zarr(session.store, append_dim="time", consolidated=False)
+        simulated_scene(date).to_zarr(session.store, append_dim="time", consolidated=False)
         session.commit(f"{date:%Y-%m-%d}")  # readers see all of it or nothing
 
-    stack = opened(repository.readonly_session("main"))
-    before = opened(repository.readonly_session(snapshot_id=snapshot))
+    stack = open_stack(repository.readonly_session("main"))
+    before = open_stack(repository.readonly_session(snapshot_id=snapshot))
     print(f"now {stack.sizes['time']} dates, before {before.sizes['time']}; {stack.rio.crs}")
     print("history:", [commit.message for commit in repository.ancestry(branch="main")])
-    originals = xr.concat([scene_of(date) for date in [first, *later]], dim="time", coords="minimal", compat="override")
+    originals = xr.concat(
+        [simulated_scene(date) for date in [first, *later]], dim="time", coords="minimal", compat="override"
+    )
     metrics = stack.sarcomp.compare(originals)
     print(f"RMSE {metrics['rmse_db']:.2f} dB, no pixel off by more than {metrics['max_error_db']:.2f} dB")
     print(f"sound: {verify_store(repository.readonly_session('main').store)['ok']}")

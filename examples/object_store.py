@@ -26,9 +26,7 @@ def main(folder: Path) -> None:
     write_manifest(url, storage_options=options)  # what belongs where, so that a lost object is noticed
 
     report = store_report(url, storage_options=options)
-    print(
-        f"{report['objects']} objects, {report['stored_bytes']} bytes, {report['ratio']:.0f} times fewer for the pixels"
-    )
+    print(f"{report.objects} objects, {report.stored_bytes} bytes, {report.ratio:.0f} times fewer for the pixels")
     decoded = xr.open_dataset(url, engine="sarcomp", storage_options=options)
     window = decoded.isel(
         y=slice(600, 700), x=slice(100, 200)

@@ -11,7 +11,7 @@ import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.scenes.simulation import simulated_dataset
 
 
-def stack_of(dates: pd.DatetimeIndex) -> xr.Dataset:
+def simulated_stack(dates: pd.DatetimeIndex) -> xr.Dataset:
     """Simulated scenes of one place; in place of: xr.open_mfdataset("*.nc")."""
     scenes = [simulated_dataset((192, 256), seed=int(date.day_of_year)) for date in dates]
     return xr.concat(scenes, dim=dates.rename("time"), coords="minimal", compat="override")
@@ -19,7 +19,7 @@ def stack_of(dates: pd.DatetimeIndex) -> xr.Dataset:
 
 def main(folder: Path) -> None:
     dates = pd.date_range("2024-01-01", periods=5, freq="12D")
-    stack = stack_of(dates)
+    stack = simulated_stack(dates)
 
     # chunks of the transparent store hold one date each, so dates can be appended later
     first, later = stack.isel(time=slice(0, 4)), stack.isel(time=slice(4, None))

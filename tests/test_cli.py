@@ -389,7 +389,7 @@ def test_speckle_is_restored_on_request_and_not_in_transparent_stores(folder):
     run_here("decode", "nan-latents.zarr", "speckle.nc", "--restore", "speckle", folder=folder)
     run_here("decode", "nan-latents.zarr", "plain.nc", folder=folder)
     restored, plain = (raw(folder / name).band_data for name in ("speckle.nc", "plain.nc"))
-    assert "noise was made up" in restored.attrs["sarcomp_lossy"]
+    assert "synthetic speckle was added" in restored.attrs["sarcomp_lossy"]
     assert (restored.values != plain.values)[np.isfinite(plain.values)].mean() > 0.99
     np.testing.assert_array_equal(np.isnan(restored.values), np.isnan(plain.values))
     _, errors = run_here("decode", "nan-transparent.zarr", "no.nc", "--restore", "speckle", folder=folder, status=1)

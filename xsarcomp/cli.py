@@ -193,7 +193,9 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 @click.argument("scenes", nargs=-1, required=True)
 @click.option("--model", "models", multiple=True, help="Name or id; several are compared. Default: all installed.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables, the CSV and the plot.")
-@click.option("--codecs", help="Classical codecs by name, with commas: AV1,JPEG XL. Default: all that are installed.")
+@click.option(
+    "--codecs", help='Classical codecs by name, separated by commas: "AV1,JPEG XL". Default: all that are installed.'
+)
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
 def benchmark(
     scenes: tuple[str, ...],
@@ -202,9 +204,10 @@ def benchmark(
     codecs: str | None,
     no_slow: bool,
 ) -> None:
-    """Rate, error in dB, speckle, edges and bias of the installed models and of classical codecs on the same SCENES.
+    """Compare installed models with classical codecs on the same SCENES.
 
-    SCENES are one split: they are pooled, and resampled for the intervals, together.
+    The table has the error in dB at several rates, the rate at equal error, speckle, edges, bias of the mean power and speed.
+    SCENES are files of one split: they are pooled, and resampled for the confidence intervals, together.
     """
     from xsarcomp.benchmarks.table import run_benchmark
 

@@ -1,33 +1,44 @@
-"""What guarantees cost: bounds on the error beside the codecs that have one too, and the means of tiles."""
+"""Cost of guarantees: error bounds beside the codecs that have one too, and kept means of tiles.
+
+::
+
+    python examples/studies/guarantees.py SCENES --output docs/benchmarks/test
+
+writes ``guarantees.md``. SCENES are files of one split.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.benchmarks.classical import Lerc, Sz3, checked_plane, fitted_plane, imagecodecs_module
+from xsarcomp.benchmarks.classical import Lerc, Sz3, decoded_plane, encodable_plane, import_imagecodecs
 from xsarcomp.benchmarks.markdown import write_page
-from xsarcomp.benchmarks.measurement import filled_with_median
-from xsarcomp.benchmarks.table import measurable_scenes
+from xsarcomp.benchmarks.planes import fill_with_median, read_scenes
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.rate_control import Sample, Target, find_step
+from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, Target, find_step
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.tile_means import TILE
 
 BOUNDS_DB = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""Largest errors that are asked for, dB."""
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Bits per pixel that are asked for."""
 HEADER_BITS = 8 * 96
-_Codec = Callable[[NDArray[np.float32], float], tuple[bytes, NDArray[np.float32]]]
+"""Bits of the header of a frame, which the search for the step adds to those of the symbols."""
+
+RoundTrip = Callable[[NDArray[np.float32], float], tuple[bytes, NDArray[np.float32]]]
+"""Codec as a function: a plane in dB, NaN where invalid, and a setting to the stream and the decoded plane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """Streams of all planes under one promise, pooled."""
+class PooledErrors:
+    """Rate and errors of all planes together."""
 
     bits_per_pixel: float
     rmse_db: float
@@ -38,31 +49,43 @@ class Kept:
     largest_tile_error_db: float
 
 
-def tile_errors_db(original_db: NDArray, restored_db: NDArray) -> NDArray[np.float64]:
-    """Errors of the mean power of the valid pixels of each tile, 1-d, dB; pixels that are NaN in the original do not count."""
+def tile_errors_db(original_db: NDArray[np.float32], decoded_db: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Errors of the mean power of the valid pixels of each tile.
+
+    Parameters
+    ----------
+    original_db, decoded_db : ndarray of float32, shape (y, x)
+        Backscatter in dB; pixels that are NaN in the original do not count.
+
+    Returns
+    -------
+    ndarray of float64, shape (tile,)
+        Decoded over original, dB, of tiles with a valid pixel.
+    """
     valid = np.isfinite(original_db)
     sums = []
-    for plane in (original_db, restored_db):
+    for plane in (original_db, decoded_db):
         power = np.where(valid, 10 ** (np.asarray(plane, np.float64) / 10), 0.0)
         rows, columns = (np.arange(0, size, TILE) for size in power.shape)
         sums.append(np.add.reduceat(np.add.reduceat(power, rows, axis=0), columns, axis=1))
-    filled = sums[0] > 0
-    return 10 * np.log10(sums[1][filled] / sums[0][filled])
+    original, decoded = sums
+    with_pixels = original > 0
+    return 10 * np.log10(decoded[with_pixels] / original[with_pixels])
 
 
-def pooled(planes: Sequence[NDArray[np.float32]], codec: _Codec, setting: float) -> Kept:
-    """Streams of a codec on planes in dB, NaN where invalid."""
+def pooled_errors(planes: Sequence[NDArray[np.float32]], round_trip: RoundTrip, setting: float) -> PooledErrors:
+    """Send planes in dB, NaN where invalid, through a codec and pool their errors."""
     bits = pixels = valid = 0
     squared = largest = 0.0
     tiles = []
     for plane in planes:
-        content, restored = codec(plane, setting)
-        errors = (np.asarray(restored, np.float64) - plane)[np.isfinite(plane)]
-        bits, pixels, valid = bits + 8 * len(content), pixels + plane.size, valid + errors.size
+        stream, decoded = round_trip(plane, setting)
+        errors = (np.asarray(decoded, np.float64) - plane)[np.isfinite(plane)]
+        bits, pixels, valid = bits + 8 * len(stream), pixels + plane.size, valid + errors.size
         squared, largest = squared + float((errors**2).sum()), max(largest, float(np.abs(errors).max()))
-        tiles.append(tile_errors_db(plane, restored))
+        tiles.append(tile_errors_db(plane, decoded))
     tile_errors = np.concatenate(tiles)
-    return Kept(
+    return PooledErrors(
         bits_per_pixel=bits / pixels,
         rmse_db=float(np.sqrt(squared / valid)),
         largest_error_db=largest,
@@ -71,53 +94,63 @@ def pooled(planes: Sequence[NDArray[np.float32]], codec: _Codec, setting: float)
     )
 
 
-def own(coder: LappedCoder, **request) -> _Codec:
-    """The codec of this package under a request; the setting is the bound, or the rate where the request has none."""
-
-    def code(plane: NDArray[np.float32], setting: float) -> tuple[bytes, NDArray[np.float32]]:
-        asked = request if "keep_means" in request else {"max_error_db": setting}
-        target = Target.from_arguments(**asked, bits_per_pixel=setting if "keep_means" in request else None)
-        guarantees = target.guarantees(plane.dtype, None, "decibel")
-        sample = Sample(backscatter=plane[None], scale="decibel", nodata=None, guarantees=guarantees)
-        step_db = find_step([sample], target, coder, HEADER_BITS / plane.size).step_db
-        settings = Settings(step_db=step_db, scale="decibel", guarantees=guarantees)
-        content = encode_backscatter(plane, settings, coder)
-        return content, decode_backscatter(content, None, coder)
-
-    return code
+def model_with_bound(coder: LappedCoder) -> RoundTrip:
+    """Model of this package; the setting is the largest error of a pixel, dB."""
+    return lambda plane, bound_db: _encode_and_decode(plane, Target.from_arguments(max_error_db=bound_db), coder)
 
 
-def _classical(encode: Callable, decode: Callable) -> _Codec:
-    """A codec that has no nodata: invalid pixels are filled with the median, as in the benchmark."""
-
-    def code(plane: NDArray[np.float32], setting: float) -> tuple[bytes, NDArray[np.float32]]:
-        content = encode(filled_with_median(plane), setting)
-        return content, fitted_plane(decode(content, plane.shape), plane.shape)
-
-    return code
+def model_at_rate(coder: LappedCoder, *, keep_means: bool) -> RoundTrip:
+    """Model of this package, with or without kept means of tiles; the setting is the rate in bits per pixel."""
+    return lambda plane, rate: _encode_and_decode(
+        plane, Target.from_arguments(bits_per_pixel=rate, keep_means=keep_means), coder
+    )
 
 
-def bounded_codecs(coder: LappedCoder) -> dict[str, _Codec]:
+def _encode_and_decode(
+    plane: NDArray[np.float32], target: Target, coder: LappedCoder
+) -> tuple[bytes, NDArray[np.float32]]:
+    guarantees = target.guarantees(plane.dtype, None, "decibel")
+    settings = Settings(step_db=FIRST_STEP_DB, scale="decibel", guarantees=guarantees)
+    sample = Sample(backscatter=plane[None], settings=settings)
+    step_db = find_step([sample], target, coder, HEADER_BITS / plane.size).step_db
+    stream = encode_backscatter(plane, replace(settings, step_db=step_db), coder)
+    return stream, decode_backscatter(stream, None, coder)
+
+
+def _classical(
+    encode: Callable[[NDArray[np.float32], float], bytes],
+    decode: Callable[[bytes, tuple[int, int]], NDArray[np.float32]],
+) -> RoundTrip:
+    """Codec that has no nodata: invalid pixels are filled with the median, as in the benchmark."""
+
+    def round_trip(plane: NDArray[np.float32], bound_db: float) -> tuple[bytes, NDArray[np.float32]]:
+        stream = encode(fill_with_median(plane), bound_db)
+        return stream, decoded_plane(decode(stream, plane.shape), plane.shape)
+
+    return round_trip
+
+
+def bounded_codecs(coder: LappedCoder) -> dict[str, RoundTrip]:
     """Codecs whose setting is the largest error of a pixel in dB, by name."""
-    library, sz3, lerc = imagecodecs_module(), Sz3(), Lerc()
+    library, sz3, lerc = import_imagecodecs(), Sz3(), Lerc()
     accuracy = int(library.ZFP.MODE.FIXED_ACCURACY)
     return {
-        coder.card.name: own(coder),
+        coder.card.name: model_with_bound(coder),
         "SPERR": _classical(
-            lambda plane, bound: bytes(library.sperr_encode(checked_plane(plane), level=bound, mode="pwe")),
-            lambda content, _: library.sperr_decode(content),
+            lambda plane, bound: bytes(library.sperr_encode(encodable_plane(plane), level=bound, mode="pwe")),
+            lambda stream, _: library.sperr_decode(stream),
         ),
         "SZ3": _classical(sz3.encode, sz3.decode),
         "LERC": _classical(lerc.encode, lerc.decode),
         "zfp": _classical(
-            lambda plane, bound: bytes(library.zfp_encode(checked_plane(plane), level=bound, mode=accuracy)),
-            lambda content, _: library.zfp_decode(content),
+            lambda plane, bound: bytes(library.zfp_encode(encodable_plane(plane), level=bound, mode=accuracy)),
+            lambda stream, _: library.zfp_decode(stream),
         ),
     }
 
 
 def run_guarantees(paths: Sequence[str], models: Sequence[str], output: Path | None) -> Iterator[str]:
-    """Measure what guarantees cost, and yield lines of Markdown; with ``output`` also write them to ``guarantees.md`` there.
+    """Measure the cost of guarantees, and yield lines of Markdown; with ``output`` also write them to ``guarantees.md`` there.
 
     Parameters
     ----------
@@ -126,7 +159,7 @@ def run_guarantees(paths: Sequence[str], models: Sequence[str], output: Path | N
     models : sequence of str
         Names or ids; the default model if empty.
     output : Path or None
-        Folder.
+        Folder; created if it does not exist.
 
     Yields
     ------
@@ -137,10 +170,10 @@ def run_guarantees(paths: Sequence[str], models: Sequence[str], output: Path | N
     RateError
         If no scene has a valid pixel.
     """
-    scenes = measurable_scenes(paths)
+    scenes = read_scenes(paths)
     planes = [plane for scene in scenes for plane in scene.planes]
     lines = [
-        "# What guarantees cost",
+        "# Cost of guarantees",
         "",
         f"Scenes: {', '.join(scene.name for scene in scenes)}. {len(planes)} planes.",
     ]
@@ -157,18 +190,19 @@ def run_guarantees(paths: Sequence[str], models: Sequence[str], output: Path | N
 def _bound_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> Iterator[str]:
     codecs = bounded_codecs(coder)
     yield ""
-    yield "Bits per pixel (and RMSE in dB) with no valid pixel off by more than a bound. Each codec was asked for the bound"
-    yield "alone; a largest error above it is marked with its value."
+    yield "Bits per pixel (and RMSE in dB) with no valid pixel off by more than a bound. Each codec was asked only for the"
+    yield "bound; a largest error above it is marked with its value."
     yield ""
     yield f"| bound, dB | {' | '.join(codecs)} |"
     yield f"|{'---|' * (len(codecs) + 1)}"
-    for bound in BOUNDS_DB:
+    for bound_db in BOUNDS_DB:
         cells = []
-        for codec in codecs.values():
-            kept = pooled(planes, codec, bound)
-            broken = f", **{kept.largest_error_db:.3g} dB**" if kept.largest_error_db > bound * (1 + 1e-5) else ""
-            cells.append(f"{kept.bits_per_pixel:.3f} ({kept.rmse_db:.3f}{broken})")
-        yield f"| {bound:g} | {' | '.join(cells)} |"
+        for round_trip in codecs.values():
+            errors = pooled_errors(planes, round_trip, bound_db)
+            exceeded = errors.largest_error_db > bound_db * (1 + 1e-5)  # rounding of float32
+            mark = f", **{errors.largest_error_db:.3g} dB**" if exceeded else ""
+            cells.append(f"{errors.bits_per_pixel:.3f} ({errors.rmse_db:.3f}{mark})")
+        yield f"| {bound_db:g} | {' | '.join(cells)} |"
 
 
 def _means_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> Iterator[str]:
@@ -179,10 +213,10 @@ def _means_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> I
     yield f"|{'---|' * 9}"
     for rate in RATES:
         cells = []
-        for keeps in (False, True):
-            kept = pooled(planes, own(coder, keep_means=keeps), rate)
-            cells += [f"{kept.bits_per_pixel:.4f}", f"{kept.rmse_db:.4f}"]
-            cells += [f"{kept.tile_error_db:.4f}", f"{kept.largest_tile_error_db:.4f}"]
+        for keep_means in (False, True):
+            errors = pooled_errors(planes, model_at_rate(coder, keep_means=keep_means), rate)
+            cells += [f"{errors.bits_per_pixel:.4f}", f"{errors.rmse_db:.4f}"]
+            cells += [f"{errors.tile_error_db:.4f}", f"{errors.largest_tile_error_db:.4f}"]
         yield f"| {rate:g} | {' | '.join(cells)} |"
 
 
@@ -191,7 +225,7 @@ def _means_table(planes: Sequence[NDArray[np.float32]], coder: LappedCoder) -> I
 @click.option("--model", "models", multiple=True, help="Name or id; several are compared. Default: the default model.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables.")
 def main(scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None) -> None:
-    """Measure what guarantees cost on SCENES, files of one split."""
+    """Measure the cost of guarantees on SCENES, files of one split."""
     for line in run_guarantees(scenes, models, output):
         click.echo(line)
 

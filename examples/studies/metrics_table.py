@@ -1,7 +1,11 @@
-"""Every figure of a comparison by rate, for one way of decoding or several: the table of all metrics.
+"""Table of all metrics of ``compare`` by rate, for several variants of encoding and decoding.
 
-A *variant* is a way from a scene to what a user gets back at a rate, as a function. Those of `VARIANTS` decode as users
-do, and without what keeps the mean power. Others can be passed along.
+::
+
+    python examples/studies/metrics_table.py SCENES --output docs/benchmarks/test
+
+writes ``metrics.md``. SCENES are files of one split. A *variant* is a function from a scene and a rate to the decoded
+scene; `standard_variants` lists those of the page.
 """
 
 import functools
@@ -14,7 +18,7 @@ import click
 import xarray as xr
 
 from xsarcomp.benchmarks.markdown import write_page
-from xsarcomp.benchmarks.table import measurable_scenes, planes_dataset
+from xsarcomp.benchmarks.planes import planes_dataset, read_scenes
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.evaluation import glossary
 from xsarcomp.evaluation.matching import scene_pieces
@@ -24,17 +28,18 @@ RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Bits per pixel and polarization."""
 
 Variant = Callable[[xr.Dataset, float], xr.Dataset]
-"""From a scene and bits per pixel to what is restored, on the same grid."""
+"""Function from a scene and bits per pixel to the decoded scene on the same grid."""
 
 
 def decoded(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
-    """Restore a scene as users get it.
+    """Encode and decode a scene as users do.
 
     Parameters
     ----------
     scene : xarray.Dataset
         Backscatter.
     bits_per_pixel : float
+        Rate for each polarization.
     model : str, optional
         Name or id; the default model if None.
 
@@ -47,28 +52,28 @@ def decoded(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = Non
 
 
 def with_speckle(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
-    """Restore a scene and its speckle; parameters and result are those of `decoded`."""
+    """Encode a scene, decode it and add synthetic speckle; parameters and result are those of `decoded`."""
     return scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model).sarcomp.decode(restore="speckle").compute()
 
 
 def with_means(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
-    """Restore a scene whose tiles keep their mean power; parameters and result are those of `decoded`."""
+    """Encode and decode a scene whose tiles keep their mean power; parameters and result are those of `decoded`."""
     encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, keep_means=True, model=model)
     return encoded.sarcomp.decode().compute()
 
 
-def decoded_without_power(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
-    """Restore a scene without the correction that keeps the mean power: nearest in dB, too low in power.
+def without_power_correction(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
+    """Encode and decode a scene without the correction that keeps the mean power: nearest in dB, too low in power.
 
     Parameters and result are those of `decoded`; the scene is in decibels.
     """
     encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model, scale="decibel")
-    step_db = {one["step_db"] for one in encoded.sarcomp.info().values()}.pop()  # one for all variables
+    step_db = next(iter(encoded.sarcomp.info().values()))["step_db"]  # all variables have the same
     return encoded.sarcomp.decode().compute() - load_coder(model).mean_correction_db(step_db)
 
 
 def standard_variants(model: str | None = None) -> dict[str, Variant]:
-    """Ways of decoding that are offered, and what they are compared with.
+    """Variants of the page, by the title of their section.
 
     Parameters
     ----------
@@ -83,7 +88,7 @@ def standard_variants(model: str | None = None) -> dict[str, Variant]:
         "decoded": functools.partial(decoded, model=model),
         "speckle restored": functools.partial(with_speckle, model=model),
         "means of tiles kept": functools.partial(with_means, model=model),
-        "without the correction of the mean power": functools.partial(decoded_without_power, model=model),
+        "without the correction of the mean power": functools.partial(without_power_correction, model=model),
     }
 
 
@@ -104,9 +109,9 @@ def run_metrics(
     model : str, optional
         Name or id; the default model if None.
     output : Path, optional
-        Folder; made if it does not exist.
+        Folder; created if it does not exist.
     variants : mapping of str to function, optional
-        Ways of decoding by name; `standard_variants` if None.
+        Variants by title; `standard_variants` if None.
     rates : sequence of float
         Bits per pixel and polarization.
 
@@ -119,18 +124,18 @@ def run_metrics(
     RateError
         If no scene has a valid pixel.
     """
-    scenes = measurable_scenes(paths)
+    scenes = read_scenes(paths)
     datasets = [planes_dataset(scene.planes) for scene in scenes]
     chosen = standard_variants(model) if variants is None else variants
     lines = [
         f"Model {load_coder(model).card.name}; {len(scenes)} scenes ({', '.join(scene.name for scene in scenes)}), pooled. "
-        "Columns are the bits per pixel and polarization that were asked for; the figures are those of `compare` "
+        "Columns are the bits per pixel and polarization that were asked for; the metrics are those of `compare` "
         "(`docs/evaluation.md` says what they mean, and gives the goals, which are meant for about 1 bit per pixel).",
     ]
     for name, variant in chosen.items():
         columns = []
         for rate in rates:
-            columns.append(pooled_figures(datasets, functools.partial(variant, bits_per_pixel=rate)))
+            columns.append(pooled_metrics(datasets, variant, rate))
             yield f"{name}, {rate:g} bits per pixel: done"
         lines += ["", f"## {name[0].upper()}{name[1:]}", "", *_table(columns, rates)]
     yield from lines
@@ -138,45 +143,48 @@ def run_metrics(
         yield write_page(output / "metrics.md", lines)
 
 
-def pooled_figures(
-    scenes: Sequence[xr.Dataset], restore: Callable[[xr.Dataset], xr.Dataset], *, scale: str = "decibel"
+def pooled_metrics(
+    scenes: Sequence[xr.Dataset], variant: Variant, bits_per_pixel: float, *, scale: str = "decibel"
 ) -> dict[str, Any]:
-    """Figures of several scenes together.
+    """Metrics of several scenes together.
 
     Parameters
     ----------
     scenes : sequence of xarray.Dataset
         Backscatter.
-    restore : function
-        From a scene to what is restored, on the same grid.
+    variant : function
+        From a scene and a rate to the decoded scene on the same grid.
+    bits_per_pixel : float
+        Rate for each polarization.
     scale : {"power", "amplitude", "decibel"}
         Scale of the scenes.
 
     Returns
     -------
     dict of str to float or int
-        What `xsarcomp.evaluation.compare.compare` gives for one scene, without ``scale`` and maps: the planes of a benchmark
-        have neither names nor dates.
+        Metrics of `xsarcomp.evaluation.compare.compare`, without ``scale`` and those of maps: the planes of a benchmark have
+        neither names nor dates.
     """
     errors, texture = ErrorSums(), TextureSums()
     for scene in scenes:
-        for piece in scene_pieces(scene, restore(scene), scale=scale):
-            errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
-    return errors.figures() | texture.figures()
+        for piece in scene_pieces(scene, variant(scene, bits_per_pixel), scale=scale):
+            errors, texture = errors + ErrorSums.from_pair(piece), texture + TextureSums.from_pair(piece)
+    return errors.metrics() | texture.metrics()
 
 
 def _table(columns: Sequence[Mapping[str, Any]], rates: Sequence[float]) -> Iterator[str]:
-    """A row for each figure, a column for each rate."""
-    yield f"| figure | {' | '.join(f'{rate:g}' for rate in rates)} | goal |"
+    """Table with a row for each metric and a column for each rate."""
+    yield f"| metric | {' | '.join(f'{rate:g}' for rate in rates)} | goal |"
     yield "|---" * (len(rates) + 2) + "|"
     for key in columns[0]:
-        figure = glossary.FIGURES.get(key)
-        title = f"`{key}`" + (f", {figure.unit}" if figure and figure.unit else "")
+        metric = glossary.METRICS.get(key)
+        title = f"`{key}`" + (f", {metric.unit}" if metric and metric.unit else "")
         values = " | ".join(_text(column[key]) for column in columns)
-        yield f"| {title} | {values} | {figure.goal if figure else ''} |"
+        yield f"| {title} | {values} | {metric.goal if metric else ''} |"
 
 
 def _text(value: float) -> str:
+    """Cell of a value: integers as they are, four digits of others."""
     if isinstance(value, int):
         return str(value)
     return "-" if math.isnan(value) else f"{value:.4g}"

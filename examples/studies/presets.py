@@ -1,7 +1,12 @@
-"""What the presets give: the stored bytes of whole stores, and the figures of what comes back from them.
+"""Presets through whole stores: the stored bytes, and the metrics of the decoded scenes.
 
-Each scene goes through the files of both kinds of store, as users write them. A small store is mostly metadata, so the
-scenes are also laid side by side into a mosaic of at least 1024 x 1024 pixels, whose stored size is measured as well.
+::
+
+    python examples/studies/presets.py SCENES --output docs/benchmarks/test
+
+writes ``presets.md``. SCENES are files of one split. Each scene goes through the files of both kinds of store, as users
+write them. A small store is mostly metadata, so the scenes are also laid side by side into a mosaic of at least 2048 x
+2048 pixels, whose stored size is measured as well.
 """
 
 import math
@@ -15,24 +20,23 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.benchmarks.markdown import write_page
-from xsarcomp.benchmarks.measurement import Scene
-from xsarcomp.benchmarks.table import measurable_scenes, planes_dataset
+from xsarcomp.benchmarks.planes import Scene, planes_dataset, read_scenes
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.rate_control import FLOAT32_BITS, PRESETS
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums
 from xsarcomp.stores import files
-from xsarcomp.stores import report as stores
+from xsarcomp.stores.report import StoreReport, store_report
 
 MOSAIC_PIXELS = 2048
-"""Both edges of the mosaic have at least so many pixels."""
+"""Least number of pixels of both edges of the mosaic."""
 STORES = ("latents", "transparent")
 PSNR_GOALS_DB = {"8x": 35.0, "16x": 30.0, "32x": 27.0}
-"""Least PSNR over the range of the training data."""
+"""Least PSNR over the range of the training data, dB, by preset."""
 EDGE_GOALS = {"8x": 0.9, "16x": 0.9}
-"""Least edge preservation."""
+"""Least edge preservation, by preset."""
 LOOKS_GOAL = (0.9, 1.1)
-"""Ratio of the number of looks, for the presets that have a goal of PSNR."""
+"""Least and largest ratio of the number of looks, for the presets that have a goal of PSNR."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,31 +46,31 @@ class PresetResult:
     name: str
     store: str
     """One of `STORES`."""
-    chip_ratio: float
+    scenes_ratio: float
     """float32 over all stored bytes, the scenes one store each."""
     mosaic_ratio: float
-    """The same for the mosaic in one store."""
+    """float32 over all stored bytes, the mosaic in one store."""
     bits_per_pixel: float
     """Coded chunks of the mosaic, masks included."""
     psnr_db: float
     """Over the range of the training data."""
-    figures: dict[str, float]
-    """What `xsarcomp.evaluation.pooling.ErrorSums.figures` gives, over all scenes."""
+    metrics: dict[str, float]
+    """`xsarcomp.evaluation.pooling.ErrorSums` over all scenes."""
 
-    def missed(self) -> list[str]:
-        """Goals that are not reached, in words."""
-        goal, found = PSNR_GOALS_DB.get(self.name), []
-        ratio = int(self.name.removesuffix("x")) if goal is not None else 0
+    def missed_goals(self) -> list[str]:
+        """Goals that are not reached, in words; a metric that is NaN reaches no goal."""
+        psnr_goal_db, missed = PSNR_GOALS_DB.get(self.name), []
+        ratio = int(self.name.removesuffix("x")) if psnr_goal_db is not None else 0
         if self.mosaic_ratio < ratio:
-            found.append(f"stored ratio below {ratio}")
-        if goal is not None and not self.psnr_db >= goal:
-            found.append(f"PSNR below {goal:g} dB")
-        if goal is not None and not LOOKS_GOAL[0] <= self.figures["enl_ratio"] <= LOOKS_GOAL[1]:
-            found.append(f"ENL ratio beyond {LOOKS_GOAL[0]:g} to {LOOKS_GOAL[1]:g}")
-        least = EDGE_GOALS.get(self.name, -math.inf)
-        if not self.figures["edge_preservation"] >= least:
-            found.append(f"edges below {least:g}")
-        return found
+            missed.append(f"stored ratio below {ratio}")
+        if psnr_goal_db is not None and not self.psnr_db >= psnr_goal_db:
+            missed.append(f"PSNR below {psnr_goal_db:g} dB")
+        if psnr_goal_db is not None and not LOOKS_GOAL[0] <= self.metrics["enl_ratio"] <= LOOKS_GOAL[1]:
+            missed.append(f"ENL ratio beyond {LOOKS_GOAL[0]:g} to {LOOKS_GOAL[1]:g}")
+        edge_goal = EDGE_GOALS.get(self.name, -math.inf)
+        if not self.metrics["edge_preservation"] >= edge_goal:
+            missed.append(f"edges below {edge_goal:g}")
+        return missed
 
 
 def run_presets(paths: Sequence[str], model: str | None = None, output: Path | None = None) -> Iterator[str]:
@@ -79,7 +83,7 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
     model : str, optional
         Name or id; the default model if None.
     output : Path, optional
-        Folder for ``presets.md``; made if it does not exist.
+        Folder for ``presets.md``; created if it does not exist.
 
     Yields
     ------
@@ -90,19 +94,19 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
     RateError
         If no scene has a valid pixel.
     """
-    scenes = measurable_scenes(paths)
+    scenes = read_scenes(paths)
     card = load_coder(model).card
     range_db = card.highest_db - card.lowest_db
-    chips = [planes_dataset(scene.planes) for scene in scenes]
-    whole = mosaic(scenes)
+    datasets = [planes_dataset(scene.planes) for scene in scenes]
+    mosaic = mosaic_dataset(scenes)
     results = []
-    for name in sorted(PRESETS, key=PRESETS.get, reverse=True):
+    for name in sorted(PRESETS, key=lambda preset: PRESETS[preset], reverse=True):
         for store in STORES:
-            results.append(measure_preset(name, store, chips, whole, model, range_db))
+            results.append(measure_preset(name, store, datasets, mosaic, model, range_db))
             yield f"{name} in a {store} store: done"
-    size = " x ".join(map(str, next(iter(whole.data_vars.values())).shape))
+    size = " x ".join(map(str, next(iter(mosaic.data_vars.values())).shape))
     lines = [
-        f"Model {card.name}; {len(scenes)} scenes ({', '.join(scene.name for scene in scenes)}); mosaic of {len(whole)} planes of "
+        f"Model {card.name}; {len(scenes)} scenes ({', '.join(scene.name for scene in scenes)}); mosaic of {len(mosaic)} planes of "
         f"{size} pixels, the scenes side by side in turn. Ratios: float32 over all bytes of the store, metadata and coordinates "
         f"included. Bits per pixel: coded chunks of the mosaic. Errors, looks, edges and bias: the scenes, one store each, as "
         f"`compare` pools them. PSNR: peak is the range of the training data, {card.lowest_db:.1f} to {card.highest_db:.1f} dB "
@@ -119,8 +123,8 @@ def run_presets(paths: Sequence[str], model: str | None = None, output: Path | N
 def measure_preset(
     name: str,
     store: str,
-    chips: Sequence[xr.Dataset],
-    whole: xr.Dataset,
+    scenes: Sequence[xr.Dataset],
+    mosaic: xr.Dataset,
     model: str | None,
     range_db: float,
 ) -> PresetResult:
@@ -129,12 +133,12 @@ def measure_preset(
     Parameters
     ----------
     name : str
-        Preset that is asked for.
+        Preset.
     store : {"latents", "transparent"}
-    chips : sequence of xarray.Dataset
+    scenes : sequence of xarray.Dataset
         Backscatter in dB, one variable a plane.
-    whole : xarray.Dataset
-        The mosaic.
+    mosaic : xarray.Dataset
+        Result of `mosaic_dataset`.
     model : str or None
         Name or id.
     range_db : float, dB
@@ -146,31 +150,31 @@ def measure_preset(
     """
     sums, stored, pixels = ErrorSums(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        for number, chip in enumerate(chips):
+        for number, scene in enumerate(scenes):
             path = str(Path(folder) / f"{number}.zarr")
-            report = _written(chip, path, store, name, model)
+            report = _write_store(scene, path, store, name, model)
             stored, pixels = stored + report.stored_bytes, pixels + report.pixels
-            sums = sum(map(ErrorSums.of, scene_pieces(chip, files.open_scene(path), scale="decibel")), sums)
-        report = _written(whole, str(Path(folder) / "mosaic.zarr"), store, name, model)
-    figures = sums.figures()
+            sums = sum(map(ErrorSums.from_pair, scene_pieces(scene, files.open_scene(path), scale="decibel")), sums)
+        report = _write_store(mosaic, str(Path(folder) / "mosaic.zarr"), store, name, model)
+    metrics = sums.metrics()
     return PresetResult(
         name=name,
         store=store,
-        chip_ratio=FLOAT32_BITS / 8 * pixels / stored,
+        scenes_ratio=FLOAT32_BITS / 8 * pixels / stored,
         mosaic_ratio=FLOAT32_BITS / report.stored_bits_per_pixel,
         bits_per_pixel=report.bits_per_pixel,
-        psnr_db=20 * math.log10(range_db / figures["rmse_db"]) if figures["rmse_db"] else math.inf,
-        figures=figures,
+        psnr_db=20 * math.log10(range_db / metrics["rmse_db"]) if metrics["rmse_db"] else math.inf,
+        metrics=metrics,
     )
 
 
-def mosaic(scenes: Sequence[Scene]) -> xr.Dataset:
-    """Scenes side by side, in turn until both edges have `MOSAIC_PIXELS`.
+def mosaic_dataset(scenes: Sequence[Scene]) -> xr.Dataset:
+    """Lay scenes side by side, in turn until both edges have `MOSAIC_PIXELS`.
 
     Parameters
     ----------
     scenes : sequence of Scene
-        Each is cut to the size of the smallest; planes that not all have are left out.
+        Each is cut to the size of the smallest; planes that not all scenes have are left out.
 
     Returns
     -------
@@ -186,14 +190,14 @@ def mosaic(scenes: Sequence[Scene]) -> xr.Dataset:
     return planes_dataset(planes)
 
 
-def _written(scene: xr.Dataset, path: str, store: str, preset: str, model: str | None) -> dict:
+def _write_store(scene: xr.Dataset, path: str, store: str, preset: str, model: str | None) -> StoreReport:
     """Write a store and report its sizes."""
     if store == "latents":
         files.write_store(scene.sarcomp.encode(preset=preset, model=model), path)
     else:
         chunked = scene.chunk(y=512, x=512)
         files.write_transparent(chunked, path, chunked.sarcomp.encoding(preset=preset, model=model), overwrite=False)
-    return stores.store_report(path)
+    return store_report(path)
 
 
 def _table(results: Sequence[PresetResult]) -> Iterator[str]:
@@ -203,14 +207,13 @@ def _table(results: Sequence[PresetResult]) -> Iterator[str]:
     )  # fmt: skip
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
-    for one in results:
-        figures = one.figures
-        has_goal = one.name in PSNR_GOALS_DB
+    for result in results:
+        metrics, has_goal = result.metrics, result.name in PSNR_GOALS_DB
         cells = (
-            one.name, one.store, f"{one.chip_ratio:.2f}", f"{one.mosaic_ratio:.2f}", f"{one.bits_per_pixel:.3f}",
-            f"{figures['rmse_db']:.3f}", f"{one.psnr_db:.1f}", f"{figures['enl_ratio']:.3f}",
-            f"{figures['edge_preservation']:.3f}", f"{figures['bias_db']:+.3f}",
-            ("; ".join(one.missed()) or "met") if has_goal else "-",
+            result.name, result.store, f"{result.scenes_ratio:.2f}", f"{result.mosaic_ratio:.2f}",
+            f"{result.bits_per_pixel:.3f}", f"{metrics['rmse_db']:.3f}", f"{result.psnr_db:.1f}",
+            f"{metrics['enl_ratio']:.3f}", f"{metrics['edge_preservation']:.3f}", f"{metrics['bias_db']:+.3f}",
+            ("; ".join(result.missed_goals()) or "met") if has_goal else "-",
         )  # fmt: skip
         yield f"| {' | '.join(cells)} |"
 

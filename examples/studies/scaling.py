@@ -1,8 +1,13 @@
-"""What scenes of growing size need: time, processor time, memory, tasks; ``xsarcomp benchmark --scene 8192x8192``.
+"""Time, processor time, memory and tasks of scenes of growing size.
 
-Each size goes into a store and back in each of several ways, every run in a fresh process. The rows gather in a CSV file, so
-that the long runs can be made one by one; the table is written from all of them. Beside each run stands how busy the machine
-was when it began and ended: where others compute as well, time says little, and processor time is what compares.
+::
+
+    python examples/studies/scaling.py --scene 4096x4096 --scene 8192x8192 --output docs/benchmarks
+
+adds rows to ``scaling.csv`` and writes ``scaling.md``. Each size goes into a store and back in each of several ways, every
+run in a new process. The rows gather in the CSV file, so that the long runs can be made one by one; the table is written
+from all of them. Each row has the load of the machine when its run began and ended: on a busy machine time says little,
+and only processor time can be compared.
 """
 
 import csv
@@ -14,7 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
-from scaling_run import WAYS, Outcome, Run, measured_apart
+from scaling_run import WAYS, Outcome, Run, measure_in_new_process
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.scenes.large_scene import chip_files
@@ -45,17 +50,17 @@ COLUMNS = {
 """Columns of the CSV file and their types; ``chunks`` are those of the source, both polarizations."""
 
 
-def parsed_shape(text: str) -> tuple[int, int]:
-    """Rows and columns from "25000x16000".
+def parse_shape(text: str) -> tuple[int, int]:
+    """Parse rows and columns such as "25000x16000".
 
     Raises
     ------
     ConfigurationError
-        If the text is something else.
+        If the text has another form.
     """
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise ConfigurationError(f"scene is {text!r}, expected rows and columns such as 25000x16000")
+        raise ConfigurationError(f"found scene {text!r}, expected rows and columns. Write it as 25000x16000.")
     return int(parts[0]), int(parts[1])
 
 
@@ -74,7 +79,7 @@ def run_scaling(
     scenes : sequence of str
         Sizes such as "4096x4096", rows and columns of each of two polarizations.
     ways : sequence of str
-        Of :data:`~scaling_run.WAYS`; all if empty.
+        Keys of :data:`~scaling_run.WAYS`; all if empty.
     chips : tuple of str
         Files of real chips; simulated ones if empty.
     model : str, optional
@@ -91,16 +96,14 @@ def run_scaling(
     ConfigurationError
         If a size or a way cannot be understood.
     """
-    runs = [
-        Run(shape=parsed_shape(scene), way=way, chips=chips, model=model) for scene in scenes for way in ways or WAYS
-    ]
+    shapes = [parse_shape(scene) for scene in scenes]
+    runs = [Run(shape=shape, way=way, chips=chips, model=model) for shape in shapes for way in ways or WAYS]
     path = None if output is None else output / "scaling.csv"
     rows = read_rows(path) if path is not None and path.exists() else []
     for run in runs:
-        before = os.getloadavg()[0]
-        row = row_of(measured_apart(run), before, os.getloadavg()[0])
-        same = [old for old in rows if all(old[key] == row[key] for key in ("way", "rows", "columns"))]
-        rows = [old for old in rows if old not in same] + [row]
+        load_before = os.getloadavg()[0]
+        row = outcome_row(measure_in_new_process(run), load_before, os.getloadavg()[0])
+        rows = [old for old in rows if any(old[key] != row[key] for key in ("way", "rows", "columns"))] + [row]
         yield f"{WAYS[run.way]}, {run.shape[0]} x {run.shape[1]}: {row['encode_seconds']:.1f} s there, {row['decode_seconds']:.1f} s back"
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +112,11 @@ def run_scaling(
     yield from table(rows)
 
 
-def row_of(outcome: Outcome, load_before: float, load_after: float) -> dict[str, Any]:
-    """Row of the CSV file; peaks are those of the process that needed most, in MB over its imports."""
+def outcome_row(outcome: Outcome, load_before: float, load_after: float) -> dict[str, Any]:
+    """Row of the CSV file; memory is that of the process with the highest peak, in MB above its imports."""
     run = outcome.run
     blocks = [-(-size // run.chunk) for size in run.shape]
-    row = {
+    row: dict[str, Any] = {
         "way": run.way,
         "rows": run.shape[0],
         "columns": run.shape[1],
@@ -133,7 +136,7 @@ def row_of(outcome: Outcome, load_before: float, load_after: float) -> dict[str,
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a CSV file that `write_rows` wrote."""
+    """Read the rows of a CSV file of `write_rows`."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: kind(row[name]) for name, kind in COLUMNS.items()} for row in csv.DictReader(file)]
 
@@ -147,7 +150,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Markdown table of rows, and below it how time grows with size and what a second process gives."""
+    """Markdown table of rows, and below it the growth of time with size and the gain by a second process."""
     yield (
         "| way | scene, VV and VH | bits per pixel | plan s | encode s | decode s | encode Mpx/s | decode Mpx/s "
         "| processor ns a value, encode | decode | tasks a source chunk | peak MB, plan | encode | decode "
@@ -163,7 +166,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"| {row['encode_processor_seconds'] / samples * 1e9:.0f} | {row['decode_processor_seconds'] / samples * 1e9:.0f} "
             f"| {row['encode_tasks'] / row['chunks']:.2f} "
             f"| {row['plan_peak_mb']:.0f} | {row['encode_peak_mb']:.0f} | {row['decode_peak_mb']:.0f} "
-            f"| {_share(row['encode_share_in_tasks'])} | {_share(row['decode_share_in_tasks'])} "
+            f"| {_percent(row['encode_share_in_tasks'])} | {_percent(row['decode_share_in_tasks'])} "
             f"| {row['load_before']:.1f} - {row['load_after']:.1f} |"
         )
     yield ""
@@ -175,63 +178,67 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _growth(rows: Sequence[dict[str, Any]], phase: str) -> str:
+    """Clause on the lines through time and processor time over size."""
     samples = [_samples(row) for row in rows]
     fits = (linear_fit(samples, [row[f"{phase}_{kind}"] for row in rows]) for kind in ("seconds", "processor_seconds"))
-    (time, _, off), (processor, _, processor_off) = fits
+    (time, _, time_deviation), (processor, _, processor_deviation) = fits
     return (
-        f"{phase} {time:.3f} s a million values, off by {off:.0%} at most; processor time {processor:.3f} s, off by "
-        f"{processor_off:.0%}"
+        f"{phase} {time:.3f} s a million values, off by {time_deviation:.0%} at most; processor time "
+        f"{processor:.3f} s, off by {processor_deviation:.0%}"
     )
 
 
-def _share(share: float) -> str:
+def _percent(share: float) -> str:
+    """Cell of a share; a dash if it is NaN."""
     return "-" if math.isnan(share) else f"{share:.0%}"
 
 
 def _second_process(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """How many times as fast two processes are as one, where both were measured, and would be if they never waited."""
+    """Lines on the speed of two processes against one, where both were measured: as it is, and as if they never waited."""
     for kind in ("cluster", "untuned"):
         one, two = ({(row["rows"], row["columns"]): row for row in rows if row["way"] == f"{kind}-{n}"} for n in (1, 2))
         for shape in sorted(one.keys() & two.keys()):
-            yield f"* {WAYS[f'{kind}-2']} against one, {shape[0]} x {shape[1]}: {_compared(one[shape], two[shape])}."
+            yield f"* {WAYS[f'{kind}-2']} against one, {shape[0]} x {shape[1]}: {_comparison(one[shape], two[shape])}."
 
 
-def _compared(one: dict[str, Any], two: dict[str, Any]) -> str:
+def _comparison(one: dict[str, Any], two: dict[str, Any]) -> str:
+    """Clause on one process against two, from their rows."""
     ratios = [
         one[f"{phase}_{kind}"] / two[f"{phase}_{kind}"]
         for kind in ("seconds", "processor_seconds")
         for phase in ("encode", "decode")
     ]
-    said = (
+    text = (
         f"{ratios[0]:.2f} times as fast to encode, {ratios[1]:.2f} to decode; processor time of one over that of two "
         f"{ratios[2]:.2f} and {ratios[3]:.2f}"
     )
     if math.isnan(two["encode_balance"]):
-        return said
+        return text
     return (
-        f"{said}; all tasks of two over those of the busier {two['encode_balance']:.2f} and {two['decode_balance']:.2f}"
+        f"{text}; all tasks of two over those of the busier {two['encode_balance']:.2f} and {two['decode_balance']:.2f}"
     )
 
 
 def _samples(row: dict[str, Any]) -> int:
-    """Values of both polarizations."""
+    """Number of values of both polarizations."""
     return 2 * row["rows"] * row["columns"]
 
 
 def linear_fit(samples: Sequence[int], seconds: Sequence[float]) -> tuple[float, float, float]:
-    """Line through times over sizes.
+    """Fit a line through times over sizes.
 
     Parameters
     ----------
     samples : sequence of int
-        Values, two different numbers at least.
+        Numbers of values, at least two different ones.
     seconds : sequence of float
+        Time of each.
 
     Returns
     -------
     slope, intercept, deviation : float
-        Seconds for a million values; seconds; largest distance of a point from the line, as a share of the point. Each
-        point counts by its share, so that the largest does not decide alone.
+        Seconds for a million values; seconds; largest distance of a point from the line, as a share of the point. Distances
+        are weighted as such shares, so that the largest scene does not decide everything.
     """
     millions, times = np.array(samples) / 1e6, np.array(seconds)
     slope, intercept = np.polyfit(millions, times, 1, w=1 / times)
@@ -244,7 +251,10 @@ def linear_fit(samples: Sequence[int], seconds: Sequence[float]) -> tuple[float,
 @click.option("--model", help="Name or id of an installed model; the default model if not given.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables.")
 def main(sizes: tuple[str, ...], ways: tuple[str, ...], model: str | None, output: Path | None) -> None:
-    """Measure time and memory on scenes of growing size."""
+    """Measure time, memory and tasks of scenes of growing size.
+
+    The scenes consist of the real chips in XSARCOMP_DATA, or of simulated ones where it is not set.
+    """
     for line in run_scaling(sizes, ways, chips=chip_files(), model=model, output=output):
         click.echo(line)
 

@@ -1,6 +1,7 @@
-"""Ways to run Dask on this machine, and what its processes needed: memory and processor time, as Linux counts them.
+"""Dask on threads or processes of this machine, and the memory and processor time of its processes as Linux counts them.
 
-The kernel keeps the highest resident memory of each process, so nothing is sampled and no peak is missed.
+The study ``scaling.py`` uses it. The kernel keeps the highest resident memory of each process, so nothing is sampled and no
+peak is missed.
 """
 
 import contextlib
@@ -15,26 +16,26 @@ from xsarcomp.errors import ConfigurationError
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
-ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": None, "ZARR_THREADING__MAX_WORKERS": 1}
-"""What worker processes of one thread should be given beside what Dask sets; None takes a variable of Dask away. With Dask's
-threshold the allocator gives each array back to the system when it is freed, and takes as much time as the codec. Zarr has
-as many threads as it likes in each process unless it is told. Figures are in ``docs/scaling.md``, "Choosing"."""
+WORKER_ENVIRONMENT: dict[str, str | int | None] = {"MALLOC_TRIM_THRESHOLD_": None, "ZARR_THREADING__MAX_WORKERS": 1}
+"""Environment variables for worker processes of one thread, beside those that Dask sets; None removes a variable of Dask. With
+Dask's threshold the allocator gives each array back to the system when it is freed, and takes as much time as the codec. Zarr
+chooses its own number of threads in each process unless it is set. Measurements are in ``docs/scaling.md``, "Choosing"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used."""
+    """Memory and processor time of a process."""
 
     resident: int
-    """Bytes in memory now."""
+    """Resident memory now, bytes."""
     peak: int
-    """Bytes in memory at most since `reset_peak`."""
+    """Highest resident memory since `reset_peak`, bytes."""
     seconds: float
     """Processor time of all its threads, user and system."""
 
 
 def usage() -> Usage:
-    """What this process has used.
+    """Memory and processor time of this process.
 
     Raises
     ------
@@ -42,25 +43,27 @@ def usage() -> Usage:
         Where there is no ``/proc``.
     """
     if not _STATUS.exists():
-        raise ConfigurationError(f"found no {_STATUS}: peaks of memory are measured on Linux alone. Run it there")
+        raise ConfigurationError(
+            f"found no {_STATUS}, expected Linux: only there peaks of memory are measured. Run it there."
+        )
     lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
     resident, peak = (1024 * int(lines[key].split()[0]) for key in ("VmRSS", "VmHWM"))
     return Usage(resident, peak, time.process_time())
 
 
 def reset_peak() -> None:
-    """Let the peak of this process begin at what it holds now."""
+    """Set the peak of this process to the memory that it holds now."""
     _RESET_PEAK.write_text("5")
 
 
-Everywhere = Callable[[Callable[[], Any]], dict[str, Any]]
-"""Runs a function in each process that works: name of the process to what was returned."""
+RunEverywhere = Callable[[Callable[[], Any]], dict[str, Any]]
+"""Function that runs a function in each process that computes: name of the process to the result."""
 
 
 @contextlib.contextmanager
 def scheduler(
-    workers: int, *, processes: bool, environment: Mapping[str, str | int | None] = ENVIRONMENT
-) -> Iterator[Everywhere]:
+    workers: int, *, processes: bool, environment: Mapping[str, str | int | None] = WORKER_ENVIRONMENT
+) -> Iterator[RunEverywhere]:
     """Context in which Dask computes on threads of this process, or on processes of one thread each.
 
     Parameters
@@ -70,12 +73,12 @@ def scheduler(
     processes : bool
         Whether they are processes of a ``LocalCluster``; this process then holds its scheduler and the client.
     environment : mapping of str to str, int or None
-        Variables that the processes are started with, see `ENVIRONMENT`; empty for what Dask sets alone.
+        Variables that the processes are started with, see `WORKER_ENVIRONMENT`; empty for only those that Dask sets.
 
     Yields
     ------
     callable
-        See `Everywhere`; this process is called "here".
+        See `RunEverywhere`; this process is called "here".
     """
     import dask
 
@@ -88,28 +91,28 @@ def scheduler(
     # any free port: the usual one may belong to another cluster on this machine
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with (
-        _started_with(environment),
-        # no limit: a worker that writes to disk or pauses would hide what it needs
+        _environment_of_workers(environment),
+        # no limit: a worker that writes to disk or pauses would hide its need for memory
         distributed.LocalCluster(n_workers=workers, memory_limit=None, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
 
         def everywhere(function: Callable[[], Any]) -> dict[str, Any]:
-            found = client.run(function)
-            return {"here": function()} | {name: found[address] for address, name in _names(client).items()}
+            results = client.run(function)
+            return {"here": function()} | {name: results[address] for address, name in _names(client).items()}
 
         yield everywhere
 
 
 @contextlib.contextmanager
 def seconds_in_tasks() -> Iterator[dict[str, float]]:
-    """Context that counts how long each process of a cluster was in tasks.
+    """Context that sums the time that each process of a cluster spends in tasks.
 
     Yields
     ------
     dict of str to float
-        Name of the process to the seconds in which it computed tasks, filled when the context ends. Waiting is no part of
-        it, nor is fetching what a task needs from another process, which goes on beside other tasks.
+        Name of the process to the seconds in which it computed tasks, filled when the context ends. Waiting does not count,
+        nor does fetching the inputs of a task from another process, which goes on beside other tasks.
     """
     import distributed
 
@@ -124,19 +127,19 @@ def seconds_in_tasks() -> Iterator[dict[str, float]]:
 
 
 def _names(client: Any) -> dict[str, str]:
-    """Addresses of the workers, in order, to what their processes are called."""
+    """Addresses of the workers, in order, to the names of their processes."""
     addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
     return {address: f"worker {number}" for number, address in enumerate(addresses, 1)}
 
 
 @contextlib.contextmanager
-def _started_with(environment: Mapping[str, str | int | None]) -> Iterator[None]:
-    """Context in which Dask starts processes with these variables; it leaves its own behind in this process otherwise."""
+def _environment_of_workers(environment: Mapping[str, str | int | None]) -> Iterator[None]:
+    """Context in which Dask starts processes with these variables; without it Dask would leave its own in this process."""
     import dask
 
     before = dict(os.environ)
     for name in environment:
-        os.environ.pop(name, None)  # what is set already counts more than what Dask is asked for
+        os.environ.pop(name, None)  # a variable that is set already overrides the request to Dask
     try:
         with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": v for name, v in environment.items()}):
             yield

@@ -1,9 +1,13 @@
-"""How fast a scene goes into a Zarr store and comes back: xsarcomp beside JPEG 2000, on the same cores.
+"""Speed of writing a scene to a Zarr store and reading it: xsarcomp beside JPEG 2000, on the same cores.
 
-All that happens between a lazy dataset and the disk is measured: Dask's threads, Zarr, the codec, the files. The stores
-take the same scene in chunks of 1024 x 1024 pixels and aim at 1 bit per pixel. They take turns, three times each, and
-the fastest turn counts: whatever else the machine does only adds time. What is found once for a scene, the quantization
-step of xsarcomp and the quality of JPEG 2000, is found before the clock starts.
+::
+
+    python examples/studies/speed.py --output docs/benchmarks
+
+writes ``speed.md``. Everything between a lazy dataset and the disk is measured: Dask's threads, Zarr, the codec, the files.
+The stores take the same scene in chunks of 1024 x 1024 pixels and aim at 1 bit per pixel. They take turns, three times
+each, and the fastest turn counts: other work of the machine only adds time. The quantization step of xsarcomp and the
+quality of JPEG 2000, which are determined once for a scene, are found before the clock starts.
 
 JPEG 2000 is the codec of imagecodecs in a Zarr format 2 store, on decibels scaled to uint16 chunk by chunk. AV1 has no
 Zarr codec: as many processes as there are cores code chunks of the scene at the same time, and their speed stands under
@@ -26,30 +30,34 @@ from numpy.typing import NDArray
 
 from xsarcomp.benchmarks.classical import Codec, Jpeg2000, decibel_from_integers, integers_from_decibel
 from xsarcomp.benchmarks.markdown import write_page
-from xsarcomp.benchmarks.video import Av1, why_missing
+from xsarcomp.benchmarks.video import Av1, missing_reason
 from xsarcomp.codec.installed_models import installed_models
 from xsarcomp.scenes.simulation import POLARIZATIONS, simulate_scene
 from xsarcomp.stores import files
 
 BITS_PER_PIXEL = 1.0
+"""Rate of all stores."""
 CHUNK_EDGE = 1024
+"""Pixels along both edges of a chunk."""
 CHUNKS_A_SIDE = 4
+"""Chunks along both edges of the scene."""
 TURNS = 3
 REFERENCE = "JPEG 2000"
 
 
 @dataclass(slots=True, kw_only=True)
 class Contender:
-    """One way to store the scene, and how it did."""
+    """One way to store the scene, and its measurements."""
 
     name: str
     write: Callable[[str], Any]
-    """Writes the scene to a path that does not exist."""
+    """Function that writes the scene to a path that does not exist."""
     read: Callable[[str], xr.Dataset] = files.open_scene
-    """Opens what was written, lazily, in dB."""
+    """Function that opens the store lazily, in dB."""
     write_seconds: float = np.inf
-    """Of the fastest turn."""
+    """Time of the fastest turn."""
     read_seconds: float = np.inf
+    """Time of the fastest turn."""
     bits_per_pixel: float = np.nan
     """All files of the store over pixels times polarizations."""
     rmse_db: float = np.nan
@@ -92,11 +100,11 @@ def run_speed(
     chunk_edge : int
         Pixels along both axes of a chunk.
     turns : int
-        How often each store is written and read.
+        Number of times that each store is written and read.
     slow : bool
         Whether AV1 is measured too.
     output : Path, optional
-        Folder; made if it does not exist.
+        Folder; created if it does not exist.
 
     Yields
     ------
@@ -107,16 +115,16 @@ def run_speed(
     MissingDependencyError
         If imagecodecs is not installed.
     """
-    scene = assembled_scene(chunks_a_side, chunk_edge)
+    scene = assemble_scene(chunks_a_side, chunk_edge)
     samples = _samples(scene) / 1e6
     shape = " x ".join(map(str, scene.sizes.values()))
     headline = f"Simulated scene of {shape} pixels, VV and VH, {_cores()} cores, best of {turns}:"
     yield headline
     middle = scene[POLARIZATIONS[0]].values[:chunk_edge, :chunk_edge]
-    contenders = [_jpeg2000(scene, middle, chunk_edge)]
+    contenders = [_jpeg2000_store(scene, middle, chunk_edge)]
     for model in models or sorted(installed_models()):
         start = time.perf_counter()
-        contenders += _own(scene, model)
+        contenders += _model_stores(scene, model)
         yield f"{model}: quantization steps of both stores found in {time.perf_counter() - start:.1f} s, not counted below"
     for turn in range(turns):
         for contender in contenders:
@@ -130,13 +138,15 @@ def run_speed(
         yield write_page(output / "speed.md", [headline, "", *lines])
 
 
-def assembled_scene(chunks_a_side: int, chunk_edge: int) -> xr.Dataset:
-    """Lay simulated scenes side by side, one a chunk, so that a large one needs little memory to simulate.
+def assemble_scene(chunks_a_side: int, chunk_edge: int) -> xr.Dataset:
+    """Lay simulated scenes side by side, one a chunk, so that simulating a large scene needs little memory.
 
     Parameters
     ----------
-    chunks_a_side, chunk_edge : int
-        As for `run_speed`.
+    chunks_a_side : int
+        Chunks along both axes of the scene.
+    chunk_edge : int
+        Pixels along both axes of a chunk.
 
     Returns
     -------
@@ -154,7 +164,7 @@ def assembled_scene(chunks_a_side: int, chunk_edge: int) -> xr.Dataset:
     return xr.Dataset(planes).chunk({"y": chunk_edge, "x": chunk_edge})
 
 
-def _own(scene: xr.Dataset, model: str) -> list[Contender]:
+def _model_stores(scene: xr.Dataset, model: str) -> list[Contender]:
     request = {"bits_per_pixel": BITS_PER_PIXEL, "model": model, "scale": "decibel"}
     encoding, encoded = scene.sarcomp.encoding(**request), scene.sarcomp.encode(**request)
     return [
@@ -166,7 +176,7 @@ def _own(scene: xr.Dataset, model: str) -> list[Contender]:
     ]
 
 
-def _jpeg2000(scene: xr.Dataset, sample_db: NDArray[np.float32], chunk_edge: int) -> Contender:
+def _jpeg2000_store(scene: xr.Dataset, sample_db: NDArray[np.float32], chunk_edge: int) -> Contender:
     level = _setting_for_rate(Jpeg2000(), sample_db, range(20, 80))
     from imagecodecs import numcodecs as codecs
 
@@ -187,7 +197,7 @@ def _jpeg2000(scene: xr.Dataset, sample_db: NDArray[np.float32], chunk_edge: int
 
 
 def _setting_for_rate(codec: Codec, sample_db: NDArray[np.float32], settings: Sequence[int]) -> int:
-    """Setting, among integers in either order, whose rate is nearest to `BITS_PER_PIXEL`."""
+    """Setting among ordered integers whose rate is nearest to `BITS_PER_PIXEL`; the rate may rise or fall with them."""
     rates: dict[int, float] = {}
 
     def rate(setting: int) -> float:
@@ -211,21 +221,22 @@ def _table(contenders: Sequence[Contender], samples: float) -> Iterator[str]:
         f"| write, times {REFERENCE} | read, times {REFERENCE} | both, times {REFERENCE} |"
     )
     yield "|---" * 8 + "|"
-    for one in contenders:
+    for store in contenders:
         ratios = (
-            reference.write_seconds / one.write_seconds,
-            reference.read_seconds / one.read_seconds,
-            (reference.write_seconds + reference.read_seconds) / (one.write_seconds + one.read_seconds),
+            reference.write_seconds / store.write_seconds,
+            reference.read_seconds / store.read_seconds,
+            (reference.write_seconds + reference.read_seconds) / (store.write_seconds + store.read_seconds),
         )
         yield (
-            f"| {one.name} | {one.bits_per_pixel:.3f} | {one.rmse_db:.3f} | {samples / one.write_seconds:.2f} "
-            f"| {samples / one.read_seconds:.2f} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |"
+            f"| {store.name} | {store.bits_per_pixel:.3f} | {store.rmse_db:.3f} | {samples / store.write_seconds:.2f} "
+            f"| {samples / store.read_seconds:.2f} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |"
         )
 
 
 def _av1_line(scene: xr.Dataset, chunk_edge: int, samples: float, reference: Contender) -> str:
+    """Sentence on the speed of AV1, which codes as many chunks at a time as there are cores."""
     codec = Av1()
-    if reason := why_missing(codec):
+    if reason := missing_reason(codec):
         return f"AV1 is left out: {reason}."
     plane = scene[POLARIZATIONS[0]]
     chunks = [
@@ -251,15 +262,17 @@ def _av1_line(scene: xr.Dataset, chunk_edge: int, samples: float, reference: Con
 
 
 def _backscatter(dataset: xr.Dataset) -> xr.Dataset:
+    """Dataset of the polarizations only."""
     return dataset[list(POLARIZATIONS)]
 
 
 def _samples(scene: xr.Dataset) -> int:
+    """Pixels times polarizations."""
     return sum(scene[name].size for name in POLARIZATIONS)
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

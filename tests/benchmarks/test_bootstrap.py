@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from xsarcomp.benchmarks.bootstrap import bd_rate_intervals, scene_curve
-from xsarcomp.benchmarks.measurement import Measurement
+from xsarcomp.benchmarks.bootstrap import bd_rate_intervals
+from xsarcomp.benchmarks.measurement import Measurement, pooled_curve
 from xsarcomp.metrics.rate_distortion import bd_rate
 
 ERRORS = (0.2, 0.4, 0.8, 1.6, 2.4)
@@ -31,8 +31,8 @@ def swept(factors, pixels=1000):
 
 def test_curves_pool_the_scenes_that_are_named_as_often_as_they_are_named():
     measured = swept([1.0, 4.0])
-    assert scene_curve(measured, [0, 1, 1])[0].bits_per_pixel == pytest.approx(3.0 * 0.6 / 0.2)
-    assert scene_curve(measured, [1])[2].rmse_db == pytest.approx(0.8)
+    assert pooled_curve(measured, [0, 1, 1])[0].bits_per_pixel == pytest.approx(3.0 * 0.6 / 0.2)
+    assert pooled_curve(measured, [1])[2].rmse_db == pytest.approx(0.8)
 
 
 def test_a_gain_that_all_scenes_share_is_certain():
@@ -48,7 +48,7 @@ def test_the_interval_holds_the_result_and_narrows_with_the_scenes():
         factors = np.tile([0.7, 0.8, 1.0, 1.1], scenes // 4)
         sweeps = {"test": swept(factors), "reference": swept(np.ones(scenes))}
         low, high = bd_rate_intervals(sweeps, ["reference"], resamples=400)["test", "reference"]
-        assert low < bd_rate(*(scene_curve(sweep, range(scenes)) for sweep in sweeps.values())) < high
+        assert low < bd_rate(*(pooled_curve(sweep, range(scenes)) for sweep in sweeps.values())) < high
         widths.append(high - low)
     # the standard error falls with the root of the number of scenes: nine times as many, a third
     assert widths[1] == pytest.approx(widths[0] / 3, rel=0.25)

@@ -71,7 +71,7 @@ def test_the_input_is_not_changed_and_may_be_a_view(codec, plane_db):
 def test_planes_with_gaps_and_stacks_are_refused(codec):
     gap = np.zeros((16, 16), dtype=np.float32)
     gap[3, 3] = np.nan
-    with pytest.raises(RadiometryError, match="found 1 pixels that are not finite"):
+    with pytest.raises(RadiometryError, match="found 1 pixels of plane_db that are not finite"):
         codec.encode(gap, codec.settings[0])
     with pytest.raises(DimensionError, match="expected a plane"):
         codec.encode(np.zeros((2, 16, 16)), codec.settings[0])

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from scipy import fft, ndimage
 
-from xsarcomp.benchmarks.bootstrap import scene_curve
-from xsarcomp.benchmarks.gaussian_bound import BLOCK, coefficient_variances, gaussian_bound
-from xsarcomp.benchmarks.measurement import Scene
+from xsarcomp.benchmarks.gaussian_bound import BLOCK, coefficient_variances, gaussian_sweep
+from xsarcomp.benchmarks.measurement import pooled_curve
+from xsarcomp.benchmarks.planes import Scene
 from xsarcomp.metrics.rate_distortion import RatePoint, rmse_at_rates
 
 RATES = (0.25, 0.5, 1.0, 2.0)
 
 
 def bound_at(planes, rates=RATES):
-    return rmse_at_rates(scene_curve(gaussian_bound([Scene(name="one", planes=planes)]), [0]), rates)
+    return rmse_at_rates(pooled_curve(gaussian_sweep([Scene(name="one", planes=planes)]), [0]), rates)
 
 
 def noise(shape, sigma_db=2.0, seed=1):
@@ -65,7 +65,7 @@ def test_planes_share_one_water_level():
 def test_gaps_cost_nothing_and_change_nothing_around_them():
     plane = noise((256, 256), seed=7)
     gap = np.vstack([plane, np.full((128, 256), np.nan, np.float32)])
-    one, other = (scene_curve(gaussian_bound([Scene(name="one", planes=[p])]), [0]) for p in (plane, gap))
+    one, other = (pooled_curve(gaussian_sweep([Scene(name="one", planes=[p])]), [0]) for p in (plane, gap))
     for whole, part in zip(one, other, strict=True):
         assert part.rmse_db == pytest.approx(whole.rmse_db, rel=1e-3)
         assert part.bits_per_pixel == pytest.approx(whole.bits_per_pixel * 2 / 3, rel=0.01, abs=1e-3)

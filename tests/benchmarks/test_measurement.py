@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from xsarcomp.benchmarks.measurement import Measurement, Scene, filled_with_median, measure, rate, sweep
+from xsarcomp.benchmarks.measurement import Measurement, bits_per_pixel, measure, sweep
+from xsarcomp.benchmarks.planes import Scene, fill_with_median
 from xsarcomp.errors import DimensionError
 from xsarcomp.metrics.fidelity import edge_preservation
 from xsarcomp.metrics.speckle import enl_ratio
@@ -133,14 +134,14 @@ def test_rates_are_pooled_over_pixels():
         Measurement(coded_bits=10.0, pixels=10, valid_pixels=1, squared_error=0.0),
         Measurement(coded_bits=0.0, pixels=30, valid_pixels=1, squared_error=0.0),
     ]
-    assert rate(iter(planes)) == 0.25
+    assert bits_per_pixel(iter(planes)) == 0.25
 
 
 def test_gaps_are_filled_with_the_median_of_the_plane():
     plane = np.array([[1.0, np.nan, 2.0, np.nan, 9.0]])
-    assert filled_with_median(plane).tolist() == [[1, 2, 2, 2, 9]]
-    assert filled_with_median(plane).dtype == np.float32
+    assert fill_with_median(plane).tolist() == [[1, 2, 2, 2, 9]]
+    assert fill_with_median(plane).dtype == np.float32
     assert np.isnan(plane).sum() == 2
-    assert not filled_with_median(np.full((2, 2), np.nan)).any()
+    assert not fill_with_median(np.full((2, 2), np.nan)).any()
     with pytest.raises(DimensionError):
-        filled_with_median(np.zeros(4))
+        fill_with_median(np.zeros(4))

@@ -10,18 +10,20 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
-from xsarcomp.benchmarks import table as benchmark
-from xsarcomp.benchmarks import video
+from xsarcomp.benchmarks import table, video
 from xsarcomp.benchmarks.classical import CLASSICAL_CODECS, Jpeg2000, JpegXl
-from xsarcomp.benchmarks.gaussian_bound import NAME as BOUND
-from xsarcomp.benchmarks.measurement import curve
-from xsarcomp.benchmarks.table import KEEPS_DECIBEL, ModelCodec, Timed, chosen_codecs, read_scenes, run_benchmark
+from xsarcomp.benchmarks.gaussian_bound import GAUSSIAN_BOUND
+from xsarcomp.benchmarks.measurement import measured_curve
+from xsarcomp.benchmarks.model_codecs import MEAN_OF_DECIBEL, ModelCodec, model_codecs
+from xsarcomp.benchmarks.planes import read_scenes
+from xsarcomp.benchmarks.table import TimedCodec, choose_codecs, run_benchmark
 from xsarcomp.cli import cli
+from xsarcomp.codec.residual_coding import encode_integers
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 
 MODEL = "s1-grd-10m-lapped"
-PLAIN = f"{MODEL}, {KEEPS_DECIBEL}"
+PLAIN = f"{MODEL}, {MEAN_OF_DECIBEL}"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_scenes_are_named_by_their_files_and_empty_ones_are_left_out(folder, tmp
 def test_own_model_is_measured_with_whole_frames(coder, folder):
     codec = ModelCodec(name="small", coder=coder, settings=(1.0, 3.6))
     (scene,) = scenes_of(folder, "decibel.tif")
-    points = curve(codec, scene.planes)
+    points = measured_curve(codec, scene.planes)
     assert [point.setting for point in points] == [3.6, 1.0]
     sizes = [len(codec.encode(np.nan_to_num(plane, nan=-15.0), 3.6)) for plane in scene.planes]
     assert points[0].bits_per_pixel == pytest.approx(8 * sum(sizes) / sum(p.size for p in scene.planes), rel=0.2)
@@ -82,28 +84,28 @@ def test_mean_of_the_decibels_is_the_same_stream_with_a_shift(coder, speckled):
 
 
 def test_times_are_summed_over_all_calls(coder, speckled):
-    timed = Timed(ModelCodec(name="small", coder=coder, settings=(3.6,)))
+    timed = TimedCodec(ModelCodec(name="small", coder=coder, settings=(3.6,)))
     for _ in range(2):
         timed.decode(timed.encode(speckled, 3.6), speckled.shape)
     assert timed.pixels == 2 * speckled.size
     assert timed.name == "small"
-    assert timed.seconds["encode"] > 0
-    assert timed.megapixels_per_second("decode") == pytest.approx(2 * speckled.size / 1e6 / timed.seconds["decode"])
+    assert timed.encode_seconds > 0
+    assert timed.speed().decode == pytest.approx(2 * speckled.size / 1e6 / timed.decode_seconds)
 
 
 def test_codecs_are_chosen_by_name_in_any_case(monkeypatch):
-    monkeypatch.setattr(benchmark, "why_missing", lambda codec: "")
-    assert [codec.name for codec in chosen_codecs(["jpeg xl", " av1 "])[0]] == ["AV1", "JPEG XL"]
-    assert len(chosen_codecs([])[0]) == len(CLASSICAL_CODECS) + 2
-    assert chosen_codecs([], slow=False)[0] == list(CLASSICAL_CODECS)
-    assert [codec.name for codec in chosen_codecs(["AV1"], slow=False)[0]] == ["AV1"]
+    monkeypatch.setattr(table, "missing_reason", lambda codec: "")
+    assert [codec.name for codec in choose_codecs(["jpeg xl", " av1 "])[0]] == ["AV1", "JPEG XL"]
+    assert len(choose_codecs([])[0]) == len(CLASSICAL_CODECS) + 2
+    assert choose_codecs([], slow=False)[0] == list(CLASSICAL_CODECS)
+    assert [codec.name for codec in choose_codecs(["AV1"], slow=False)[0]] == ["AV1"]
     with pytest.raises(ConfigurationError, match="no codec 'webp', expected some of AV1, HEVC, JPEG 2000"):
-        chosen_codecs(["JPEG XL", "webp"])
+        choose_codecs(["JPEG XL", "webp"])
 
 
 def test_codecs_that_the_machine_lacks_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    codecs, left_out = chosen_codecs([])
+    codecs, left_out = choose_codecs([])
     assert codecs == list(CLASSICAL_CODECS)
     assert left_out == [f"{name} is left out: the program ffmpeg is not installed." for name in ("AV1", "HEVC")]
 
@@ -113,7 +115,7 @@ def lines(folder):
     pytest.importorskip("imagecodecs", reason="the classical codecs are optional: pip install imagecodecs")
     codecs = (Jpeg2000(settings=(32.0, 38.0, 44.0, 50.0, 56.0)), JpegXl(settings=(0.3, 0.7, 2.0, 6.0, 12.0)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark, "CLASSICAL_CODECS", codecs)
+        patch.setattr(table, "CLASSICAL_CODECS", codecs)
         patch.setattr(video.shutil, "which", lambda name: None)
         paths = [str(folder / name) for name in ("power.nc", "decibel.tif")]
         return list(run_benchmark(paths, [MODEL], folder / "report"))
@@ -134,7 +136,7 @@ def tables(lines):
 def test_the_summary_has_a_row_for_each_codec_and_for_the_bound(lines):
     summary, *_ = tables(lines)
     assert lines[0].startswith("2 scenes, 4 planes")
-    assert [row[0] for row in summary] == ["codec", "---", MODEL, PLAIN, "JPEG 2000", "JPEG XL", BOUND]
+    assert [row[0] for row in summary] == ["codec", "---", MODEL, PLAIN, "JPEG 2000", "JPEG XL", GAUSSIAN_BOUND]
     assert len({len(row) for row in summary}) == 1
     header = summary[0]
     for row in summary[2:6]:
@@ -160,8 +162,8 @@ def test_each_rate_has_the_interval_of_the_bootstrap(lines):
 
 def test_each_reference_has_a_table_by_scene(lines):
     _, jpeg_xl, jpeg_2000, _ = tables(lines)
-    assert jpeg_xl[0] == ["scene, rate vs JPEG XL", MODEL, PLAIN, "JPEG 2000", BOUND]
-    assert jpeg_2000[0] == ["scene, rate vs JPEG 2000", MODEL, PLAIN, "JPEG XL", BOUND]
+    assert jpeg_xl[0] == ["scene, rate vs JPEG XL", MODEL, PLAIN, "JPEG 2000", GAUSSIAN_BOUND]
+    assert jpeg_2000[0] == ["scene, rate vs JPEG 2000", MODEL, PLAIN, "JPEG XL", GAUSSIAN_BOUND]
     assert [row[0] for row in jpeg_xl[2:]] == ["power", "decibel"]
     assert all(cell.split()[0] != "-" for row in jpeg_xl[2:] for cell in row)
 
@@ -189,10 +191,10 @@ def test_files_hold_what_was_printed(lines, folder):
     assert tables(text.splitlines()) == tables(lines)
     with (folder / "report/rate_distortion.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["codec"] for row in rows} == {MODEL, PLAIN, "JPEG 2000", "JPEG XL", BOUND}
+    assert {row["codec"] for row in rows} == {MODEL, PLAIN, "JPEG 2000", "JPEG XL", GAUSSIAN_BOUND}
     assert {row["scene"] for row in rows} == {"all", "power", "decibel"}
     assert all(float(row["rmse_db"]) > 0 for row in rows)
-    assert all((row["enl_ratio"] == "") == (row["codec"] == BOUND) for row in rows)
+    assert all((row["enl_ratio"] == "") == (row["codec"] == GAUSSIAN_BOUND) for row in rows)
     assert (folder / "report/rate_distortion.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -207,11 +209,17 @@ def test_rows_of_scenes_add_up_to_those_of_all(lines, folder):
 
 def test_the_command_passes_its_options_on(folder, monkeypatch):
     pytest.importorskip("imagecodecs", reason="the classical codecs are optional: pip install imagecodecs")
-    monkeypatch.setattr(benchmark, "CLASSICAL_CODECS", (JpegXl(settings=(0.7, 2.0, 6.0)),))
+    monkeypatch.setattr(table, "CLASSICAL_CODECS", (JpegXl(settings=(0.7, 2.0, 6.0)),))
     scene = str(folder / "decibel.tif")
     result = CliRunner().invoke(cli, ["benchmark", scene, "--model", MODEL, "--codecs", "jpeg xl", "--no-slow"])
     assert result.exit_code == 0, result.output
-    assert [row[0] for row in tables(result.output.splitlines())[0]][2:] == [MODEL, PLAIN, "JPEG XL", BOUND]
+    assert [row[0] for row in tables(result.output.splitlines())[0]][2:] == [MODEL, PLAIN, "JPEG XL", GAUSSIAN_BOUND]
+
+
+def test_the_command_asks_for_scenes():
+    result = CliRunner().invoke(cli, ["benchmark", "--no-slow"])
+    assert result.exit_code == 2
+    assert "Missing argument 'SCENES" in result.output
 
 
 def test_scenes_without_a_valid_pixel_are_refused(folder):
@@ -235,10 +243,13 @@ def test_a_classic_autoencoder_is_measured_beside_the_models(
     (tmp_path / "classic.safetensors").write_bytes(classic_content)
     (tmp_path / "classic.json").write_text(json.dumps({"id": classic_codec.model_id}))
     monkeypatch.setenv("XSARCOMP_MODEL_PATH", str(tmp_path))
-    (codec,) = benchmark._own("classic")
+    (codec,) = model_codecs("classic")
     (scene,) = scenes_of(folder, "decibel.tif")
-    points = curve(replace(codec, settings=(0.1, 0.5)), scene.planes)
+    points = measured_curve(replace(codec, settings=(0.1, 0.5)), scene.planes)
     assert [point.setting for point in points] == [0.5, 0.1]
     filled = [np.nan_to_num(plane, nan=float(np.nanmedian(plane))) for plane in scene.planes]
-    sizes = [len(classic_codec.compress(plane[None], 0.5)) for plane in filled]
+    sizes = [4 + len(encode_integers(classic_codec.encode_planes(plane[None], 0.5)[0])) for plane in filled]
     assert points[0].bits_per_pixel == pytest.approx(8 * sum(sizes) / sum(plane.size for plane in filled))
+    symbols = classic_codec.encode_planes(filled[0][None], 0.5)
+    expected = classic_codec.decode_planes(symbols, 0.5, filled[0].shape)[0]
+    np.testing.assert_array_equal(codec.decode(codec.encode(filled[0], 0.5), filled[0].shape), expected)

@@ -20,9 +20,9 @@ each_codec = pytest.mark.parametrize("codec", video.VIDEO_CODECS, ids=[codec.nam
 
 @pytest.fixture(autouse=True)
 def _encoders_are_asked_for_again():
-    video._encoders.cache_clear()
+    video._available_encoders.cache_clear()
     yield
-    video._encoders.cache_clear()
+    video._available_encoders.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def plane_db():
 
 
 def skip_if_missing(codec):
-    if reason := video.why_missing(codec):
+    if reason := video.missing_reason(codec):
         pytest.skip(f"{codec.name}: {reason}")
 
 
@@ -114,7 +114,7 @@ def test_a_stream_of_another_size_is_refused(codec, plane_db):
 @each_codec
 def test_a_missing_program_is_reported(codec, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert video.why_missing(codec) == "the program ffmpeg is not installed"
+    assert video.missing_reason(codec) == "the program ffmpeg is not installed"
     with pytest.raises(MissingDependencyError, match="need the program ffmpeg"):
         codec.encode(np.zeros((8, 8)), codec.settings[0])
 
@@ -125,4 +125,4 @@ def test_a_program_without_the_encoder_is_reported(codec, monkeypatch, tmp_path)
     program.write_text("#!/bin/sh\necho ' V....D mpeg2video MPEG-2 video'\n", encoding="ascii")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert video.why_missing(codec) == f"the installed ffmpeg has no encoder {codec.encoder}"
+    assert video.missing_reason(codec) == f"the installed ffmpeg has no encoder {codec.encoder}"

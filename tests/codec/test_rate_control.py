@@ -159,18 +159,18 @@ def test_a_rate_that_an_error_names_would_do(coder, size, request_):
     values = simulate_scene((size, size), seed=1, nodata_border=False)
     headers = HEADER_BITS / size**2
     try:
-        find_step(guaranteed_sample(values, request_), target(**request_), coder, headers)
+        find_step(guaranteeing(values, request_), target(**request_), coder, headers)
     except RateError as error:
         named = float(re.search(r"gives bits_per_pixel ([0-9.e+-]+)", str(error))[1])
         again = {name: value for name, value in request_.items() if name == "max_error_db"} | {"bits_per_pixel": named}
-        found = find_step(guaranteed_sample(values, again), target(**again), coder, headers)
+        found = find_step(guaranteeing(values, again), target(**again), coder, headers)
         assert found.bits_per_pixel == pytest.approx(named, rel=0.02)
     else:
         assert size == 1  # symbols of one pixel may be all zeros
 
 
-def guaranteed_sample(values, request_):
-    """A sample with the guarantees of a request."""
+def guaranteeing(values, request_):
+    """A sample of decibels with what a request guarantees."""
     [plain] = sample(values)
     guarantees = target(**request_).guarantees(values.dtype, None, "power")
     return [replace(plain, settings=replace(plain.settings, guarantees=guarantees))]

@@ -98,7 +98,7 @@ def test_texture_and_structure_of_identical_arrays_are_perfect():
     assert result["point_targets"] > 0
 
 
-def test_texture_figures_are_means_over_planes_weighted_with_valid_pixels(scene):
+def test_texture_metrics_are_means_over_planes_weighted_with_valid_pixels(scene):
     restored = noisy(scene)
     restored[1] = noisy(scene[1:], 2.0)[0]
     planes = [compare_arrays(scene[index], restored[index], scale="power") for index in (0, 1)]
@@ -110,7 +110,7 @@ def test_texture_figures_are_means_over_planes_weighted_with_valid_pixels(scene)
     assert planes[0]["window_bias_p95_db"] < together["window_bias_p95_db"] < planes[1]["window_bias_p95_db"]
 
 
-def test_the_figures_of_errors_alone_are_those_of_the_whole_comparison(scene):
+def test_the_metrics_of_errors_are_those_of_the_whole_comparison(scene):
     restored = noisy(scene)
     errors, everything = (measure(scene, restored, scale="power") for measure in (compare_array_errors, compare_arrays))
     assert errors.keys() == KEYS
@@ -134,7 +134,7 @@ def test_smoothing_raises_the_enl_ratio_and_lowers_edge_preservation():
     assert result["edge_preservation"] < 0.5
 
 
-def test_the_scale_does_not_change_the_figures(scene):
+def test_the_scale_does_not_change_the_metrics(scene):
     restored = noisy(scene)
     expected = compare_arrays(scene, restored, scale="power")
     decibel = compare_arrays(10 * np.log10(scene), 10 * np.log10(restored), scale="decibel")
@@ -210,7 +210,7 @@ def test_arrays_that_do_not_fit_are_refused():
         compare_arrays(np.ones((4, 4)), np.ones((4, 4)), scale="log")
 
 
-def test_datasets_give_the_figures_of_their_arrays(dataset):
+def test_datasets_give_the_metrics_of_their_arrays(dataset):
     restored = dataset.map(noisy, keep_attrs=True)
     result = compare(dataset, restored, scale="power")
     arrays = [np.stack([each.vv, each.vh]) for each in (dataset, restored)]

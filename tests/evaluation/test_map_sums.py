@@ -1,4 +1,4 @@
-"""Maps in a comparison: they add up to those of the whole scene, and of a stack no more than two dates are held."""
+"""Maps in a comparison: they add up to those of the whole scene, and of a stack no more than two dates are in memory."""
 
 import dataclasses
 import math
@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.evaluation import map_sums as maps
 from xsarcomp.evaluation import plane_pair
 from xsarcomp.evaluation.compare import compare
-from xsarcomp.evaluation.map_sums import Mapper, MapSums, water_threshold_db
+from xsarcomp.evaluation.map_sums import LEAST_WATER_FRACTION, MapComparer, MapSums, water_threshold_db
 from xsarcomp.evaluation.plane_pair import PlanePair
-from xsarcomp.metrics.maps import change_agreement, water_agreement
+from xsarcomp.metrics.maps import compare_change_maps, compare_water_maps
 
 KEYS = ("water_fraction", "water_iou", "change_fraction", "change_false_alarm_rate", "change_miss_rate")
 
@@ -59,9 +58,9 @@ def test_the_threshold_follows_the_polarization_that_a_name_says(name, threshold
 def test_water_of_a_scene_is_that_of_the_agreement_with_the_same_threshold(lake):
     restored = noisy(lake)
     found = compare(array(lake), array(restored), scale="power")
-    expected = water_agreement(lake, restored, np.ones(lake.shape, bool), threshold_db=-15.0)
+    expected = compare_water_maps(lake, restored, np.ones(lake.shape, bool), threshold_db=-15.0)
     assert 0.8 < found["water_iou"] == expected.intersection_over_union < 1
-    assert found["water_fraction"] == expected.original_fraction == pytest.approx(0.25, abs=0.04)
+    assert found["water_fraction"] == expected.original_water_fraction == pytest.approx(0.25, abs=0.04)
     assert math.isnan(found["change_fraction"])
     assert compare(array(lake), array(lake), scale="power")["water_iou"] == 1
 
@@ -75,7 +74,7 @@ def test_water_is_not_looked_for_without_a_polarization_and_not_compared_without
     assert math.isnan(dry["water_iou"])
     land[:4, :11] = 1e-3  # 0.9 % and less at its rim
     few = compare(array(land), array(land), scale="power")
-    assert 0 < few["water_fraction"] < maps.LEAST_WATER
+    assert 0 < few["water_fraction"] < LEAST_WATER_FRACTION
     assert math.isnan(few["water_iou"])
 
 
@@ -92,7 +91,7 @@ def test_change_is_that_between_dates_that_follow_each_other(stack):
     restored = noisy(stack, 9)
     found = compare(array(stack), array(restored), scale="power")
     pairs = [
-        change_agreement(
+        compare_change_maps(
             tuple(np.nan_to_num(stack[date : date + 2], nan=1.0)),
             tuple(np.nan_to_num(restored[date : date + 2], nan=1.0)),
             np.isfinite(stack[date : date + 2]).all(axis=0),
@@ -100,7 +99,8 @@ def test_change_is_that_between_dates_that_follow_each_other(stack):
         for date in range(3)
     ]
     changed, unchanged, added, lost = (
-        sum(getattr(pair, f"{kind}_pixels") for pair in pairs) for kind in ("changed", "unchanged", "added", "lost")
+        sum(getattr(pair, f"{kind}_pixels") for pair in pairs)
+        for kind in ("changed", "unchanged", "false_alarm", "missed")
     )
     assert pairs[1].changed_pixels > 1000 > pairs[0].changed_pixels
     assert found["change_fraction"] == changed / (changed + unchanged)
@@ -132,7 +132,7 @@ def test_variables_are_added_up_and_their_dates_kept_apart(stack):
     both = compare(original, restored, scale="power")
     single = [compare(original[[name]], restored[[name]], scale="power") for name in original]
     for key in ("change_false_alarm_rate", "change_fraction"):
-        low, high = sorted(figures[key] for figures in single)
+        low, high = sorted(metrics[key] for metrics in single)
         assert low <= both[key] <= high
 
 
@@ -152,16 +152,16 @@ def pieces_of(values, restored, series):
 def test_of_planes_in_pieces_water_is_that_of_all_and_change_that_of_the_middle(monkeypatch, lake):
     monkeypatch.setattr(plane_pair, "PIECE_PIXELS", 20)
     later = lake[::-1].copy()
-    mapper, sums = Mapper(), MapSums()
+    map_comparer, sums = MapComparer(), MapSums()
     for values in (lake, later):
         pieces = pieces_of(values, noisy(values), ("vv",))
         assert len(pieces) == 12
-        assert sum(piece.is_middle for piece in pieces) == 1
+        assert sum(piece.is_middle_piece for piece in pieces) == 1
         for piece in pieces:
-            sums += mapper.of(piece)
-            held = mapper._last
-            assert held is None or held.valid.shape == (20, 20)
-    middle = next(piece for piece in pieces if piece.is_middle)
+            sums += map_comparer.compare(piece)
+            previous = map_comparer._previous
+            assert previous is None or previous.valid.shape == (20, 20)
+    middle = next(piece for piece in pieces if piece.is_middle_piece)
     assert sums.water_valid == 2 * lake.size
     assert sums.changed + sums.unchanged == middle.valid.size
 
@@ -171,6 +171,6 @@ def test_the_order_of_sums_does_not_matter():
         MapSums(**{field.name: seed + number for number, field in enumerate(dataclasses.fields(MapSums))})
         for seed in (1, 50)
     )
-    assert (first + second).figures() == (second + first).figures()
-    assert (MapSums() + first).figures() == first.figures()
-    assert all(math.isnan(value) for value in MapSums().figures().values())
+    assert (first + second).metrics() == (second + first).metrics()
+    assert (MapSums() + first).metrics() == first.metrics()
+    assert all(math.isnan(value) for value in MapSums().metrics().values())

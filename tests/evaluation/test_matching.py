@@ -42,10 +42,10 @@ def test_bands_of_a_raster_are_called_what_the_file_calls_them(dataset):
     assert names(many)[3] == ("vv", "band 3")
 
 
-def test_the_corner_says_where_pixels_lie(dataset):
+def test_axes_have_the_coordinates_of_the_plane(dataset):
     pair = next(scene_pairs(dataset, dataset))
-    assert pair.corner == (("y", 5_399_995.0, -10.0), ("x", 600_005.0, 10.0))
-    assert next(scene_pairs(dataset.drop_vars("y"), dataset)).corner == ()
+    assert pair.axes == (("y", 5_399_995.0, -10.0), ("x", 600_005.0, 10.0))
+    assert next(scene_pairs(dataset.drop_vars("y"), dataset)).axes == ()
 
 
 def test_pieces_of_a_scene_are_those_of_its_planes(dataset, monkeypatch):
@@ -54,7 +54,7 @@ def test_pieces_of_a_scene_are_those_of_its_planes(dataset, monkeypatch):
     at_once = [piece for pair in scene_pairs(dataset, dataset) for piece in pair.pieces()]
     assert len(lazily) == len(at_once) == 2 * 2 * 3
     for first, second in zip(lazily, at_once, strict=True):
-        assert (first.name, first.corner, first.origin) == (second.name, second.corner, second.origin)
+        assert (first.name, first.axes, first.origin) == (second.name, second.axes, second.origin)
         assert first.whole_shape == second.whole_shape == (30, 40)
         np.testing.assert_array_equal(first.original_power, second.original_power)
 

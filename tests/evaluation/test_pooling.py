@@ -1,4 +1,4 @@
-"""Figures of parts of a scene add up to those of the whole."""
+"""Metrics of parts of a scene add up to those of the whole."""
 
 import numpy as np
 import pytest
@@ -18,23 +18,23 @@ def pairs():
 
 @pytest.mark.parametrize("kind", [ErrorSums, TextureSums])
 def test_the_order_in_which_planes_are_added_does_not_matter(kind, pairs):
-    parts = [kind.of(pair) for pair in pairs]
-    forward = sum(parts, kind()).figures()
-    grouped = ((parts[3] + parts[1]) + (parts[2] + parts[0])).figures()
+    parts = [kind.from_pair(pair) for pair in pairs]
+    forward = sum(parts, kind()).metrics()
+    grouped = ((parts[3] + parts[1]) + (parts[2] + parts[0])).metrics()
     assert forward == pytest.approx(grouped, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", [ErrorSums, TextureSums])
 def test_adding_nothing_changes_nothing_and_leaves_the_parts_alone(kind, pairs):
-    part = kind.of(pairs[0])
-    before = part.figures()
-    together = part + kind() + kind.of(pairs[1])
-    assert (kind() + part).figures() == pytest.approx(before, nan_ok=True)
-    assert part.figures() == pytest.approx(before, nan_ok=True)
-    assert together.figures() != pytest.approx(before, nan_ok=True)
+    part = kind.from_pair(pairs[0])
+    before = part.metrics()
+    together = part + kind() + kind.from_pair(pairs[1])
+    assert (kind() + part).metrics() == pytest.approx(before, nan_ok=True)
+    assert part.metrics() == pytest.approx(before, nan_ok=True)
+    assert together.metrics() != pytest.approx(before, nan_ok=True)
 
 
 def test_the_largest_error_is_the_larger_one_and_not_the_sum(pairs):
-    parts = [ErrorSums.of(pair) for pair in pairs[:2]]
-    largest = [part.figures()["max_error_db"] for part in parts]
-    assert (parts[0] + parts[1]).figures()["max_error_db"] == max(largest)
+    parts = [ErrorSums.from_pair(pair) for pair in pairs[:2]]
+    largest = [part.metrics()["max_error_db"] for part in parts]
+    assert (parts[0] + parts[1]).metrics()["max_error_db"] == max(largest)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from xsarcomp.benchmarks.measurement import Measurement, curve, pooled
+from xsarcomp.benchmarks.measurement import Measurement, measured_curve, pooled_point
 from xsarcomp.errors import RateError
-from xsarcomp.metrics.rate_distortion import LogCurve, RatePoint, bd_rate, rmse_at_rates, value_at_rate
+from xsarcomp.metrics.rate_distortion import RateDistortionCurve, RatePoint, bd_rate, metric_at_rate, rmse_at_rates
 
 RATES = np.geomspace(0.1, 4, 9)
 
@@ -44,7 +44,7 @@ def power_law(rates, factor=1.0):
 def test_bits_and_errors_are_pooled_over_planes():
     first = np.full((4, 5), 2.0)  # a step of 4 rounds 2 dB to 0: an error of 2 dB
     second = np.full((10, 6), 4.0)
-    fine, coarse = sorted(curve(Rounding(), [first, second]), key=lambda point: point.setting)
+    fine, coarse = sorted(measured_curve(Rounding(), [first, second]), key=lambda point: point.setting)
     assert fine.bits_per_pixel == coarse.bits_per_pixel == pytest.approx(8 * (80 + 2) / 80)
     assert fine.rmse_db == 0
     assert coarse.rmse_db == pytest.approx(math.sqrt(20 * 4 / 80))
@@ -53,16 +53,16 @@ def test_bits_and_errors_are_pooled_over_planes():
 def test_invalid_pixels_cost_bits_but_no_error():
     plane = np.full((4, 5), 4.0)
     plane[0] = np.nan
-    (fine, coarse) = curve(Rounding(), [plane])
+    (fine, coarse) = measured_curve(Rounding(), [plane])
     assert fine.bits_per_pixel == pytest.approx(8 * 21 / 20)
     assert coarse.rmse_db == 0
 
 
 def test_curves_of_nothing_are_refused():
     with pytest.raises(RateError, match="no valid pixel in 1 planes"):
-        curve(Rounding(), [np.full((3, 3), np.nan)])
+        measured_curve(Rounding(), [np.full((3, 3), np.nan)])
     with pytest.raises(RateError, match="no valid pixel in 0 planes"):
-        curve(Rounding(), [])
+        measured_curve(Rounding(), [])
 
 
 def test_errors_between_points_follow_a_power_law():
@@ -135,8 +135,10 @@ def test_the_ends_of_a_curve_belong_to_it():
 def test_the_share_of_the_errors_that_both_reach_is_told():
     reference = power_law(np.geomspace(0.1, 2, 12))
     half = power_law(np.geomspace(0.1, math.sqrt(0.2), 7))
-    assert LogCurve(half).bd_rate(LogCurve(reference), (0.1, 2.0)) == pytest.approx((0, 0.5), abs=1e-6)
-    assert LogCurve(reference).bd_rate(LogCurve(half), (0.1, 2.0))[1] == pytest.approx(1.0)
+    assert RateDistortionCurve(half).bd_rate(RateDistortionCurve(reference), (0.1, 2.0)) == pytest.approx(
+        (0, 0.5), abs=1e-6
+    )
+    assert RateDistortionCurve(reference).bd_rate(RateDistortionCurve(half), (0.1, 2.0))[1] == pytest.approx(1.0)
 
 
 def test_figures_are_pooled_over_planes():
@@ -152,7 +154,7 @@ def test_figures_are_pooled_over_planes():
             edge_preservation=edges,
         )
 
-    point = pooled(3.0, [plane(1, 0.8, 0.5, 10.0), plane(3, 1.0, 0.9, 30.0), plane(1, 1.7, math.nan, 10.0)])
+    point = pooled_point(3.0, [plane(1, 0.8, 0.5, 10.0), plane(3, 1.0, 0.9, 30.0), plane(1, 1.7, math.nan, 10.0)])
     assert point.setting == 3.0
     assert (point.bits_per_pixel, point.rmse_db) == (1.0, 1.0)
     assert point.enl_ratio == 1.0
@@ -161,7 +163,7 @@ def test_figures_are_pooled_over_planes():
 
 
 def test_figures_that_no_plane_knows_are_not_a_number():
-    point = pooled(1.0, [Measurement(coded_bits=1.0, pixels=4, valid_pixels=4, squared_error=1.0)])
+    point = pooled_point(1.0, [Measurement(coded_bits=1.0, pixels=4, valid_pixels=4, squared_error=1.0)])
     assert all(math.isnan(value) for value in (point.enl_ratio, point.edge_preservation, point.bias_db))
 
 
@@ -170,12 +172,12 @@ def test_figures_between_points_are_interpolated_over_the_logarithm_of_the_rate(
         RatePoint(setting=0.0, bits_per_pixel=rate, rmse_db=1.0, bias_db=bias)
         for rate, bias in ((4.0, 0.4), (0.25, 0.0), (1.0, 0.1))
     ]
-    assert value_at_rate(known, "bias_db", 0.5) == pytest.approx(0.05)
-    assert value_at_rate(known, "bias_db", 1.0) == pytest.approx(0.1)
-    assert value_at_rate(known, "bias_db", 2.0) == pytest.approx(0.25)
-    assert math.isnan(value_at_rate(known, "bias_db", 5.0))
-    assert math.isnan(value_at_rate(known, "enl_ratio", 1.0))
-    assert math.isnan(value_at_rate([], "bias_db", 1.0))
+    assert metric_at_rate(known, "bias_db", 0.5) == pytest.approx(0.05)
+    assert metric_at_rate(known, "bias_db", 1.0) == pytest.approx(0.1)
+    assert metric_at_rate(known, "bias_db", 2.0) == pytest.approx(0.25)
+    assert math.isnan(metric_at_rate(known, "bias_db", 5.0))
+    assert math.isnan(metric_at_rate(known, "enl_ratio", 1.0))
+    assert math.isnan(metric_at_rate([], "bias_db", 1.0))
 
 
 def test_only_the_rates_asked_for_count():

@@ -1,10 +1,11 @@
 """The study of maps: its tables are what the detectors say, and what was written around them stays."""
 
-import maps as downstream_study
+import maps
 import numpy as np
 import pytest
 import xarray as xr
-from maps import change_rows, markdown, restored_at, run_study, water_rows
+from click.testing import CliRunner
+from maps import change_rows, encode_and_decode, run_maps, split_tables, water_rows
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.compare import compare
@@ -33,7 +34,7 @@ def data(tmp_path_factory):
     import rioxarray  # noqa: F401  registers .rio
 
     root = tmp_path_factory.mktemp("study")
-    for number, split in enumerate(downstream_study.SPLITS):
+    for number, split in enumerate(maps.SPLITS):
         chips, stacks = root / split / "grd_decibel", root / split / "rtc_stacks"
         chips.mkdir(parents=True)
         stacks.mkdir()
@@ -50,7 +51,7 @@ def test_water_is_measured_against_the_mask_and_the_original(data):
     rows = list(water_rows([data / "validation/grd_decibel/chip0.tif"], RATES, MODEL))
     assert [(row.plane, row.rate) for row in rows] == [("vv", 0.5), ("vh", 0.5), ("vv", 2.0), ("vh", 2.0)]
     for row in rows:
-        assert row.water == pytest.approx(32 / 72)
+        assert row.water_fraction == pytest.approx(32 / 72)
         assert row.original_to_mask > 0.7
         assert row.restored_to_mask == pytest.approx(row.original_to_mask, abs=0.1)
         assert row.estimated_rate == pytest.approx(row.rate, rel=0.2)
@@ -61,20 +62,20 @@ def test_change_is_that_of_the_comparison(data):
     path = data / "validation/rtc_stacks/stack.nc"
     rows = list(change_rows([path], RATES, MODEL))
     with xr.open_dataset(path, engine="netcdf4") as stack:
-        restored, _ = restored_at(stack.load(), 0.5, MODEL)
+        restored, _ = encode_and_decode(stack.load(), 0.5, MODEL)
         expected = compare(stack[["vv"]], restored[["vv"]])
-    found = next(row for row in rows if (row.plane, row.rate) == ("vv", 0.5)).sums.figures()
+    found = next(row for row in rows if (row.plane, row.rate) == ("vv", 0.5)).sums.metrics()
     for key in ("change_fraction", "change_false_alarm_rate", "change_miss_rate"):
         assert found[key] == pytest.approx(expected[key], rel=1e-6)
     twice = list(change_rows([path, path], RATES[:1], MODEL))
-    assert twice[0].sums.figures() == pytest.approx(found, nan_ok=True)
+    assert twice[0].sums.metrics() == pytest.approx(found, nan_ok=True)
     assert twice[0].sums.changed == 2 * rows[0].sums.changed
 
 
 def test_tables_have_a_column_for_each_rate(data):
     water = list(water_rows([data / "test/grd_decibel/chip1.tif"], RATES, MODEL))
     change = list(change_rows([data / "test/rtc_stacks/stack.nc"], RATES, MODEL))
-    lines = list(markdown("test", water, change))
+    lines = list(split_tables("test", water, change))
     assert "| chip | plane | water | map | original | 0.5 | 2 |" in lines
     tables = [line for line in lines if line.startswith("|")]
     assert {line.count("|") for line in tables if line.startswith(("| chip", "| chip1"))} == {8}
@@ -87,12 +88,12 @@ def test_tables_have_a_column_for_each_rate(data):
 
 
 def test_the_page_keeps_what_was_written_around_the_tables(data, tmp_path):
-    page = tmp_path / downstream_study.FILE_NAME
-    first = list(run_study(data, tmp_path, rates=RATES[:1], model=MODEL))
+    page = tmp_path / maps.FILE_NAME
+    first = list(run_maps(data, MODEL, tmp_path, rates=RATES[:1]))
     assert page.read_text().startswith("# Maps after compression")
     assert page.read_text().count("### validation: water") == 1
     page.write_text(page.read_text().replace("# Maps", "# My maps") + "the end\n")
-    assert list(run_study(data, tmp_path, rates=RATES[:1], model=MODEL)) == first
+    assert list(run_maps(data, MODEL, tmp_path, rates=RATES[:1])) == first
     text = page.read_text()
     assert text.startswith("# My maps")
     assert text.endswith("the end\n")
@@ -101,4 +102,11 @@ def test_the_page_keeps_what_was_written_around_the_tables(data, tmp_path):
 
 def test_a_folder_without_scenes_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="found 0 chips"):
-        list(run_study(tmp_path, tmp_path))
+        list(run_maps(tmp_path))
+
+
+def test_the_command_writes_the_page_only_on_request(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(maps, "run_maps", lambda *arguments: iter([str(arguments)]))
+    arguments = [str(data), "--model", MODEL, "--output", str(tmp_path)]
+    assert CliRunner().invoke(maps.main, arguments).output == f"{(data, MODEL, tmp_path)}\n"
+    assert CliRunner().invoke(maps.main, arguments[:1]).output == f"{(data, None, None)}\n"

@@ -1,12 +1,11 @@
-"""The table of all figures: each is there at each rate for each variant, as `compare` gives it."""
+"""The table of all metrics: each stands at each rate for each variant, as `compare` gives it."""
 
 import metrics_table
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from xsarcomp import cli
-from xsarcomp.benchmarks.table import planes_dataset
+from xsarcomp.benchmarks.planes import planes_dataset
 from xsarcomp.errors import RateError
 from xsarcomp.evaluation.compare import compare
 from xsarcomp.scenes.simulation import simulated_dataset
@@ -15,7 +14,7 @@ MODEL = "s1-grd-10m-lapped"
 
 
 MAPS = {"water_fraction", "water_iou", "change_fraction", "change_false_alarm_rate", "change_miss_rate"}
-"""Figures of maps have a study of their own: planes have neither names nor dates here."""
+"""Metrics of maps have a study of their own: planes have neither names nor dates here."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def column(lines, key):
     return [cell.strip() for cell in row.strip("|").split("|")][1:-1]
 
 
-def test_every_figure_stands_at_every_rate_under_the_name_of_its_variant(path, tmp_path, chip):
+def test_every_metric_stands_at_every_rate_under_the_name_of_its_variant(path, tmp_path, chip):
     variants = {"noisy": noisy, "the same": lambda scene, bits_per_pixel: scene}
     lines = list(metrics_table.run_metrics([path], MODEL, tmp_path, variants=variants, rates=(0.5, 2.0)))
     first, second = (lines.index(f"## {title}") for title in ("Noisy", "The same"))
@@ -58,10 +57,10 @@ def test_every_figure_stands_at_every_rate_under_the_name_of_its_variant(path, t
     assert written.count("| `rmse_db`, dB |") == 2
 
 
-def test_figures_of_several_scenes_are_pooled(chip):
+def test_metrics_of_several_scenes_are_pooled(chip):
     half = chip.isel(x=slice(0, 52))
     errors = iter((3.0, 1.0))
-    found = metrics_table.pooled_figures([half, half], lambda scene: scene + next(errors))
+    found = metrics_table.pooled_metrics([half, half], lambda scene, bits_per_pixel: scene + next(errors), 1.0)
     assert found["rmse_db"] == pytest.approx(5**0.5, rel=1e-5)
     assert found["pixels"] == 2 * 2 * 96 * 52
     assert found["max_error_db"] == pytest.approx(3, rel=1e-5)
@@ -84,7 +83,7 @@ def test_scenes_without_a_valid_pixel_are_refused(tmp_path):
 
 
 def test_the_command_asks_for_scenes():
-    found = CliRunner().invoke(cli.cli, ["benchmark", "--metrics"])
+    found = CliRunner().invoke(metrics_table.main, [])
     assert found.exit_code != 0
     assert "SCENES" in found.output
 

@@ -8,9 +8,7 @@ import presets
 import pytest
 from click.testing import CliRunner
 
-from xsarcomp import cli
-from xsarcomp.benchmarks.measurement import Scene
-from xsarcomp.benchmarks.table import planes_dataset
+from xsarcomp.benchmarks.planes import Scene, planes_dataset
 from xsarcomp.codec.rate_control import FLOAT32_BITS, PRESETS
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulated_dataset
@@ -36,15 +34,15 @@ def rows(lines):
 
 
 def result(name="16x", psnr_db=40.0, enl_ratio=1.0, edge_preservation=0.95, mosaic_ratio=32.0):
-    figures = {"enl_ratio": enl_ratio, "edge_preservation": edge_preservation, "rmse_db": 0.3, "bias_db": 0.0}
+    metrics = {"enl_ratio": enl_ratio, "edge_preservation": edge_preservation, "rmse_db": 0.3, "bias_db": 0.0}
     return presets.PresetResult(
         name=name,
         store="latents",
-        chip_ratio=1,
+        scenes_ratio=1,
         mosaic_ratio=mosaic_ratio,
         bits_per_pixel=2,
         psnr_db=psnr_db,
-        figures=figures,
+        metrics=metrics,
     )
 
 
@@ -70,14 +68,14 @@ def test_each_preset_goes_through_both_stores_and_comes_back_at_its_rate(report)
 @pytest.mark.parametrize(("store", "ratio"), [("latents", 8), ("transparent", 16)])
 def test_a_preset_of_a_ratio_counts_every_byte_of_a_store_that_is_not_small(tmp_path, store, ratio):
     scene = simulated_dataset((1000, 1024), 4)
-    report = presets._written(scene, str(tmp_path / "store.zarr"), store, f"{ratio}x", MODEL)
-    assert ratio * 0.98 < FLOAT32_BITS / report["stored_bits_per_pixel"] < ratio * 1.05
+    report = presets._write_store(scene, str(tmp_path / "store.zarr"), store, f"{ratio}x", MODEL)
+    assert ratio * 0.98 < FLOAT32_BITS / report.stored_bits_per_pixel < ratio * 1.05
 
 
 def test_the_pixels_of_a_small_scene_do_not_pay_for_its_coordinates(tmp_path):
     scene = simulated_dataset((200, 220), 4)
-    report = presets._written(scene, str(tmp_path / "store.zarr"), "latents", "16x", MODEL)
-    assert report["bits_per_pixel"] > 1.8
+    report = presets._write_store(scene, str(tmp_path / "store.zarr"), "latents", "16x", MODEL)
+    assert report.bits_per_pixel > 1.8
 
 
 def test_the_file_holds_the_table_and_says_what_was_measured(report):
@@ -92,11 +90,11 @@ def test_stored_ratios_count_every_file(tmp_path):
     planes = [np.float32(10) * np.log10(simulated_dataset((64, 72), 2)[name].values) for name in ("vv", "vh")]
     chip = planes_dataset(planes)
     measured = presets.measure_preset("8x", "latents", [chip], chip, MODEL, 78.0)
-    report = presets._written(chip, str(tmp_path / "one.zarr"), "latents", "8x", MODEL)
+    report = presets._write_store(chip, str(tmp_path / "one.zarr"), "latents", "8x", MODEL)
     stored = sum(path.stat().st_size for path in Path(tmp_path).rglob("*") if path.is_file())
-    assert report["stored_bytes"] == stored
-    assert measured.chip_ratio == pytest.approx(2 * 64 * 72 * 4 / stored, rel=0.01)
-    assert measured.mosaic_ratio == pytest.approx(measured.chip_ratio, rel=0.01)
+    assert report.stored_bytes == stored
+    assert measured.scenes_ratio == pytest.approx(2 * 64 * 72 * 4 / stored, rel=0.01)
+    assert measured.mosaic_ratio == pytest.approx(measured.scenes_ratio, rel=0.01)
 
 
 def test_the_mosaic_repeats_the_scenes_in_turn_cut_to_the_smallest(monkeypatch):
@@ -105,7 +103,7 @@ def test_the_mosaic_repeats_the_scenes_in_turn_cut_to_the_smallest(monkeypatch):
         Scene(name="a", planes=[np.full((6, 5), 1, np.float32), np.full((6, 5), 2, np.float32)]),
         Scene(name="b", planes=[np.full((7, 5), 3, np.float32)]),
     ]
-    found = presets.mosaic(scenes)
+    found = presets.mosaic_dataset(scenes)
     assert list(found.data_vars) == ["plane_0"]
     assert found.plane_0.shape == (12, 10)
     assert found.plane_0.values[::6, ::5].tolist() == [[1, 3], [1, 3]]
@@ -129,7 +127,7 @@ def test_the_mosaic_repeats_the_scenes_in_turn_cut_to_the_smallest(monkeypatch):
     ids=str,
 )
 def test_goals_that_are_missed_are_named(changed, missed):
-    assert result(**changed).missed() == missed
+    assert result(**changed).missed_goals() == missed
 
 
 def test_scenes_without_a_valid_pixel_are_refused(tmp_path):
@@ -140,6 +138,6 @@ def test_scenes_without_a_valid_pixel_are_refused(tmp_path):
 
 
 def test_the_command_asks_for_scenes():
-    found = CliRunner().invoke(cli.cli, ["benchmark", "--presets"])
+    found = CliRunner().invoke(presets.main, [])
     assert found.exit_code != 0
     assert "SCENES" in found.output

@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from schedulers import ENVIRONMENT, scheduler, seconds_in_tasks
+from schedulers import WORKER_ENVIRONMENT, scheduler, seconds_in_tasks
 
 from xsarcomp.scenes.large_scene import large_scene
 
@@ -37,7 +37,7 @@ def test_processes_are_told_what_helps_and_nobody_else_is(monkeypatch):
 
 
 def test_processes_can_be_started_as_dask_would(monkeypatch):
-    for name in ENVIRONMENT:
+    for name in WORKER_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     with scheduler(1, processes=True, environment={}) as everywhere:
         found = everywhere(settings)["worker 1"]

@@ -1,40 +1,21 @@
-"""How sure a BD-rate is: resample the scenes and look how far it moves.
+"""Confidence intervals of BD-rates by the bootstrap over scenes.
 
-A few scenes stand for all that could have been taken. Drawing as many of them again, with replacement, shows how much
-the result hangs on which ones they happen to be. Both polarizations of a file are drawn together: they show the same
-ground and are no two witnesses.
+The scenes of a benchmark are a small sample of all that could have been acquired. Drawing as many of them again, with
+replacement, shows how much the result depends on the choice of scenes. All planes of a file are drawn together: its
+polarizations show the same ground and are not independent.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xsarcomp.benchmarks.measurement import Sweep, pooled
+from xsarcomp.benchmarks.measurement import Sweep, pooled_curve
 from xsarcomp.errors import RateError
-from xsarcomp.metrics.rate_distortion import HIGHEST_RATE, LOWEST_RATE, LogCurve, RatePoint
+from xsarcomp.metrics.rate_distortion import HIGHEST_RATE, LOWEST_RATE, RateDistortionCurve, RatePoint
 
 RESAMPLES = 2000
 SEED = 20141003
 CONFIDENCE_PERCENT = 95.0
-
-
-def scene_curve(measured: Sweep, scenes: Sequence[int]) -> list[RatePoint]:
-    """Pool some scenes of a sweep.
-
-    Parameters
-    ----------
-    measured : Sweep
-    scenes : sequence of int
-        Numbers of the scenes; a scene that is named twice counts twice.
-
-    Returns
-    -------
-    list of RatePoint
-        One for each setting.
-    """
-    return [
-        pooled(setting, [one for scene in scenes for one in by_scene[scene]]) for setting, by_scene in measured.items()
-    ]
 
 
 def bd_rate_intervals(
@@ -53,7 +34,7 @@ def bd_rate_intervals(
     references : sequence of str
         Names among `sweeps`.
     rates : tuple of two float
-        As in `bd_rate`.
+        Lowest and highest bits per pixel of the reference that count, as in `xsarcomp.metrics.rate_distortion.bd_rate`.
     resamples : int
         Number of draws.
 
@@ -71,27 +52,32 @@ def bd_rate_intervals(
     scenes = len(next(iter(next(iter(sweeps.values())).values())))
     if scenes < 2:
         return dict.fromkeys(pairs, (np.nan, np.nan))
+    # not scipy.stats.bootstrap: it gives the same numbers from the same seed, but can only resample the numbers of the scenes,
+    # computes equal draws again, of which few scenes have many, and warns of BCa where a pair has no interval
     drawn = np.random.default_rng(SEED).integers(scenes, size=(resamples, scenes))
-    # few scenes have few different draws: each is worked out once
     draws, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
-    values = np.empty((len(pairs), len(draws)))
+    bd_rates = np.empty((len(pairs), len(draws)))
     for column, draw in enumerate(draws):
-        curves = {name: _curve_or_none(scene_curve(measured, draw)) for name, measured in sweeps.items()}
+        curves = {name: _curve_or_none(pooled_curve(sweep, draw)) for name, sweep in sweeps.items()}
         for row, (codec, reference) in enumerate(pairs):
-            values[row, column] = _bd_rate_or_nan(curves[codec], curves[reference], rates)
+            bd_rates[row, column] = _bd_rate_or_nan(curves[codec], curves[reference], rates)
     tail = (100.0 - CONFIDENCE_PERCENT) / 2.0
-    limits = np.percentile(np.repeat(values, counts, axis=1), (tail, 100.0 - tail), axis=1)
+    limits = np.percentile(np.repeat(bd_rates, counts, axis=1), (tail, 100.0 - tail), axis=1)
     return {pair: (float(low), float(high)) for pair, low, high in zip(pairs, *limits, strict=True)}
 
 
-def _curve_or_none(points):
+def _curve_or_none(points: Sequence[RatePoint]) -> RateDistortionCurve | None:
+    """Curve through points; None if too few can be used."""
     try:
-        return LogCurve(points)
+        return RateDistortionCurve(points)
     except RateError:
         return None
 
 
-def _bd_rate_or_nan(test, reference, rates):
+def _bd_rate_or_nan(
+    test: RateDistortionCurve | None, reference: RateDistortionCurve | None, rates: tuple[float, float]
+) -> float:
+    """BD-rate in per cent; NaN if a curve is missing or the curves have no error in common."""
     if test is None or reference is None:
         return np.nan
     try:

@@ -1,7 +1,7 @@
-"""Classical codecs on decibel planes: what the learned codec has to beat.
+"""Classical codecs on planes in decibels, the competitors of the learned codec.
 
-Each codec is a frozen dataclass with a name, a grid of settings that spans the rates of interest, and a
-pair ``encode(plane_db, setting) -> bytes`` and ``decode(data, shape) -> plane_db``. The bytes are the whole
+Each codec is a frozen dataclass with a name, a grid of settings that spans the rates of interest, and the methods
+``encode(plane_db, setting) -> bytes`` and ``decode(data, shape) -> plane_db``. The bytes are the whole
 stream with its headers. JPEG 2000 and JPEG XL take integers, so decibels from -60 to +40 are scaled to uint16
 (steps of 0.0015 dB, far below any error of interest); the other codecs take float32 as it is.
 
@@ -11,9 +11,11 @@ they trust their input: do not decode bytes of unknown origin with them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xsarcomp.errors import DimensionError, MissingDependencyError, RadiometryError
 
@@ -22,18 +24,46 @@ LOWEST_DB, HIGHEST_DB = -60.0, 40.0
 
 
 class Codec(Protocol):
-    """What a codec must offer to be measured by `xsarcomp.metrics.rate_distortion`."""
+    """Interface of a codec that `xsarcomp.benchmarks.measurement` can measure."""
 
-    name: str
-    """Name for tables and figures."""
-    settings: Sequence[float]
-    """Settings that together span the rates of interest."""
+    @property
+    def name(self) -> str:
+        """Name in tables and plots."""
 
-    def encode(self, plane_db, setting):
-        """Compress a finite plane of decibel values, float32 of shape (y, x), to bytes."""
+    @property
+    def settings(self) -> Sequence[float]:
+        """Settings, fine to coarse or coarse to fine, that together span the rates of interest."""
 
-    def decode(self, data, shape):
-        """Decompress what `encode` wrote to float32 of the given shape (y, x), in dB."""
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode a plane.
+
+        Parameters
+        ----------
+        plane_db : ndarray of float32, shape (y, x)
+            Backscatter in dB, finite everywhere.
+        setting : float
+            Usually one of `settings`.
+
+        Returns
+        -------
+        bytes
+            The whole stream, headers included: all of it counts as rate.
+        """
+
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode a stream of `encode`.
+
+        Parameters
+        ----------
+        data : bytes
+        shape : tuple of two int
+            Rows and columns of the plane that was encoded.
+
+        Returns
+        -------
+        ndarray of float32, shape (y, x)
+            Backscatter in dB.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +74,14 @@ class Jpeg2000:
     settings: tuple[float, ...] = tuple(np.arange(26.0, 64.0, 2.0).tolist())
     """Peak signal-to-noise ratio over the range of uint16, dB."""
 
-    def encode(self, plane_db, setting):
-        """Compress to the quality `setting`; see `Codec.encode`."""
-        integers = integers_from_decibel(checked_plane(plane_db))
-        return bytes(imagecodecs_module().jpeg2k_encode(integers, level=setting, reversible=False))
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode to the quality `setting`; see `Codec.encode`."""
+        integers = integers_from_decibel(encodable_plane(plane_db))
+        return bytes(import_imagecodecs().jpeg2k_encode(integers, level=setting, reversible=False))
 
-    def decode(self, data, shape):
-        """Decompress; see `Codec.decode`."""
-        return fitted_plane(decibel_from_integers(imagecodecs_module().jpeg2k_decode(data)), shape)
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode; see `Codec.decode`."""
+        return decoded_plane(decibel_from_integers(import_imagecodecs().jpeg2k_decode(data)), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +94,14 @@ class JpegXl:
     effort: int = 7
     """Effort of the encoder, 1..9."""
 
-    def encode(self, plane_db, setting):
-        """Compress to the distance `setting`; see `Codec.encode`."""
-        integers = integers_from_decibel(checked_plane(plane_db))
-        return bytes(imagecodecs_module().jpegxl_encode(integers, distance=setting, effort=self.effort))
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode to the distance `setting`; see `Codec.encode`."""
+        integers = integers_from_decibel(encodable_plane(plane_db))
+        return bytes(import_imagecodecs().jpegxl_encode(integers, distance=setting, effort=self.effort))
 
-    def decode(self, data, shape):
-        """Decompress; see `Codec.decode`."""
-        return fitted_plane(decibel_from_integers(imagecodecs_module().jpegxl_decode(data)), shape)
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode; see `Codec.decode`."""
+        return decoded_plane(decibel_from_integers(import_imagecodecs().jpegxl_decode(data)), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +112,13 @@ class Sperr:
     settings: tuple[float, ...] = tuple(np.arange(12.0, 57.0, 3.0).tolist())
     """Peak signal-to-noise ratio over the range of the plane, dB."""
 
-    def encode(self, plane_db, setting):
-        """Compress to the quality `setting`; see `Codec.encode`."""
-        return bytes(imagecodecs_module().sperr_encode(checked_plane(plane_db), level=setting, mode="psnr"))
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode to the quality `setting`; see `Codec.encode`."""
+        return bytes(import_imagecodecs().sperr_encode(encodable_plane(plane_db), level=setting, mode="psnr"))
 
-    def decode(self, data, shape):
-        """Decompress; see `Codec.decode`."""
-        return fitted_plane(imagecodecs_module().sperr_decode(data), shape)
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode; see `Codec.decode`."""
+        return decoded_plane(import_imagecodecs().sperr_decode(data), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +129,13 @@ class Sz3:
     settings: tuple[float, ...] = tuple(np.geomspace(0.05, 20.0, 13).tolist())
     """Largest error of a pixel, dB."""
 
-    def encode(self, plane_db, setting):
-        """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(imagecodecs_module().sz3_encode(checked_plane(plane_db), mode="abs", abs=setting))
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode with errors of at most `setting`; see `Codec.encode`."""
+        return bytes(import_imagecodecs().sz3_encode(encodable_plane(plane_db), mode="abs", abs=setting))
 
-    def decode(self, data, shape):
-        """Decompress; see `Codec.decode`."""
-        return fitted_plane(imagecodecs_module().sz3_decode(data, shape, np.float32), shape)
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode; see `Codec.decode`."""
+        return decoded_plane(import_imagecodecs().sz3_decode(data, shape, np.float32), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +146,16 @@ class Zfp:
     settings: tuple[float, ...] = tuple(2.0**exponent for exponent in range(-1, 7))
     """Tolerance, dB; zfp rounds it down to a power of two, and the errors stay well below it."""
 
-    def encode(self, plane_db, setting):
-        """Compress with errors of at most `setting`; see `Codec.encode`."""
-        library = imagecodecs_module()
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode with errors of at most `setting`; see `Codec.encode`."""
+        library = import_imagecodecs()
         # the number, because newer versions no longer take the letter
         mode = int(library.ZFP.MODE.FIXED_ACCURACY)
-        return bytes(library.zfp_encode(checked_plane(plane_db), level=setting, mode=mode))
+        return bytes(library.zfp_encode(encodable_plane(plane_db), level=setting, mode=mode))
 
-    def decode(self, data, shape):
-        """Decompress; see `Codec.decode`."""
-        return fitted_plane(imagecodecs_module().zfp_decode(data), shape)
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode; see `Codec.decode`."""
+        return decoded_plane(import_imagecodecs().zfp_decode(data), shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,21 +166,21 @@ class Lerc:
     settings: tuple[float, ...] = tuple(np.geomspace(0.25, 16.0, 10).tolist())
     """Largest error of a pixel, dB."""
 
-    def encode(self, plane_db, setting):
-        """Compress with errors of at most `setting`; see `Codec.encode`."""
-        return bytes(imagecodecs_module().lerc_encode(checked_plane(plane_db), level=setting))
+    def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
+        """Encode with errors of at most `setting`; see `Codec.encode`."""
+        return bytes(import_imagecodecs().lerc_encode(encodable_plane(plane_db), level=setting))
 
-    def decode(self, data, shape):
-        """Decompress; see `Codec.decode`."""
-        return fitted_plane(imagecodecs_module().lerc_decode(data), shape)
-
-
-CLASSICAL_CODECS = (Jpeg2000(), JpegXl(), Sperr(), Sz3(), Zfp(), Lerc())
-"""All classical codecs with their usual grids."""
+    def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Decode; see `Codec.decode`."""
+        return decoded_plane(import_imagecodecs().lerc_decode(data), shape)
 
 
-def imagecodecs_module():
-    """The library of the classical codecs.
+CLASSICAL_CODECS: tuple[Codec, ...] = (Jpeg2000(), JpegXl(), Sperr(), Sz3(), Zfp(), Lerc())
+"""All classical codecs with their usual grids of settings."""
+
+
+def import_imagecodecs() -> ModuleType:
+    """Import the library of the classical codecs.
 
     Raises
     ------
@@ -167,23 +197,37 @@ def imagecodecs_module():
     return imagecodecs
 
 
-def checked_plane(plane_db):
-    """Return the plane as contiguous float32, as the C libraries expect it."""
-    plane_db = np.ascontiguousarray(plane_db, dtype=np.float32)
-    if plane_db.ndim != 2 or plane_db.size == 0:
+def encodable_plane(plane_db: ArrayLike) -> NDArray[np.float32]:
+    """Check a plane and return it as contiguous float32, as the C libraries expect it.
+
+    Raises
+    ------
+    DimensionError
+        If it is not two-dimensional, or empty.
+    RadiometryError
+        If a pixel is not finite.
+    """
+    values = np.ascontiguousarray(plane_db, dtype=np.float32)
+    if values.ndim != 2 or values.size == 0:
         raise DimensionError(
-            f"found shape {plane_db.shape}, expected a plane (y, x) with pixels. Encode one polarization at a time."
+            f"found plane_db of shape {values.shape}, expected a plane (y, x) with pixels. Encode one polarization at a time."
         )
-    if not np.isfinite(plane_db).all():
+    if not np.isfinite(values).all():
         raise RadiometryError(
-            f"found {np.count_nonzero(~np.isfinite(plane_db))} pixels that are not finite, expected none: "
-            "these codecs have no nodata. Fill them first, as measurement.filled_with_median does."
+            f"found {np.count_nonzero(~np.isfinite(values))} pixels of plane_db that are not finite, expected none: "
+            "these codecs have no nodata. Fill them first: xsarcomp.benchmarks.planes.fill_with_median(plane_db)."
         )
-    return plane_db
+    return values
 
 
-def fitted_plane(plane_db, shape):
-    """Return a decoded plane as float32 after checking that it has the shape that was encoded."""
+def decoded_plane(plane_db: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Check that a decoded plane has the shape that was encoded, and return it as float32.
+
+    Raises
+    ------
+    DimensionError
+        If it has another shape.
+    """
     if plane_db.shape != tuple(shape):
         raise DimensionError(
             f"found a stream of shape {plane_db.shape}, expected {tuple(shape)}. Pass the shape that was encoded."
@@ -191,12 +235,13 @@ def fitted_plane(plane_db, shape):
     return np.asarray(plane_db, dtype=np.float32)
 
 
-def integers_from_decibel(plane_db, largest=65535):
+def integers_from_decibel(plane_db: NDArray[np.floating], largest: int = 65535) -> NDArray[np.uint16]:
     """Scale decibels from `LOWEST_DB` to `HIGHEST_DB` to uint16 of 0..`largest`; values outside are clipped."""
     scaled = (plane_db - LOWEST_DB) / (HIGHEST_DB - LOWEST_DB) * largest
     return np.clip(np.round(scaled), 0, largest).astype(np.uint16)
 
 
-def decibel_from_integers(integers, largest=65535):
+def decibel_from_integers(integers: NDArray[np.uint16], largest: int = 65535) -> NDArray[np.float32]:
     """Undo `integers_from_decibel`: float32, dB."""
-    return integers.astype(np.float32) / largest * (HIGHEST_DB - LOWEST_DB) + LOWEST_DB
+    scale, offset = np.float32(HIGHEST_DB - LOWEST_DB), np.float32(LOWEST_DB)
+    return integers.astype(np.float32) / np.float32(largest) * scale + offset

@@ -1,16 +1,16 @@
-"""How few bits a block-adaptive Gaussian model of the scene would need: a yardstick, not a codec.
+"""Bits that a block-adaptive Gaussian model of the scenes would need: a yardstick, not a codec.
 
 Blocks of 32 x 32 pixels are transformed (DCT). Each coefficient is taken as Gaussian with a variance of its own: the
 mean spectrum of the plane times a local gain, the mean of the whitened squares over 3 x 3 blocks and 5 x 5
 frequencies around it. Reverse water-filling with one level for all planes gives rate and error.
 
-What it is not:
+Two limits of the estimate:
 
-* no bound on what can be done. For Gaussian data of these variances no codec needs fewer bits, but backscatter in dB
-  is not Gaussian, and for a given spectrum Gaussian data is the most expensive. Redundancy between polarizations and
-  between blocks is not used either. A codec may therefore lie below it.
-* nothing that can be reached as it stands. The variances are fitted to the very plane that is measured and cost no bits
-  here. Of white noise, which has nothing to fit, the estimate takes 1 % too little error (tested).
+* It is no bound on what can be achieved. For Gaussian data of these variances no codec needs fewer bits, but backscatter
+  in dB is not Gaussian, and for a given spectrum Gaussian data is the most expensive. Redundancy between polarizations
+  and between blocks is not used either. A codec may therefore lie below it.
+* It cannot be reached as it stands. The variances are fitted to the very plane that is measured and cost no bits here. Of
+  white noise, which has nothing to fit, the estimate takes 1 % too little error (tested).
 
 References
 ----------
@@ -18,22 +18,26 @@ Cover and Thomas (2006), *Elements of Information Theory*, section 10.3.3, rever
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from xsarcomp.benchmarks.measurement import Measurement, Scene, Sweep, filled_with_median
+from xsarcomp.benchmarks.measurement import Measurement, Sweep
+from xsarcomp.benchmarks.planes import Scene, fill_with_median
 
-NAME = "Gaussian bound (estimate)"
+GAUSSIAN_BOUND = "Gaussian bound (estimate)"
+"""Name in tables and plots."""
 BLOCK = 32
+"""Pixels along both edges of a block."""
 WATER_LEVELS_DB2 = tuple(np.geomspace(0.003, 60.0, 34).tolist())
 """Largest mean square error of a coefficient, dB2; from below 0.1 to above 2 bits per pixel on all kinds of products."""
 
 _BLOCKS_AROUND, _FREQUENCIES_AROUND = 3, 5
 
 
-def gaussian_bound(scenes: Sequence[Scene]) -> Sweep:
+def gaussian_sweep(scenes: Sequence[Scene]) -> Sweep:
     """Estimate rate and error of the model on scenes.
 
     Parameters
@@ -45,13 +49,13 @@ def gaussian_bound(scenes: Sequence[Scene]) -> Sweep:
     dict of float to list of list of Measurement
         By water level, dB2. Blocks count with the share of their pixels that is valid.
     """
-    measured: Sweep = {level: [[] for _ in scenes] for level in WATER_LEVELS_DB2}
+    measurements: Sweep = {level: [[] for _ in scenes] for level in WATER_LEVELS_DB2}
     for index, scene in enumerate(scenes):
         for plane in scene.planes:
             variances, shares = coefficient_variances(plane)
             for level in WATER_LEVELS_DB2:
-                measured[level][index].append(_poured(level, variances, shares, plane))
-    return measured
+                measurements[level][index].append(_fill_to_level(level, variances, shares, plane))
+    return measurements
 
 
 def coefficient_variances(plane_db: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -71,7 +75,7 @@ def coefficient_variances(plane_db: NDArray[np.float32]) -> tuple[NDArray[np.flo
     """
     around = [(0, -size % BLOCK) for size in plane_db.shape]
     coefficients = fft.dctn(
-        _blocks(np.pad(filled_with_median(plane_db), around, mode="symmetric").astype(np.float64)),
+        _blocks(np.pad(fill_with_median(plane_db), around, mode="symmetric").astype(np.float64)),
         axes=(2, 3),
         norm="ortho",
     )
@@ -94,12 +98,16 @@ def coefficient_variances(plane_db: NDArray[np.float32]) -> tuple[NDArray[np.flo
     return np.maximum(gains, 0.0) * spectrum, shares
 
 
-def _blocks(plane):
+def _blocks(plane: NDArray[Any]) -> NDArray[Any]:
+    """View of a plane as blocks, shape (block row, block column, BLOCK, BLOCK)."""
     rows, columns = (size // BLOCK for size in plane.shape)
     return plane.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
 
 
-def _poured(level, variances, shares, plane_db):
+def _fill_to_level(
+    level: float, variances: NDArray[np.float64], shares: NDArray[np.float64], plane_db: NDArray[np.float32]
+) -> Measurement:
+    """Reverse water-filling of a plane: coefficients above the level get bits, the others err by their variance."""
     bits = 0.5 * np.log2(np.maximum(variances / level, 1.0)).sum(axis=(2, 3))
     errors = np.minimum(variances, level).sum(axis=(2, 3))
     return Measurement(

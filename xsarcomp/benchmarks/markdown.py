@@ -1,49 +1,59 @@
-"""What a benchmark found, as Markdown, CSV and a plot."""
+"""Results of a benchmark as Markdown tables, a CSV file and a plot."""
 
 import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from xsarcomp.benchmarks import gaussian_bound
-from xsarcomp.benchmarks.bootstrap import CONFIDENCE_PERCENT, RESAMPLES, bd_rate_intervals, scene_curve
-from xsarcomp.benchmarks.measurement import Sweep
+from xsarcomp.benchmarks.bootstrap import CONFIDENCE_PERCENT, RESAMPLES, bd_rate_intervals
+from xsarcomp.benchmarks.gaussian_bound import GAUSSIAN_BOUND
+from xsarcomp.benchmarks.measurement import Sweep, pooled_curve
 from xsarcomp.errors import MissingDependencyError, RateError
 from xsarcomp.metrics.rate_distortion import (
     HIGHEST_RATE,
     LOWEST_RATE,
-    RATES,
-    LogCurve,
+    TABLE_RATES,
+    RateDistortionCurve,
     RatePoint,
+    metric_at_rate,
     rmse_at_rates,
-    value_at_rate,
 )
 
 REFERENCES = ("AV1", "JPEG XL", "JPEG 2000")
 """Codecs that the others are compared with, where they were measured."""
 QUALITY_RATE = 1.0
 """Bits per pixel at which speckle, edges and bias are tabulated."""
-CARD_RATES = (LOWEST_RATE, *RATES)
-"""Bits per pixel at which every figure of the first codec is listed scene by scene."""
+SCENE_RATES = (LOWEST_RATE, *TABLE_RATES)
+"""Bits per pixel at which every metric of the first codec is listed scene by scene."""
 QUALITIES = {"enl_ratio": "ENL ratio", "edge_preservation": "edges", "bias_db": "bias dB"}
+"""Metrics beside the error, fields of `RatePoint`, and their titles."""
 
-_WHOLE = 0.95
-_PRINTED = {"enl_ratio": "{:.3f}", "edge_preservation": "{:.3f}", "bias_db": "{:+.3f}"}
+_ENOUGH_ERRORS = 0.95
+"""Share of the reference's errors that both curves must reach for a BD-rate without an asterisk."""
+_FORMATS = {"enl_ratio": "{:.3f}", "edge_preservation": "{:.3f}", "bias_db": "{:+.3f}"}
+
+
+class Speed(NamedTuple):
+    """Speed of a codec, million pixels per second."""
+
+    encode: float = math.nan
+    decode: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """All that was measured in a run."""
+class BenchmarkResult:
+    """Measurements of a benchmark."""
 
     scenes: Sequence[str]
     """Names, in the order of the measurements."""
     sweeps: Mapping[str, Sweep]
     """Measurements of each codec."""
-    speeds: Mapping[str, tuple[float, float]]
-    """Megapixels per second of encoding and decoding; the Gaussian bound has none."""
+    speeds: Mapping[str, Speed]
+    """Speed of each codec; the Gaussian bound has none."""
     notes: Sequence[str] = ()
-    """Lines on what could not be measured."""
+    """Remarks below the table, such as codecs that this machine lacks."""
 
     @property
     def references(self) -> list[str]:
@@ -51,29 +61,30 @@ class Result:
         return [name for name in REFERENCES if name in self.sweeps]
 
     def curves(self, scenes: Sequence[int] | None = None) -> dict[str, list[RatePoint]]:
-        """Curve of each codec over some scenes by number; over all by default."""
+        """Curve of each codec over some scenes, given by number; over all by default."""
         numbers = range(len(self.scenes)) if scenes is None else scenes
-        return {name: scene_curve(measured, numbers) for name, measured in self.sweeps.items()}
+        return {name: pooled_curve(sweep, numbers) for name, sweep in self.sweeps.items()}
 
 
-def markdown(result: Result) -> Iterator[str]:
-    """Yield the lines of the tables: all scenes together, BD-rates scene by scene, every figure of the first codec.
+def result_lines(result: BenchmarkResult) -> Iterator[str]:
+    """Yield the tables: all scenes together, BD-rates scene by scene, every metric of the first codec.
 
     Parameters
     ----------
-    result : Result
+    result : BenchmarkResult
 
     Yields
     ------
     str
+        Lines of Markdown.
     """
     yield from _summary(result)
     yield ""
     yield (
-        f"RMSE in dB at {', '.join(f'{rate:g}' for rate in RATES)} bits per pixel and polarization. Rate at equal error, mean "
+        f"RMSE in dB at {', '.join(f'{rate:g}' for rate in TABLE_RATES)} bits per pixel and polarization. Rate at equal error, mean "
         f"over the errors that the reference has from {LOWEST_RATE:g} to {HIGHEST_RATE:g} bits per pixel (BD-rate), with "
         f"the {CONFIDENCE_PERCENT:g} % interval of {RESAMPLES} bootstrap resamples of the {len(result.scenes)} scenes; "
-        f"* less than {100 * _WHOLE:g} % of those errors are reached by both. ENL ratio, edge preservation (Pearson) and "
+        f"* less than {100 * _ENOUGH_ERRORS:g} % of those errors are reached by both. ENL ratio, edge preservation (Pearson) and "
         f"bias of the mean power at {QUALITY_RATE:g} bit per pixel. Speeds: one plane after the other in this run, mean "
         "over the settings, threads as each library chooses; HEVC and AV1 with the start of the program. Invalid pixels are "
         "filled with the median for every codec and count for nothing; no codec stores their mask."
@@ -86,21 +97,21 @@ def markdown(result: Result) -> Iterator[str]:
     yield from _qualities_by_scene(result, next(iter(result.sweeps)))
 
 
-def write(result: Result, lines: Iterable[str], folder: Path) -> Iterator[str]:
+def write_result(result: BenchmarkResult, lines: Iterable[str], folder: Path) -> Iterator[str]:
     """Write ``rate_distortion.md``, ``.csv`` and ``.png``.
 
     Parameters
     ----------
-    result : Result
+    result : BenchmarkResult
     lines : iterable of str
-        What `markdown` gave.
+        Lines of `result_lines`.
     folder : Path
-        Made if it does not exist.
+        Created if it does not exist.
 
     Yields
     ------
     str
-        What was written, or why not.
+        A message for each file: its path, or the reason why there is none.
     """
     yield write_page(folder / "rate_distortion.md", lines)
     _write_csv(folder / "rate_distortion.csv", result)
@@ -109,35 +120,37 @@ def write(result: Result, lines: Iterable[str], folder: Path) -> Iterator[str]:
 
 
 def write_page(path: Path, lines: Iterable[str]) -> str:
-    """Write lines of Markdown to a file, whose folder is made if it does not exist; returns what to say about it."""
+    """Write lines of Markdown to a file, whose folder is created if it does not exist; return a message for the user."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return f"wrote {path}"
 
 
-def _summary(result: Result) -> Iterator[str]:
+def _summary(result: BenchmarkResult) -> Iterator[str]:
+    """Table with a row for each codec, all scenes together."""
     references, curves = result.references, result.curves()
     intervals = bd_rate_intervals(result.sweeps, references)
     yield _row(
         "codec",
-        *(f"{rate:g}" for rate in RATES),
+        *(f"{rate:g}" for rate in TABLE_RATES),
         *(f"rate vs {name}" for name in references),
         *QUALITIES.values(),
         "encode Mpx/s",
         "decode Mpx/s",
     )
-    yield "|---" * (len(RATES) + len(references) + len(QUALITIES) + 3) + "|"
+    yield "|---" * (len(TABLE_RATES) + len(references) + len(QUALITIES) + 3) + "|"
     for name, points in curves.items():
         yield _row(
             name,
             *(_number("{:.3f}", error) for error in _errors(points)),
             *(_gain(curves, name, other, intervals.get((name, other))) for other in references),
-            *(_number(_PRINTED[key], value_at_rate(points, key, QUALITY_RATE)) for key in QUALITIES),
-            *(_number("{:.2f}", speed) for speed in result.speeds.get(name, (math.nan, math.nan))),
+            *(_number(_FORMATS[key], metric_at_rate(points, key, QUALITY_RATE)) for key in QUALITIES),
+            *(_number("{:.2f}", speed) for speed in result.speeds.get(name, Speed())),
         )
 
 
-def _by_scene(result: Result, reference: str) -> Iterator[str]:
+def _by_scene(result: BenchmarkResult, reference: str) -> Iterator[str]:
+    """Table of BD-rates against a reference with a row for each scene."""
     others = [name for name in result.sweeps if name != reference]
     yield _row(f"scene, rate vs {reference}", *others)
     yield "|---" * (len(others) + 1) + "|"
@@ -146,14 +159,14 @@ def _by_scene(result: Result, reference: str) -> Iterator[str]:
         yield _row(scene, *(_gain(curves, name, reference) for name in others))
 
 
-def _qualities_by_scene(result: Result, name: str) -> Iterator[str]:
-    """Every figure of one codec, scene by scene and rate by rate."""
+def _qualities_by_scene(result: BenchmarkResult, name: str) -> Iterator[str]:
+    """Table of every metric of one codec, scene by scene and rate by rate."""
     yield _row(f"{name}, scene", "bits per pixel", "RMSE dB", *QUALITIES.values())
     yield "|---" * (len(QUALITIES) + 3) + "|"
     for number, scene in enumerate(result.scenes):
         points = result.curves([number])[name]
-        for rate, error in zip(CARD_RATES, _errors(points, CARD_RATES), strict=True):
-            qualities = (_number(_PRINTED[key], value_at_rate(points, key, rate)) for key in QUALITIES)
+        for rate, error in zip(SCENE_RATES, _errors(points, SCENE_RATES), strict=True):
+            qualities = (_number(_FORMATS[key], metric_at_rate(points, key, rate)) for key in QUALITIES)
             yield _row(scene, f"{rate:g}", _number("{:.3f}", error), *qualities)
 
 
@@ -162,12 +175,13 @@ def _row(*cells: str) -> str:
 
 
 def _number(form: str, value: float) -> str:
-    if abs(value) >= 1000:  # the number of looks of what has become constant
+    if abs(value) >= 1000:  # the number of looks of an area that has become constant
         return f"{value:.0e}"
     return "-" if math.isnan(value) else form.format(value)
 
 
-def _errors(points: Sequence[RatePoint], rates: Sequence[float] = RATES) -> Sequence[float]:
+def _errors(points: Sequence[RatePoint], rates: Sequence[float] = TABLE_RATES) -> Sequence[float]:
+    """RMSE in dB at rates; NaN where the codec has none."""
     try:
         return rmse_at_rates(points, rates).tolist()
     except RateError:  # fewer than two points with falling error
@@ -180,20 +194,23 @@ def _gain(
     reference: str,
     interval: tuple[float, float] | None = None,
 ) -> str:
+    """Cell of the BD-rate of a codec against a reference."""
     if name == reference:
         return "0"
     try:
-        percent, share = LogCurve(curves[name]).bd_rate(LogCurve(curves[reference]), (LOWEST_RATE, HIGHEST_RATE))
+        percent, share = RateDistortionCurve(curves[name]).bd_rate(
+            RateDistortionCurve(curves[reference]), (LOWEST_RATE, HIGHEST_RATE)
+        )
     except RateError:  # no common error
         return "-"
-    text = f"{percent:+.1f} %" + ("*" if share < _WHOLE else "")
+    text = f"{percent:+.1f} %" + ("*" if share < _ENOUGH_ERRORS else "")
     if interval is None or math.isnan(interval[0]):
         return text
     return f"{text} ({interval[0]:+.1f} to {interval[1]:+.1f})"
 
 
-def _write_csv(path: Path, result: Result) -> None:
-    """One row for each scene, codec and setting, and for all scenes together ("all")."""
+def _write_csv(path: Path, result: BenchmarkResult) -> None:
+    """Write one row for each scene, codec and setting, and for all scenes together ("all")."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["scene", "codec", "setting", "bits_per_pixel", "rmse_db", *QUALITIES])
@@ -201,16 +218,17 @@ def _write_csv(path: Path, result: Result) -> None:
         for scene, numbers in groups.items():
             for codec, points in result.curves(numbers).items():
                 for point in points:
-                    figures = (getattr(point, name) for name in ("bits_per_pixel", "rmse_db", *QUALITIES))
-                    cells = ("" if math.isnan(figure) else f"{figure:.5f}" for figure in figures)
+                    values = (getattr(point, name) for name in ("bits_per_pixel", "rmse_db", *QUALITIES))
+                    cells = ("" if math.isnan(value) else f"{value:.5f}" for value in values)
                     writer.writerow([scene, codec, f"{point.setting:.5g}", *cells])
 
 
-def _draw(path: Path, result: Result) -> str:
-    from xsarcomp.evaluation.pictures import rate_distortion_figure
+def _draw(path: Path, result: BenchmarkResult) -> str:
+    """Draw the curves of all codecs over all scenes; return a message for the user."""
+    from xsarcomp.benchmarks.pictures import rate_distortion_figure
 
     curves = result.curves()
-    bounds = {name: curves.pop(name) for name in (gaussian_bound.NAME,) if name in curves}
+    bounds = {name: curves.pop(name) for name in (GAUSSIAN_BOUND,) if name in curves}
     try:
         rate_distortion_figure(curves, bounds, reference=next(iter(result.references), None)).savefig(path)
     except (MissingDependencyError, RateError) as error:

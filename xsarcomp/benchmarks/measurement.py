@@ -1,4 +1,4 @@
-"""Measure a codec: plane by plane at each setting, over a range of rates.
+"""Measurements of a codec: plane by plane at each setting, over a range of rates.
 
 A `Measurement` keeps sums, so that planes can be pooled to scenes and scenes to a benchmark in any combination
 without coding them again.
@@ -9,16 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from xsarcomp.benchmarks.classical import Codec
-from xsarcomp.errors import DimensionError, RateError
+from xsarcomp.benchmarks.planes import Scene, fill_with_median
+from xsarcomp.errors import RateError
 from xsarcomp.evaluation.compare import compare_array_errors
 from xsarcomp.metrics.rate_distortion import RatePoint
 
 MEASURED_RATES = (0.05, 2.6)
-"""Bits per pixel between which they are measured: a codec that needs half or 1.3 times the bits of another must reach
-the same errors."""
+"""Range of rates to measure, bits per pixel: wider than the range in which codecs are compared, because a codec that needs
+half or 1.3 times the bits of another must reach the same errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,58 +36,19 @@ class Measurement:
     original_power: float = math.nan
     """Sum of the linear power of the valid pixels, m2 m-2."""
     restored_power: float = math.nan
-    """The same after the codec."""
+    """The same sum after the codec."""
     enl_ratio: float = math.nan
     """See `xsarcomp.metrics.speckle.enl_ratio`."""
     edge_preservation: float = math.nan
     """See `xsarcomp.metrics.fidelity.edge_preservation`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """The planes of one file: all its polarizations and dates."""
-
-    name: str
-    planes: Sequence[NDArray[np.float32]]
-    """Backscatter in dB, each of shape (y, x), NaN where invalid."""
-
-
 Sweep = dict[float, list[list[Measurement]]]
 """Setting to the measurements of each plane of each scene."""
 
 
-def filled_with_median(plane_db):
-    """Fill the invalid pixels of a plane with the median of the valid ones.
-
-    Every codec gets the same fill, and a constant serves all of them best: on real chips with 3 and 27 % of invalid
-    pixels, continuing the nearest valid value instead took AV1 1 and 13 %, JPEG XL 2 and 51 % more bits for the same error.
-
-    Parameters
-    ----------
-    plane_db : ndarray of float, shape (y, x)
-        Backscatter in dB; not finite where invalid.
-
-    Returns
-    -------
-    ndarray of float32, shape (y, x)
-        Finite everywhere; 0 where no pixel is valid. The input is not changed.
-
-    Raises
-    ------
-    DimensionError
-        If the plane is not two-dimensional.
-    """
-    plane_db = np.asarray(plane_db, dtype=np.float32)
-    if plane_db.ndim != 2:
-        raise DimensionError(
-            f"found {plane_db.ndim} dimensions, expected (y, x). Pass one polarization and date at a time."
-        )
-    valid = np.isfinite(plane_db)
-    return np.where(valid, plane_db, np.median(plane_db[valid]) if valid.any() else np.float32(0))
-
-
 def measure(codec: Codec, setting: float, plane_db: NDArray[np.float32]) -> Measurement:
-    """Send a plane through a codec and compare what comes back.
+    """Send a plane through a codec and compare the result with the original.
 
     Parameters
     ----------
@@ -101,20 +63,20 @@ def measure(codec: Codec, setting: float, plane_db: NDArray[np.float32]) -> Meas
     -------
     Measurement
     """
-    data = codec.encode(filled_with_median(plane_db), setting)
+    data = codec.encode(fill_with_median(plane_db), setting)
     restored_db = codec.decode(data, plane_db.shape)
-    figures = compare_array_errors(plane_db, restored_db, scale="decibel")
-    valid_pixels = int(figures["valid_pixels"])
+    metrics = compare_array_errors(plane_db, restored_db, scale="decibel")
+    valid_pixels = int(metrics["valid_pixels"])
     original_power = float(np.sum(10.0 ** (plane_db[np.isfinite(plane_db)].astype(np.float64) / 10.0)))
     return Measurement(
         coded_bits=8.0 * len(data),
         pixels=plane_db.size,
         valid_pixels=valid_pixels,
-        squared_error=figures["rmse_db"] ** 2 * valid_pixels if valid_pixels else 0.0,
+        squared_error=metrics["rmse_db"] ** 2 * valid_pixels if valid_pixels else 0.0,
         original_power=original_power,
-        restored_power=original_power * 10.0 ** (figures["bias_db"] / 10.0) if valid_pixels else 0.0,
-        enl_ratio=figures["enl_ratio"],
-        edge_preservation=figures["edge_preservation"],
+        restored_power=original_power * 10.0 ** (metrics["bias_db"] / 10.0) if valid_pixels else 0.0,
+        enl_ratio=metrics["enl_ratio"],
+        edge_preservation=metrics["edge_preservation"],
     )
 
 
@@ -122,7 +84,7 @@ def sweep(codec: Codec, scenes: Sequence[Scene], *, rates: tuple[float, float] =
     """Measure a codec at those of its settings that a range of rates needs.
 
     The walk starts in the middle of the grid of settings and goes outward on both sides, until *every* scene has left
-    the range there. What would come after that tells nothing about the range and is not measured.
+    the range there. Settings beyond tell nothing about the range and are not measured.
 
     Parameters
     ----------
@@ -139,38 +101,38 @@ def sweep(codec: Codec, scenes: Sequence[Scene], *, rates: tuple[float, float] =
     """
     settings = [float(setting) for setting in codec.settings]
     middle = len(settings) // 2
-    measured: Sweep = {}
+    measurements: Sweep = {}
 
-    def scene_rates(index: int) -> list[float]:
+    def measure_scenes(index: int) -> list[float]:
         setting = settings[index]
-        measured[setting] = [[measure(codec, setting, plane) for plane in scene.planes] for scene in scenes]
-        return [rate(planes) for planes in measured[setting]]
+        measurements[setting] = [[measure(codec, setting, plane) for plane in scene.planes] for scene in scenes]
+        return [bits_per_pixel(planes) for planes in measurements[setting]]
 
-    first = scene_rates(middle)
+    middle_rates = measure_scenes(middle)
     for indices in (range(middle + 1, len(settings)), range(middle - 1, -1, -1)):
-        before = first
+        previous_rates = middle_rates
         for index in indices:
-            now = scene_rates(index)
-            rising = sum(now) > sum(before)
-            if (min(now) > rates[1]) if rising else (max(now) < rates[0]):
+            scene_rates = measure_scenes(index)
+            rising = sum(scene_rates) > sum(previous_rates)
+            if (min(scene_rates) > rates[1]) if rising else (max(scene_rates) < rates[0]):
                 break
-            before = now
-    return {setting: measured[setting] for setting in settings if setting in measured}
+            previous_rates = scene_rates
+    return {setting: measurements[setting] for setting in settings if setting in measurements}
 
 
-def rate(measurements: Iterable[Measurement]) -> float:
-    """Bits per pixel of planes together."""
-    measurements = list(measurements)
-    return sum(one.coded_bits for one in measurements) / sum(one.pixels for one in measurements)
+def bits_per_pixel(measurements: Iterable[Measurement]) -> float:
+    """Rate of planes together."""
+    planes = list(measurements)
+    return sum(plane.coded_bits for plane in planes) / sum(plane.pixels for plane in planes)
 
 
-def pooled(setting: float, measurements: Iterable[Measurement]) -> RatePoint:
+def pooled_point(setting: float, measurements: Iterable[Measurement]) -> RatePoint:
     """Pool planes to one point; bits and squared errors are summed, so that a large plane counts for more.
 
     Parameters
     ----------
     setting : float
-        Setting that all were measured at.
+        Setting that all planes were measured at.
     measurements : iterable of Measurement
         One for each plane.
 
@@ -184,36 +146,56 @@ def pooled(setting: float, measurements: Iterable[Measurement]) -> RatePoint:
         If there is no plane with a valid pixel.
     """
     planes = list(measurements)
-    valid_pixels = sum(one.valid_pixels for one in planes)
+    valid_pixels = sum(plane.valid_pixels for plane in planes)
     if not valid_pixels:
-        raise RateError(
-            f"found no valid pixel in {len(planes)} planes, expected some to measure a rate. Choose other scenes."
-        )
-    original, restored = sum(one.original_power for one in planes), sum(one.restored_power for one in planes)
-    looks = [one.enl_ratio for one in planes if not math.isnan(one.enl_ratio)]
-    with_edges = [one for one in planes if not math.isnan(one.edge_preservation)]
+        raise _no_valid_pixel(len(planes))
+    original = sum(plane.original_power for plane in planes)
+    restored = sum(plane.restored_power for plane in planes)
+    looks = [plane.enl_ratio for plane in planes if not math.isnan(plane.enl_ratio)]
+    with_edges = [plane for plane in planes if not math.isnan(plane.edge_preservation)]
+    edge_preservation = math.nan
+    if with_edges:
+        weighted = sum(plane.edge_preservation * plane.valid_pixels for plane in with_edges)
+        edge_preservation = weighted / sum(plane.valid_pixels for plane in with_edges)
     return RatePoint(
         setting=float(setting),
-        bits_per_pixel=rate(planes),
-        rmse_db=math.sqrt(sum(one.squared_error for one in planes) / valid_pixels),
+        bits_per_pixel=bits_per_pixel(planes),
+        rmse_db=math.sqrt(sum(plane.squared_error for plane in planes) / valid_pixels),
         enl_ratio=float(np.median(looks)) if looks else math.nan,
-        edge_preservation=sum(one.edge_preservation * one.valid_pixels for one in with_edges)
-        / sum(one.valid_pixels for one in with_edges)
-        if with_edges
-        else math.nan,
+        edge_preservation=edge_preservation,
         bias_db=10.0 * math.log10(restored / original) if original > 0 and restored > 0 else math.nan,
     )
 
 
-def curve(codec, planes):
+def pooled_curve(measurements: Sweep, scenes: Sequence[int]) -> list[RatePoint]:
+    """Pool some scenes of a sweep.
+
+    Parameters
+    ----------
+    measurements : Sweep
+    scenes : sequence of int
+        Numbers of the scenes; a scene that is named twice counts twice.
+
+    Returns
+    -------
+    list of RatePoint
+        One for each setting.
+    """
+    return [
+        pooled_point(setting, [plane for scene in scenes for plane in by_scene[scene]])
+        for setting, by_scene in measurements.items()
+    ]
+
+
+def measured_curve(codec: Codec, planes: Sequence[ArrayLike]) -> list[RatePoint]:
     """Measure a codec at all of its settings.
 
     Parameters
     ----------
-    codec : xsarcomp.benchmarks.classical.Codec
+    codec : Codec
         Codec with its grid of settings.
-    planes : sequence of ndarray of float, shape (y, x)
-        Backscatter in dB, not finite where invalid; see `xsarcomp.benchmarks.measurement.measure`.
+    planes : sequence of array_like of float, shape (y, x)
+        Backscatter in dB, not finite where invalid; see `measure`.
 
     Returns
     -------
@@ -227,8 +209,12 @@ def curve(codec, planes):
     """
     originals = [np.asarray(plane, dtype=np.float32) for plane in planes]
     if not any(np.isfinite(plane).any() for plane in originals):
-        raise RateError(
-            f"found no valid pixel in {len(originals)} planes, expected some to measure a rate. Choose other scenes."
-        )
-    points = [pooled(setting, [measure(codec, setting, plane) for plane in originals]) for setting in codec.settings]
+        raise _no_valid_pixel(len(originals))
+    points = [
+        pooled_point(setting, [measure(codec, setting, plane) for plane in originals]) for setting in codec.settings
+    ]
     return sorted(points, key=lambda point: (point.bits_per_pixel, -point.rmse_db))
+
+
+def _no_valid_pixel(planes: int) -> RateError:
+    return RateError(f"found no valid pixel in {planes} planes, expected some to measure a rate. Choose other scenes.")

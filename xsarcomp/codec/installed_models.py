@@ -139,7 +139,7 @@ def load_domain(model_id: str) -> Domain | None:
     """
     descriptions = (description for _, description, _ in _model_files() if description["id"] == model_id)
     domain = next(descriptions, {}).get("domain")
-    return None if domain is None else Domain.from_record(domain)
+    return None if domain is None else Domain.from_json(domain)
 
 
 def load_coder(model: str | None = None) -> LappedCoder:

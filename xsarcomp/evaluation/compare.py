@@ -1,16 +1,23 @@
-"""Compare restored with original scenes: one flat dictionary of figures.
+"""Comparison of restored with original scenes: one flat dictionary of metrics.
 
-Pieces of at most 3071 x 3071 pixels are read one after the other, so that memory is bounded even for lazy arrays of any
-size. `xsarcomp.evaluation.pooling` says how planes are put together, `xsarcomp.evaluation.glossary` what each figure
-means and how far it may go.
+Pieces of at most 3071 x 3071 pixels are read one after the other, so that memory is bounded for lazy arrays of any size.
+:mod:`xsarcomp.evaluation.pooling` describes how planes are combined, :mod:`xsarcomp.evaluation.glossary` each metric and
+its goal.
 """
 
-from xsarcomp.evaluation.map_sums import Mapper, MapSums
+from collections.abc import Set
+
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from xsarcomp.evaluation.map_sums import MapComparer, MapSums
 from xsarcomp.evaluation.matching import array_pairs, scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 
 
-def compare_arrays(original, restored, *, scale, nodata=None):
+def compare_arrays(
+    original: ArrayLike, restored: ArrayLike, *, scale: str, nodata: float | None = None
+) -> dict[str, float]:
     """Compare two arrays of backscatter.
 
     Parameters
@@ -21,7 +28,7 @@ def compare_arrays(original, restored, *, scale, nodata=None):
         Scale of both.
     nodata : float, optional
         Declared nodata number of both. NaN, infinity and, in power and amplitude, everything <= 0 are
-        invalid anyway.
+        always invalid.
 
     Returns
     -------
@@ -36,82 +43,104 @@ def compare_arrays(original, restored, *, scale, nodata=None):
         Structure: ``edge_preservation``, ``epd_roa_y``, ``epd_roa_x``, ``ssim``, ``ms_ssim``; ``point_targets`` (how
         many of the 25 brightest of each plane stand out), ``point_target_error_db``, ``point_target_shift_pixels``.
 
-        Counts: ``valid_pixels`` (valid in both), ``pixels``, ``mask_mismatch_pixels`` (valid in one only).
+        Counts: ``valid_pixels`` (valid in both), ``pixels``, ``mask_mismatch_pixels`` (valid in only one).
 
-        Figures that cannot be told are NaN.
+        Undefined metrics are NaN.
 
     Raises
     ------
     DimensionError
         If the shapes differ or have fewer than two dimensions.
     RadiometryError
-        If `scale` is unknown or the values are not real numbers.
+        If ``scale`` is unknown or the values are not real numbers.
     """
     errors, texture = ErrorSums(), TextureSums()
     for pair in array_pairs(original, restored, scale=scale, nodata=nodata):
         for piece in pair.pieces():
-            errors, texture = errors + ErrorSums.of(piece), texture + TextureSums.of(piece)
-    return errors.figures() | texture.figures()
+            errors += ErrorSums.from_pair(piece)
+            texture += TextureSums.from_pair(piece)
+    return errors.metrics() | texture.metrics()
 
 
-def compare_array_errors(original, restored, *, scale, nodata=None):
-    """Compare two arrays by the figures that a benchmark repeats many times.
+def compare_array_errors(
+    original: ArrayLike, restored: ArrayLike, *, scale: str, nodata: float | None = None
+) -> dict[str, float]:
+    """Compare two arrays by the metrics that a benchmark repeats many times.
 
-    Parameters and errors are those of `compare_arrays`.
+    Parameters and errors are those of :func:`compare_arrays`.
 
     Returns
     -------
     dict of str to float or int
         ``rmse_db``, ``bias_db``, ``max_error_db``, ``p99_error_db``, ``psnr_db``, ``enl_ratio``,
-        ``edge_preservation``, ``valid_pixels``, ``pixels`` and ``mask_mismatch_pixels`` of `compare_arrays`.
+        ``edge_preservation``, ``valid_pixels``, ``pixels`` and ``mask_mismatch_pixels`` of :func:`compare_arrays`.
     """
     errors = ErrorSums()
     for pair in array_pairs(original, restored, scale=scale, nodata=nodata):
-        errors = sum(map(ErrorSums.of, pair.pieces()), errors)
-    return errors.figures()
+        for piece in pair.pieces():
+            errors += ErrorSums.from_pair(piece)
+    return errors.metrics()
 
 
-def compare(original, restored, *, scale=None):
+def compare(
+    original: xr.DataArray | xr.Dataset, restored: xr.DataArray | xr.Dataset, *, scale: str | None = None
+) -> dict[str, float | str]:
     """Compare two xarray objects.
 
-    Variables are matched by name; where each side has only one, these two are compared. Variables of
-    `restored` that `original` does not have are left out, as are masks and scalar variables. Dimensions are
-    matched by name, and a declared nodata number (``_FillValue`` or ``nodata``) is heeded; where `restored`
-    declares none, that of `original` counts for both.
+    Variables are matched by name; if each side has only one, these two are compared. Variables of
+    ``restored`` that ``original`` does not have are ignored, as are masks and scalar variables. Dimensions are
+    matched by name. A declared nodata number (``_FillValue`` or ``nodata``) is invalid; if ``restored``
+    declares none, that of ``original`` counts for both.
 
     Parameters
     ----------
     original, restored : DataArray or Dataset
         Backscatter in the same scale, on the same grid, possibly lazy (loaded piece by piece).
     scale : {"power", "amplitude", "decibel"}, optional
-        Scale of both; found out from `original`, for each variable, where it is not given.
+        Scale of both; inferred from ``original``, for each variable, by default.
 
     Returns
     -------
     dict of str to float, int or str
-        The figures of `compare_arrays`, over all variables together.
+        The metrics of :func:`compare_arrays`, over all variables together.
 
-        Maps: ``water_fraction`` and ``water_iou`` of planes whose name says their polarization;
-        ``change_fraction``, ``change_false_alarm_rate`` and ``change_miss_rate`` between dates that follow each other
-        along a dimension of time, see `xsarcomp.evaluation.map_sums`.
+        Maps: ``water_fraction`` and ``water_iou`` of planes whose name contains their polarization;
+        ``change_fraction``, ``change_false_alarm_rate`` and ``change_miss_rate`` between consecutive dates
+        along a time dimension, see :mod:`xsarcomp.evaluation.map_sums`.
 
-        And ``scale``: the one that was used ("mixed" where it was found to differ between variables).
+        And ``scale``: the scale that was used ("mixed" if it was inferred and differs between variables).
 
     Raises
     ------
     DimensionError
         If variables, dimensions, sizes or coordinates do not match.
     RadiometryError
-        If the scale is unknown or cannot be found out, or the values are not real numbers.
+        If the scale is unknown or cannot be inferred, or the values are not real numbers.
     """
-    errors, texture, maps, scales = ErrorSums(), TextureSums(), MapSums(), set()
-    mapper = Mapper()
+    errors, texture, maps = ErrorSums(), TextureSums(), MapSums()
+    map_comparer = MapComparer()
+    scales = set()
     for piece in scene_pieces(original, restored, scale=scale):
-        errors, texture, maps = errors + ErrorSums.of(piece), texture + TextureSums.of(piece), maps + mapper.of(piece)
+        errors += ErrorSums.from_pair(piece)
+        texture += TextureSums.from_pair(piece)
+        maps += map_comparer.compare(piece)
         scales.add(piece.scale)
-    return errors.figures() | texture.figures() | maps.figures() | {"scale": one_scale(scales, asked=scale)}
+    return errors.metrics() | texture.metrics() | maps.metrics() | {"scale": common_scale(scales, requested=scale)}
 
 
-def one_scale(scales, *, asked=None):
-    """Name the scale of several planes: the one that was asked for, the only one found, or "mixed"."""
-    return asked or (next(iter(scales)) if len(scales) == 1 else "mixed")
+def common_scale(scales: Set[str], *, requested: str | None = None) -> str:
+    """Name the scale of several planes.
+
+    Parameters
+    ----------
+    scales : set of str
+        Scales of the planes.
+    requested : str, optional
+        Scale that the caller gave for all of them.
+
+    Returns
+    -------
+    str
+        The requested scale, else the only one in ``scales``, else "mixed".
+    """
+    return requested or (next(iter(scales)) if len(scales) == 1 else "mixed")

@@ -1,7 +1,7 @@
-"""What each figure of `compare` means, where it comes from, and how far it may go.
+"""Meaning of each metric of a comparison: definition, source, value of a perfect copy, goal.
 
-Goals are those of a scene that is still fit for quantitative work. They are meant for about 1 bit per pixel; at low
-rates no codec reaches them. Figures without a goal are there to be read together with the others.
+The goals describe a scene that is still fit for quantitative work. They are meant for about 1 bit per pixel; at low rates no
+codec reaches them. Metrics without a goal are there to be read together with the others.
 """
 
 import math
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One figure of `xsarcomp.evaluation.compare.compare`."""
+class Metric:
+    """Explanation of one metric of :func:`xsarcomp.evaluation.compare.compare`."""
 
     title: str
     """Name in words."""
     group: str
-    """Heading under which it stands."""
+    """Heading of its part of the table."""
     definition: str
-    """What is computed, in one or two sentences."""
+    """Definition in one or two sentences."""
     ideal: str
     """Value of a perfect copy."""
     unit: str = ""
     """Unit; empty for numbers without one."""
     source: str = ""
-    """Paper or book."""
+    """Paper or book; empty for common metrics."""
     lowest: float = -math.inf
-    """Goal: not below it."""
+    """Lowest value that meets the goal."""
     highest: float = math.inf
-    """Goal: not above it."""
+    """Highest value that meets the goal."""
 
     @property
-    def goal(self):
-        """Goal in words; empty where there is none."""
+    def goal(self) -> str:
+        """Goal in words; empty without a goal."""
         unit = f" {self.unit}" if self.unit else ""
         if math.isinf(self.lowest) and math.isinf(self.highest):
             return ""
@@ -43,8 +43,19 @@ class Figure:
             return f"within ±{self.highest:g}{unit}"
         return f"{self.lowest:g} to {self.highest:g}{unit}"
 
-    def is_met(self, value):
-        """Tell whether a value meets the goal: bool, or None without a goal or for NaN."""
+    def is_met(self, value: float) -> bool | None:
+        """Compare a value with the goal.
+
+        Parameters
+        ----------
+        value : float
+            Value of the metric, in ``unit``.
+
+        Returns
+        -------
+        bool or None
+            None without a goal or for NaN.
+        """
         if not self.goal or math.isnan(value):
             return None
         return self.lowest <= value <= self.highest
@@ -52,220 +63,225 @@ class Figure:
 
 _ERRORS, _SPECKLE, _STRUCTURE = "Errors", "Speckle and texture", "Structure and targets"
 _MAPS, _COUNTS = "Maps of water and change", "Pixels"
-_RATIO = "original over restored power"
 
-FIGURES = {
-    "rmse_db": Figure(
-        title="Root mean square error",
+METRICS = {
+    "rmse_db": Metric(
+        title="Root mean square error (RMSE)",
         group=_ERRORS,
-        definition="Root of the mean squared difference in dB over all valid pixels.",
+        definition="Square root of the mean squared difference in dB, over all valid pixels.",
         unit="dB",
         ideal="0",
     ),
-    "bias_db": Figure(
+    "bias_db": Metric(
         title="Radiometric bias",
         group=_ERRORS,
-        definition="Mean restored over mean original power, in dB: what calibrated work loses.",
+        definition="Mean restored power over mean original power, in dB: the error of averages of calibrated backscatter.",
         unit="dB",
         ideal="0",
         lowest=-0.02,
         highest=0.02,
     ),
-    "window_bias_p95_db": Figure(
-        title="Bias of windows, 95th percentile",
+    "window_bias_p95_db": Metric(
+        title="Window bias, 95th percentile",
         group=_ERRORS,
-        definition="Absolute bias of the mean power that 95 % of the windows of 25 x 25 pixels stay below.",
+        definition="Absolute bias of the mean power of windows of 25 x 25 pixels; 95% of the windows have a smaller one.",
         unit="dB",
         ideal="0",
     ),
-    "p99_error_db": Figure(
-        title="99th percentile of the error",
+    "p99_error_db": Metric(
+        title="Error, 99th percentile",
         group=_ERRORS,
-        definition="Absolute error that 99 % of the valid pixels stay below.",
+        definition="Absolute error of pixels; 99% of the valid pixels have a smaller one.",
         unit="dB",
         ideal="0",
     ),
-    "max_error_db": Figure(
+    "max_error_db": Metric(
         title="Largest error",
         group=_ERRORS,
-        definition="Largest absolute error of any valid pixel.",
+        definition="Largest absolute error of all valid pixels.",
         unit="dB",
         ideal="0",
     ),
-    "psnr_db": Figure(
-        title="Peak signal-to-noise ratio",
+    "psnr_db": Metric(
+        title="Peak signal-to-noise ratio (PSNR)",
         group=_ERRORS,
-        definition="20 log10 of 50 dB over the root mean square error. The range of 50 dB is fixed, not that of the scene.",
+        definition="20 log10 (50 dB / RMSE). The range of 50 dB is fixed; it does not depend on the scene.",
         unit="dB",
         ideal="infinite",
     ),
-    "enl_ratio": Figure(
-        title="Ratio of the number of looks",
+    "enl_ratio": Metric(
+        title="ENL ratio",
         group=_SPECKLE,
-        definition="Equivalent number of looks, restored over original: median over the most homogeneous windows of "
-        "25 x 25 pixels, chosen on the original. Above 1 speckle was smoothed.",
+        definition="Equivalent number of looks (ENL), restored over original: median over the most homogeneous windows of "
+        "25 x 25 pixels, which are chosen on the original. Above 1, speckle was smoothed.",
         ideal="1",
         source="Oliver and Quegan (2004), chapter 4",
         lowest=0.95,
         highest=1.08,
     ),
-    "semivariogram_ratio_1": Figure(
+    "semivariogram_ratio_1": Metric(
         title="Semivariogram ratio, 1 pixel",
         group=_SPECKLE,
-        definition="Mean squared difference of neighbors in dB, restored over original. Below 1 texture was smoothed, "
-        "above 1 noise was added.",
+        definition="Mean squared difference of neighboring pixels in dB, restored over original. Below 1, texture was "
+        "smoothed; above 1, noise was added.",
         ideal="1",
         source="Matheron (1963)",
     ),
-    "semivariogram_ratio_8": Figure(
+    "semivariogram_ratio_8": Metric(
         title="Semivariogram ratio, 8 pixels",
         group=_SPECKLE,
-        definition="The same for pixels that are 8 apart, beyond the reach of speckle.",
+        definition="Mean squared difference of pixels 8 apart in dB, restored over original. Speckle is not correlated over "
+        "this distance.",
         ideal="1",
         source="Matheron (1963)",
     ),
-    "ratio_mean": Figure(
+    "ratio_mean": Metric(
         title="Ratio image, mean",
         group=_SPECKLE,
-        definition=f"Mean of {_RATIO}.",
+        definition="Mean of the ratio image, which is original power over restored power.",
         ideal="1",
         source="Gomez, Ospina and Frery (2017)",
     ),
-    "ratio_variance": Figure(
+    "ratio_variance": Metric(
         title="Ratio image, variance",
         group=_SPECKLE,
-        definition=f"Variance of {_RATIO}; 1 over the number of looks where all speckle was taken away.",
+        definition="Variance of the ratio image. It is 1 over the number of looks if all speckle was removed.",
         ideal="0",
         source="Gomez, Ospina and Frery (2017)",
     ),
-    "ratio_correlation_y": Figure(
-        title="Ratio image, structure along y",
+    "ratio_correlation_y": Metric(
+        title="Ratio image, correlation along y",
         group=_SPECKLE,
-        definition=f"Correlation of neighbors of {_RATIO}, in dB. High where structure was taken away.",
+        definition="Correlation of vertically neighboring pixels of the ratio image in dB. A high value means that structure "
+        "was removed.",
         ideal="undefined",
         source="Gomez, Ospina and Frery (2017)",
     ),
-    "ratio_correlation_x": Figure(
-        title="Ratio image, structure along x",
+    "ratio_correlation_x": Metric(
+        title="Ratio image, correlation along x",
         group=_SPECKLE,
-        definition="The same along x.",
+        definition="Correlation of horizontally neighboring pixels of the ratio image in dB.",
         ideal="undefined",
         source="Gomez, Ospina and Frery (2017)",
     ),
-    "ks_distance": Figure(
+    "ks_distance": Metric(
         title="Kolmogorov-Smirnov distance",
         group=_SPECKLE,
-        definition="Largest difference of the cumulative distributions of dB values.",
+        definition="Largest difference between the cumulative distributions of both scenes in dB, from 0 to 1.",
         ideal="0",
         source="Massey (1951)",
     ),
-    "edge_preservation": Figure(
+    "edge_preservation": Metric(
         title="Edge preservation",
         group=_STRUCTURE,
-        definition="Pearson correlation of the gradient magnitudes in dB; 0 for independent speckle.",
+        definition="Pearson correlation of the gradient magnitudes of both scenes in dB. It is 0 for independent speckle.",
         ideal="1",
         source="after Sattar et al. (1997)",
         lowest=0.92,
     ),
-    "epd_roa_y": Figure(
-        title="Edge preservation degree along y",
+    "epd_roa_y": Metric(
+        title="Edge preservation degree (EPD-ROA) along y",
         group=_STRUCTURE,
-        definition="Sum of the ratios of neighboring powers, restored over original (EPD-ROA). Below 1 edges and "
+        definition="Sum of the power ratios of vertically neighboring pixels, restored over original. Below 1, edges and "
         "speckle were smoothed.",
         ideal="1",
         source="Feng, Hou and Gong (2011)",
     ),
-    "epd_roa_x": Figure(
-        title="Edge preservation degree along x",
+    "epd_roa_x": Metric(
+        title="Edge preservation degree (EPD-ROA) along x",
         group=_STRUCTURE,
-        definition="The same along x.",
+        definition="Sum of the power ratios of horizontally neighboring pixels, restored over original.",
         ideal="1",
         source="Feng, Hou and Gong (2011)",
     ),
-    "ssim": Figure(
+    "ssim": Metric(
         title="Structural similarity (SSIM)",
         group=_STRUCTURE,
-        definition="Mean over windows of 7 x 7 pixels in dB, over a fixed range of 50 dB.",
+        definition="Mean over windows of 7 x 7 pixels in dB, for a fixed range of 50 dB.",
         ideal="1",
         source="Wang et al. (2004)",
     ),
-    "ms_ssim": Figure(
-        title="Structural similarity at five scales (MS-SSIM)",
+    "ms_ssim": Metric(
+        title="Multiscale structural similarity (MS-SSIM)",
         group=_STRUCTURE,
-        definition="Product over five scales, Gaussian windows of 11 x 11 pixels in dB, over a fixed range of 50 dB. "
-        "Undefined below 176 pixels a side.",
+        definition="Product over five scales, in Gaussian windows of 11 x 11 pixels in dB, for a fixed range of 50 dB. "
+        "Undefined for planes with fewer than 176 rows or columns.",
         ideal="1",
         source="Wang, Simoncelli and Bovik (2003)",
     ),
-    "point_targets": Figure(
+    "point_targets": Metric(
         title="Point targets",
         group=_STRUCTURE,
-        definition="How many of the 25 brightest local maxima of each plane stand at least 10 dB above its median.",
+        definition="Number of point targets: those of the 25 brightest local maxima of each plane that are at least 10 dB "
+        "above its median.",
         ideal="any",
     ),
-    "point_target_error_db": Figure(
-        title="Error of their peaks",
+    "point_target_error_db": Metric(
+        title="Point targets, peak error",
         group=_STRUCTURE,
-        definition="Mean absolute difference of the peaks.",
+        definition="Mean absolute difference between the original and the restored peak.",
         unit="dB",
         ideal="0",
         source="after Cumming and Wong (2005), section 2.8",
     ),
-    "point_target_shift_pixels": Figure(
-        title="Shift of their peaks",
+    "point_target_shift_pixels": Metric(
+        title="Point targets, peak shift",
         group=_STRUCTURE,
-        definition="Mean distance from the peak to the brightest restored pixel within 3 pixels of it.",
+        definition="Mean distance from the original peak to the brightest restored pixel within 3 pixels along y and x.",
         unit="pixels",
         ideal="0",
         source="after Cumming and Wong (2005), section 2.8",
     ),
-    "water_fraction": Figure(
-        title="Water",
+    "water_fraction": Metric(
+        title="Water fraction",
         group=_MAPS,
-        definition="Share of the original that is water: averaged over 3 x 3 pixels it is below -15 dB in VV and HH, -21.5 dB "
-        "in VH and HV. Undefined where no name says a polarization.",
+        definition="Share of the original that is mapped as water: power averaged over 3 x 3 pixels is below -15 dB in VV and "
+        "HH, or -21.5 dB in VH and HV. Undefined if no variable or band name contains a polarization.",
         ideal="any",
     ),
-    "water_iou": Figure(
-        title="Agreement of the water maps",
+    "water_iou": Metric(
+        title="Water maps, intersection over union",
         group=_MAPS,
-        definition="Intersection over union of the water of both scenes. Undefined where less than 1 % of the original is "
-        "water.",
+        definition="Pixels that are water in both scenes, over pixels that are water in at least one. Undefined if less than "
+        "1% of the original is water.",
         ideal="1",
         source="Jaccard (1912)",
     ),
-    "change_fraction": Figure(
-        title="Change between dates",
+    "change_fraction": Metric(
+        title="Change fraction",
         group=_MAPS,
-        definition="Share of the original that changed by more than 3 dB from one date to the next, averaged over 5 x 5 "
-        "pixels. Undefined without a dimension of time.",
+        definition="Share of the original that changes by more than 3 dB from one date to the next, in power averaged over "
+        "5 x 5 pixels. Undefined without a time dimension.",
         ideal="any",
         source="Rignot and van Zyl (1993)",
     ),
-    "change_false_alarm_rate": Figure(
-        title="Changes added",
+    "change_false_alarm_rate": Metric(
+        title="False changes",
         group=_MAPS,
-        definition="Share of the unchanged pixels of the original that changed in the restored scene.",
+        definition="Share of the unchanged pixels of the original that change in the restored scene.",
         ideal="0",
         source="Rignot and van Zyl (1993)",
     ),
-    "change_miss_rate": Figure(
-        title="Changes lost",
+    "change_miss_rate": Metric(
+        title="Missed changes",
         group=_MAPS,
-        definition="Share of the changed pixels of the original that did not change in the restored scene.",
+        definition="Share of the changed pixels of the original that do not change in the restored scene.",
         ideal="0",
         source="Rignot and van Zyl (1993)",
     ),
-    "valid_pixels": Figure(
-        title="Valid pixels", group=_COUNTS, definition="Valid in both scenes; only these are measured.", ideal="any"
+    "valid_pixels": Metric(
+        title="Valid pixels",
+        group=_COUNTS,
+        definition="Pixels that are valid in both scenes. Only these are measured.",
+        ideal="any",
     ),
-    "pixels": Figure(title="All pixels", group=_COUNTS, definition="Over all planes.", ideal="any"),
-    "mask_mismatch_pixels": Figure(
+    "pixels": Metric(title="All pixels", group=_COUNTS, definition="Pixels of all planes, valid or not.", ideal="any"),
+    "mask_mismatch_pixels": Metric(
         title="Mask differences",
         group=_COUNTS,
-        definition="Pixels that are valid in one of the scenes only.",
+        definition="Pixels that are valid in only one of the scenes.",
         ideal="0",
         highest=0,
     ),
 }
-"""Every number that `compare` gives, in the order of the report."""
+"""Every number that :func:`~xsarcomp.evaluation.compare.compare` returns, in the order of the report."""

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.rate_control import Sample
 from xsarcomp.errors import DomainWarning, caller_stacklevel
-from xsarcomp.radiometry.decibel import decibel_from_backscatter, out_of_range
-from xsarcomp.radiometry.domain import Deviation, Domain, cut_windows, plane_statistics
+from xsarcomp.radiometry.decibel import count_out_of_range, decibel_from_backscatter
+from xsarcomp.radiometry.domain import Deviation, Domain
 from xsarcomp.radiometry.pixel_classes import VALID, classify
+from xsarcomp.radiometry.speckle_statistics import cut_windows, plane_statistics
 
 REPORTED_SHARE = 0.001
 """Share of values outside the training range from which it is said."""
@@ -65,7 +66,7 @@ def compare_with_training(
         classes = classify(sample.backscatter, sample.settings.scale, sample.settings.nodata)
         decibel = decibel_from_backscatter(sample.backscatter, sample.settings.scale, classes=classes)
         is_valid = classes == VALID
-        report = out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
+        report = count_out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
         outside, valid = outside + report.outside_count, valid + report.valid_count
         if domain:
             for piece in range(len(decibel)):
@@ -100,7 +101,7 @@ def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: 
     alike: dict[tuple, list[str]] = {}
     for one in comparisons:
         for off in one.deviations:
-            alike.setdefault((*off.words, off.expected), []).append(f"{off.value:.3g} in {one.name!r}")
+            alike.setdefault((off.label, off.likely_cause, off.expected), []).append(f"{off.value:.3g} in {one.name!r}")
     words += [
         f"the {what} is {' and '.join(values)}, expected {low:.3g} to {high:.3g} ({meaning}?)"
         for (what, meaning, (low, high)), values in alike.items()

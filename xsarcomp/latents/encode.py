@@ -155,7 +155,8 @@ def encode_variable(array: xr.DataArray, metadata: LatentsMetadata) -> dict[str,
     if "coding" in metadata.needed_parts:
         # chunks as those of the latents, so that who writes these alone writes the coding alone
         attributes = {
-            "long_name": f"quantization step in dB of each plane of {metadata.name}, and the fingerprint of its metadata"
+            # the spelling of the first stores: bytes of stores do not change
+            "long_name": f"quantisation step in dB of each plane of {metadata.name}, and the fingerprint of its record"
         }
         encoding = {"chunks": (*group, 2), "compressors": CHECKED, "_FillValue": None, "fill_value": math.nan}
         coding = coding_values(metadata, latents_shape[:-3])

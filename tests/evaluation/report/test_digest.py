@@ -1,4 +1,4 @@
-"""What is kept of a plane for its pictures."""
+"""The digest of a plane for its pictures."""
 
 import math
 
@@ -20,10 +20,10 @@ def flat(shape, level=-12.0):
 def test_large_planes_are_thinned_evenly_and_small_ones_are_kept():
     plane = np.arange(1100.0)[:, None] / 100 + np.zeros((1100, 30))
     large = digest.digest_arrays(plane, plane, scale="decibel")
-    assert large.step == 3
+    assert large.thinning == 3
     np.testing.assert_allclose(large.original_db, plane[::3, ::3], atol=1e-6)
     small = digest.digest_arrays(plane[:512], plane[:512], scale="decibel")
-    assert small.step == 1
+    assert small.thinning == 1
     assert small.restored_db.shape == (512, 30)
 
 
@@ -41,7 +41,7 @@ def test_pixels_that_are_invalid_in_either_scene_are_gaps_in_both():
     kept = digest.digest_arrays(original, restored, scale="decibel", nodata=-9999)
     for plane in (kept.original_db, kept.restored_db):
         assert np.argwhere(np.isnan(plane)).tolist() == [[0, 0], [1, 1]]
-    assert sum(counts.sum() for counts in kept.errors.counts) == 598
+    assert sum(counts.sum() for counts in kept.error_histogram.counts) == 598
 
 
 def test_histograms_hold_all_errors_and_nearly_all_values():
@@ -49,15 +49,15 @@ def test_histograms_hold_all_errors_and_nearly_all_values():
     original = rng.normal(-12, 2, (100, 120))
     restored = original + rng.normal(0, 0.5, original.shape)
     kept = digest.digest_arrays(original, restored, scale="decibel")
-    assert kept.errors.counts[0].sum() == original.size
-    width = np.diff(kept.errors.edges)
+    assert kept.error_histogram.counts[0].sum() == original.size
+    width = np.diff(kept.error_histogram.edges)
     assert len(width) % 2 == 1  # errors of zero lie in the middle of a bin
-    assert 0 <= -kept.errors.edges[0] - np.abs(restored - original).max() < 1.5 * width[0]
-    assert kept.errors.edges[0] == pytest.approx(-kept.errors.edges[-1])
-    assert all(counts.sum() >= 0.999 * original.size for counts in kept.values.counts)
-    assert max(len(width), len(kept.values.edges)) < 170
-    centers = (kept.errors.edges[1:] + kept.errors.edges[:-1]) / 2
-    assert np.sqrt(np.average(centers**2, weights=kept.errors.counts[0])) == pytest.approx(0.5, rel=0.02)
+    assert 0 <= -kept.error_histogram.edges[0] - np.abs(restored - original).max() < 1.5 * width[0]
+    assert kept.error_histogram.edges[0] == pytest.approx(-kept.error_histogram.edges[-1])
+    assert all(counts.sum() >= 0.999 * original.size for counts in kept.value_histogram.counts)
+    assert max(len(width), len(kept.value_histogram.edges)) < 170
+    centers = (kept.error_histogram.edges[1:] + kept.error_histogram.edges[:-1]) / 2
+    assert np.sqrt(np.average(centers**2, weights=kept.error_histogram.counts[0])) == pytest.approx(0.5, rel=0.02)
 
 
 def test_the_worst_tile_is_the_one_that_was_damaged():
@@ -107,7 +107,7 @@ def test_planes_without_a_valid_pixel_have_an_empty_digest():
     assert kept.name == "vv"
     assert kept.worst_tiles == ()
     assert np.isnan(kept.error_map_db).all()
-    assert not kept.values.counts[0].any()
+    assert not kept.value_histogram.counts[0].any()
 
 
 def test_stacks_and_planes_without_pixels_are_refused():
@@ -126,7 +126,7 @@ def test_cells_of_the_error_map_are_root_mean_squares():
     restored = original.copy()
     restored[:4, :4] += np.array([1.0, -1.0, 3.0, -3.0])
     kept = digest.digest_arrays(original, restored, scale="decibel")
-    assert kept.cell == 4
+    assert kept.cell_pixels == 4
     assert kept.error_map_db[0, 0] == pytest.approx(math.sqrt(5))
     assert np.count_nonzero(kept.error_map_db > 1e-9) == 1
 
@@ -140,10 +140,10 @@ def test_a_digest_of_pieces_is_that_of_the_whole_plane(monkeypatch):
     whole = digest.digest_arrays(original, restored, scale="decibel")
     monkeypatch.setattr(plane_pair, "PIECE_PIXELS", 256)
     pieces = digest.digest_arrays(original, restored, scale="decibel")
-    assert whole.step == pieces.step == 2
+    assert whole.thinning == pieces.thinning == 2
     for name in ("original_db", "restored_db", "error_map_db"):
         np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=1e-6)
-    for name in ("values", "errors"):
+    for name in ("value_histogram", "error_histogram"):
         first, second = getattr(pieces, name), getattr(whole, name)
         np.testing.assert_allclose(first.edges, second.edges)
         np.testing.assert_array_equal(first.counts, second.counts)

@@ -9,7 +9,7 @@ from xsarcomp.evaluation.report import histograms
 @pytest.mark.parametrize("largest", [0.0, 0.004, 0.4, 1.6, 7.3, 99.0])
 def test_every_error_is_in_the_histogram_once(largest):
     errors = np.linspace(-largest, largest, 451)
-    found = histograms.of_errors(histograms.count_errors(errors))
+    found = histograms.error_histogram(histograms.count_errors(errors))
     (counts,) = found.counts
     np.testing.assert_array_equal(counts, np.histogram(errors, found.edges)[0])
     assert counts.sum() == errors.size
@@ -19,7 +19,7 @@ def test_every_error_is_in_the_histogram_once(largest):
 
 
 def test_errors_beyond_all_bins_are_in_the_last_ones():
-    found = histograms.of_errors(histograms.count_errors(np.array([-1e6, 0.0, 3e5])))
+    found = histograms.error_histogram(histograms.count_errors(np.array([-1e6, 0.0, 3e5])))
     assert found.counts[0][[0, -1]].tolist() == [1, 1]
 
 
@@ -27,7 +27,7 @@ def test_values_have_common_bins_without_outliers():
     rng = np.random.default_rng(1)
     original, restored = rng.normal(-12, 2, (2, 20_000))
     original[0] = -90.0
-    found = histograms.of_values(histograms.count_values(original, restored))
+    found = histograms.value_histogram(histograms.count_values(original, restored))
     assert -25 < found.edges[0] < -18
     assert found.edges[-1] < 0
     for counts, values in zip(found.counts, (original, restored), strict=True):
@@ -45,7 +45,7 @@ def test_counts_of_pieces_add_up():
 
 def test_nothing_counted_gives_empty_bins():
     nothing = np.empty(0)
-    values = histograms.of_values(histograms.count_values(nothing, nothing))
-    errors = histograms.of_errors(histograms.count_errors(nothing))
+    values = histograms.value_histogram(histograms.count_values(nothing, nothing))
+    errors = histograms.error_histogram(histograms.count_errors(nothing))
     assert not any(counts.any() for counts in (*values.counts, *errors.counts))
     assert len(values.edges) > 10

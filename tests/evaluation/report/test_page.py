@@ -14,8 +14,8 @@ import xarray as xr
 
 from xsarcomp.errors import ConfigurationError, DimensionError, MissingDependencyError
 from xsarcomp.evaluation.compare import compare
-from xsarcomp.evaluation.glossary import FIGURES
-from xsarcomp.evaluation.report.page import picture, write_report
+from xsarcomp.evaluation.glossary import METRICS
+from xsarcomp.evaluation.report.page import embedded_image, write_report
 from xsarcomp.scenes.simulation import simulated_dataset
 
 pytest.importorskip("jinja2", reason="the report is optional: pip install jinja2")
@@ -54,9 +54,9 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
     def row(self, key):
-        """Cells of the row of a figure."""
-        figure = FIGURES[key]
-        heading = f"{figure.title}, {figure.unit}{key}" if figure.unit else f"{figure.title}{key}"
+        """Cells of the row of a metric."""
+        metric = METRICS[key]
+        heading = f"{metric.title}, {metric.unit}{key}" if metric.unit else f"{metric.title}{key}"
         return next(row for row in self.rows if row[0] == heading)
 
 
@@ -75,7 +75,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def report(scenes, tmp_path_factory):
-    """Path of a report and the figures that came with it."""
+    """Path of a report and the metrics that came with it."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     return path, write_report(path, *scenes, names=("scene.tif", 'restored & "new" <1>.tif'))
 
@@ -85,7 +85,7 @@ def page(report):
     return Page(report[0].read_text(encoding="utf-8"))
 
 
-def test_the_figures_are_those_of_the_comparison(report, scenes):
+def test_the_metrics_are_those_of_the_comparison(report, scenes):
     assert report[1] == pytest.approx(compare(*scenes), nan_ok=True)
 
 
@@ -108,7 +108,7 @@ def test_the_page_refers_to_nothing_outside_and_runs_nothing(page, report):
 def test_links_lead_to_sections_that_exist(page):
     targets = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert {link["href"][1:] for link in page.all("a")} <= targets
-    assert {"compared", "figures", "variable-1", "variable-2"} <= targets
+    assert {"scenes", "metrics", "variable-1", "variable-2"} <= targets
 
 
 def test_every_element_is_closed_and_has_what_readers_need(page):
@@ -130,13 +130,13 @@ def test_names_and_attributes_are_text_and_not_markup(page):
     assert "1 bit per pixel <b>with a model</b>" in text
 
 
-def test_every_figure_has_its_values_meaning_and_goal(page, report):
-    for key, figure in FIGURES.items():
+def test_every_metric_has_its_values_meaning_and_goal(page, report):
+    for key, metric in METRICS.items():
         _, *values, ideal, goal, meaning = page.row(key)
         assert len(values) == 3  # all, vv, vh
-        assert (ideal, goal) == (figure.ideal, figure.goal or "none")
-        assert meaning == figure.definition + figure.source
-        assert ("met" in values[0] or "missed" in values[0]) == (figure.is_met(float(report[1][key])) is not None)
+        assert (ideal, goal) == (metric.ideal, metric.goal or "none")
+        assert meaning == metric.definition + metric.source
+        assert ("met" in values[0] or "missed" in values[0]) == (metric.is_met(float(report[1][key])) is not None)
     assert page.row("rmse_db")[1] == f"{report[1]['rmse_db']:.4g}"
     assert page.row("valid_pixels")[1] == f"{report[1]['valid_pixels']:,}"
 
@@ -148,11 +148,11 @@ def test_columns_of_variables_are_their_own_comparisons(page, scenes):
 
 
 def test_goals_are_counted_and_those_missed_are_named(page, report):
-    met = [FIGURES[key].is_met(report[1][key]) for key in FIGURES if FIGURES[key].goal]
+    met = [METRICS[key].is_met(report[1][key]) for key in METRICS if METRICS[key].goal]
     text = " ".join("".join(page.text).split())
     assert f"{met.count(True)} of {len(met)} goals are met." in text
-    assert not FIGURES["enl_ratio"].is_met(report[1]["enl_ratio"])
-    assert "Not met: Radiometric bias, Ratio of the number of looks" in text
+    assert not METRICS["enl_ratio"].is_met(report[1]["enl_ratio"])
+    assert "Not met: Radiometric bias; ENL ratio" in text
 
 
 def test_each_variable_has_four_pictures_and_the_positions_of_its_worst_tiles(page):
@@ -178,10 +178,10 @@ def test_pictures_keep_their_colours():
     from PIL import Image
 
     exact = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
-    found = picture(figure)
-    content = base64.b64decode(found["source"].partition(",")[2])
+    embedded = embedded_image(figure)
+    content = base64.b64decode(embedded.source.partition(",")[2])
     reduced = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
-    assert reduced.shape == exact.shape == (found["height"], found["width"], 3)
+    assert reduced.shape == exact.shape == (embedded.height, embedded.width, 3)
     assert np.abs(reduced - exact).max() <= 0.05 * 255
 
 
@@ -192,7 +192,7 @@ def test_of_a_stack_the_plane_with_the_largest_error_is_shown(tmp_path):
     original, worse = (xr.concat(parts, dim=dates, coords="minimal", compat="override") for parts in (scenes, restored))
     write_report(tmp_path / "stack.html", original.chunk(time=1), worse.chunk(time=1))
     text = (tmp_path / "stack.html").read_text(encoding="utf-8")
-    assert "time 2024-01-13T00:00, the one with the largest error of 3 planes" in text
+    assert "time 2024-01-13T00:00, which has the largest error of 3 planes" in text
     assert "vv (3 planes)" in text
     page = Page(text)
     assert len(page.all("img")) == 4
@@ -202,10 +202,10 @@ def test_of_a_stack_the_plane_with_the_largest_error_is_shown(tmp_path):
 @pytest.mark.parametrize("part", [1.0, np.nan])
 def test_scenes_without_a_valid_pixel_or_a_difference_are_reported_too(tmp_path, part):
     scene = simulated_dataset((60, 70), 1).vv * part
-    figures = write_report(tmp_path / "page.HTML", scene, scene, scale="power")
+    metrics = write_report(tmp_path / "page.HTML", scene, scene, scale="power")
     text = (tmp_path / "page.HTML").read_text(encoding="utf-8")
-    assert ("nothing could be measured" in text) == math.isnan(part)
-    assert math.isnan(figures["rmse_db"]) == math.isnan(part)
+    assert ("nothing was measured" in text) == math.isnan(part)
+    assert math.isnan(metrics["rmse_db"]) == math.isnan(part)
     assert Page(text).open == []
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xsarcomp.evaluation.glossary import FIGURES
+from xsarcomp.evaluation.glossary import METRICS
 from xsarcomp.evaluation.report.page import write_report
 from xsarcomp.scenes.simulation import simulated_dataset
 
@@ -121,16 +121,16 @@ def test_every_picture_is_there_in_its_size_and_fits_the_page(seen):
         assert height == pytest.approx(width * image["height"] / image["width"], rel=0.02)
 
 
-def test_every_figure_has_a_visible_row(seen):
+def test_every_metric_has_a_visible_row(seen):
     shown = [row["text"] for row in seen.rows if row["height"] > 10]
-    for figure in FIGURES.values():
+    for metric in METRICS.values():
         (row,) = [
             text
             for text in shown
-            if text.startswith(f"{figure.title}, {figure.unit}" if figure.unit else f"{figure.title}\n")
+            if text.startswith(f"{metric.title}, {metric.unit}" if metric.unit else f"{metric.title}\n")
         ]
-        assert figure.definition in " ".join(row.split())
-    changes = next(text for text in shown if text.startswith(FIGURES["change_false_alarm_rate"].title))
+        assert metric.definition in " ".join(row.split())
+    changes = next(text for text in shown if text.startswith(METRICS["change_false_alarm_rate"].title))
     assert re.search(r"0\.0\d", changes)
 
 

@@ -1,26 +1,30 @@
-"""What pictures of a comparison need of a plane, and no more: thinned planes, histograms, maps, worst tiles.
+"""Digest of a compared plane: thinned planes, histograms, maps and worst tiles, all that its pictures need.
 
-A digest has a few megabytes whatever the size of the plane, and is made piece by piece, so that no scene has to be in
-memory for its pictures.
+A digest takes a few megabytes, however large the plane is. It is built piece by piece, so that no scene has to be in memory for
+its pictures.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xsarcomp.errors import DimensionError
 from xsarcomp.evaluation import plane_pair
 from xsarcomp.evaluation.matching import array_pairs
+from xsarcomp.evaluation.plane_pair import AxisCoordinates, PlanePair
 from xsarcomp.evaluation.report import histograms
 from xsarcomp.metrics import distribution
+from xsarcomp.metrics.speckle import WINDOW_PIXELS
 
 QUICKLOOK_PIXELS = 512
 """Longest side of the thinned planes."""
 TILE_PIXELS = 128
-"""Largest side of the tiles among which the worst are looked for, and of the crops that show them."""
+"""Longest side of a tile, the unit in which the largest errors are searched and drawn."""
 WORST_TILES = 4
-"""Number of tiles that are kept."""
+"""Number of tiles in a digest."""
 
 _MAP_CELLS = 120
 _LEAST_CELL_PIXELS = 4
@@ -38,47 +42,54 @@ class Tile:
     rmse_db: float
     """Root mean square error over its valid pixels, dB."""
     position: str
-    """Where it begins, in words: pixels, and coordinates where they are known."""
-    original_db: np.ndarray
-    """Original: float32, shape (y, x), dB, NaN where invalid."""
-    restored_db: np.ndarray
-    """Restored, as `original_db`."""
+    """First row and column in words, with coordinates where they are known."""
+    original_db: NDArray[np.float32]
+    """Original, shape (y, x), dB; NaN where invalid in either scene."""
+    restored_db: NDArray[np.float32]
+    """Restored scene, as ``original_db``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """What pictures need of one plane; arrays of dB are NaN where a pixel is invalid in either scene."""
+    """Data for the pictures of one plane; arrays of dB are NaN where a pixel is invalid in either scene."""
 
     name: str
     """Name of the variable."""
     label: str
-    """Which plane of a stack it is; empty where there is only one."""
-    shape: tuple
+    """Place of the plane in a stack; empty if there is only one plane."""
+    shape: tuple[int, int]
     """Rows and columns of the whole plane."""
-    step: int
-    """Every how many pixels the thinned planes were taken, along y and x."""
-    original_db: np.ndarray
-    """Thinned original: float32, shape (thinned y, thinned x), dB."""
-    restored_db: np.ndarray
-    """Thinned restored plane, as `original_db`."""
-    values: histograms.Histogram
-    """dB of the original and of the restored plane."""
-    errors: histograms.Histogram
-    """Restored minus original in dB."""
-    original_looks: np.ndarray
-    """Number of looks in windows of 25 x 25 pixels: float64, shape (window y, window x), NaN where undefined."""
-    restored_looks: np.ndarray
-    """The same of the restored plane."""
-    error_map_db: np.ndarray
-    """Root mean square error in cells: float64, shape (cell y, cell x), dB, NaN without a valid pixel."""
-    cell: int
+    thinning: int
+    """Distance of the pixels of the thinned planes along y and x, in pixels of the plane."""
+    original_db: NDArray[np.float32]
+    """Thinned original, shape (thinned y, thinned x), dB."""
+    restored_db: NDArray[np.float32]
+    """Thinned restored plane, as ``original_db``."""
+    value_histogram: histograms.Histogram
+    """Values of the original and of the restored plane."""
+    error_histogram: histograms.Histogram
+    """Restored minus original."""
+    original_looks: NDArray[np.float64]
+    """Number of looks in windows of 25 x 25 pixels, shape (window y, window x); NaN where undefined."""
+    restored_looks: NDArray[np.float64]
+    """Number of looks of the restored plane, as ``original_looks``."""
+    error_map_db: NDArray[np.float64]
+    """Root mean square error in cells, shape (cell y, cell x), dB; NaN without a valid pixel."""
+    cell_pixels: int
     """Side of these cells in pixels."""
-    worst_tiles: tuple
-    """`Tile`s with the largest error, worst first."""
+    worst_tiles: tuple[Tile, ...]
+    """Tiles with the largest error, worst first; empty without a valid pixel."""
 
 
-def digest_arrays(original, restored, *, scale, nodata=None, name="backscatter"):
-    """Digest two planes for the figures of `xsarcomp.evaluation.report.digest_pictures`.
+def digest_arrays(
+    original: ArrayLike,
+    restored: ArrayLike,
+    *,
+    scale: str,
+    nodata: float | None = None,
+    name: str = "backscatter",
+) -> Digest:
+    """Digest two planes for the figures of :mod:`xsarcomp.evaluation.report.digest_pictures`.
 
     Parameters
     ----------
@@ -89,7 +100,7 @@ def digest_arrays(original, restored, *, scale, nodata=None, name="backscatter")
     nodata : float, optional
         Declared nodata number of both.
     name : str
-        What the titles of the figures shall say.
+        Name of the planes.
 
     Returns
     -------
@@ -98,9 +109,9 @@ def digest_arrays(original, restored, *, scale, nodata=None, name="backscatter")
     Raises
     ------
     DimensionError
-        If the shapes differ, are not two-dimensional or hold no pixel.
+        If the shapes differ, are not two-dimensional or contain no pixel.
     RadiometryError
-        If `scale` is unknown or the values are not real numbers.
+        If ``scale`` is unknown or the values are not real numbers.
     """
     if np.ndim(original) != 2:
         raise DimensionError(
@@ -110,7 +121,7 @@ def digest_arrays(original, restored, *, scale, nodata=None, name="backscatter")
     return digest_pair(pair, name=name)
 
 
-def digest_pair(pair, *, name=None):
+def digest_pair(pair: PlanePair, *, name: str | None = None) -> Digest:
     """Digest a pair of planes.
 
     Parameters
@@ -118,7 +129,7 @@ def digest_pair(pair, *, name=None):
     pair : PlanePair
         Whole planes.
     name : str, optional
-        Name to use instead of that of the pair.
+        Name to use instead of the name of the pair.
 
     Returns
     -------
@@ -127,92 +138,113 @@ def digest_pair(pair, *, name=None):
     Raises
     ------
     DimensionError
-        If the planes hold no pixel.
+        If the planes contain no pixel.
     """
-    digester = Digester(pair, name=name)
+    builder = DigestBuilder(pair, name=name)
     for piece in pair.pieces():
-        digester.add(piece)
-    return digester.digest()
+        builder.add(piece)
+    return builder.build()
 
 
-class Digester:
-    """Makes the digest of a plane from its pieces, in any order.
+class DigestBuilder:
+    """Builds the digest of a plane from its pieces, in any order.
 
     Parameters
     ----------
     piece : PlanePair
-        Any piece of the plane, for its name and the size of the whole; `add` it as well.
+        Any piece of the plane, for its name and the size of the plane; it has to be added with :meth:`add` as well.
     name : str, optional
-        Name to use instead of that of the piece.
+        Name to use instead of the name of the piece.
 
     Raises
     ------
     DimensionError
-        If the plane holds no pixel.
+        If the plane contains no pixel.
     """
 
-    def __init__(self, piece, *, name=None):
-        self.shape = tuple(piece.whole_shape)
-        if 0 in self.shape:
-            raise DimensionError(f"found shape {self.shape}, expected (y, x) with pixels. Leave the empty plane out.")
-        self.name, self.label = piece.name if name is None else name, piece.label
-        self.step = max(1, math.ceil(max(self.shape) / QUICKLOOK_PIXELS))
-        self.cell = _cell(self.shape)
-        thinned = tuple(-(-length // self.step) for length in self.shape)
-        self.thinned = tuple(np.full(thinned, np.nan, dtype=np.float32) for _ in range(2))
-        self.error_map = np.full([-(-length // self.cell) for length in self.shape], np.nan)
-        self.value_counts, self.error_counts = 0, 0
-        self.looks, self.tiles = {}, []
+    def __init__(self, piece: PlanePair, *, name: str | None = None) -> None:
+        self._shape = piece.whole_shape
+        if 0 in self._shape:
+            raise DimensionError(f"found shape {self._shape}, expected (y, x) with pixels. Leave the empty plane out.")
+        self._name, self._label = piece.name if name is None else name, piece.label
+        self._thinning = max(1, math.ceil(max(self._shape) / QUICKLOOK_PIXELS))
+        self._cell_pixels = _cell_pixels(self._shape)
+        thinned_shape = [-(-length // self._thinning) for length in self._shape]
+        self._original_db = np.full(thinned_shape, np.nan, dtype=np.float32)
+        self._restored_db = np.full(thinned_shape, np.nan, dtype=np.float32)
+        self._error_map_db = np.full([-(-length // self._cell_pixels) for length in self._shape], np.nan)
+        nothing = np.empty(0)
+        self._value_counts = histograms.count_values(nothing, nothing)
+        self._error_counts = histograms.count_errors(nothing)
+        self._original_looks: dict[tuple[int, int], NDArray[np.float64]] = {}
+        self._restored_looks: dict[tuple[int, int], NDArray[np.float64]] = {}
+        self._worst_tiles: list[Tile] = []
 
-    def add(self, piece):
-        """Add a piece, as `PlanePair.pieces` or `scene_pieces` gives it."""
-        decibels = piece.original_db, piece.restored_db
-        first = tuple(-start % self.step for start in piece.origin)
-        part = tuple(slice(start, None, self.step) for start in first)
-        place = [(start + skipped) // self.step for start, skipped in zip(piece.origin, first, strict=True)]
-        for canvas, plane in zip(self.thinned, decibels, strict=True):
-            _paste(canvas, _gapped(plane, piece.valid, part), place)
-        errors = distribution.window_errors_db(*decibels, piece.valid, window=self.cell)
-        _paste(self.error_map, errors, [start // self.cell for start in piece.origin])
-        original, restored = (plane[piece.valid] for plane in decibels)
-        self.value_counts = self.value_counts + histograms.count_values(original, restored)
-        self.error_counts = self.error_counts + histograms.count_errors(restored - original)
-        self.looks[piece.origin] = self._looks(piece)
-        self.tiles = sorted([*self.tiles, *_worst_tiles(piece)], key=lambda tile: -tile.rmse_db)[:WORST_TILES]
+    def add(self, piece: PlanePair) -> None:
+        """Add a piece of the plane.
 
-    def digest(self):
-        """Return the digest of the pieces that were added: `Digest`."""
-        rows = sorted({row for row, _ in self.looks})
-        columns = sorted({column for _, column in self.looks})
-        looks = [np.block([[self.looks[row, column][side] for column in columns] for row in rows]) for side in (0, 1)]
+        Parameters
+        ----------
+        piece : PlanePair
+            As :meth:`~xsarcomp.evaluation.plane_pair.PlanePair.pieces` or
+            :func:`~xsarcomp.evaluation.matching.scene_pieces` yields it.
+        """
+        self._add_thinned(piece)
+        cell = self._cell_pixels
+        errors_db = distribution.window_errors_db(piece.original_db, piece.restored_db, piece.valid, window=cell)
+        _paste(self._error_map_db, errors_db, row=piece.origin[0] // cell, column=piece.origin[1] // cell)
+        original_db, restored_db = piece.original_db[piece.valid], piece.restored_db[piece.valid]
+        self._value_counts += histograms.count_values(original_db, restored_db)
+        self._error_counts += histograms.count_errors(restored_db - original_db)
+        area = self._complete_windows(piece)
+        self._original_looks[piece.origin] = distribution.window_looks(piece.original_power, piece.valid)[area]
+        self._restored_looks[piece.origin] = distribution.window_looks(piece.restored_power, piece.valid)[area]
+        tiles = [*self._worst_tiles, *_worst_tiles(piece)]
+        self._worst_tiles = sorted(tiles, key=lambda tile: -tile.rmse_db)[:WORST_TILES]
+
+    def build(self) -> Digest:
+        """Build the digest of the pieces that were added.
+
+        Returns
+        -------
+        Digest
+        """
         return Digest(
-            name=self.name,
-            label=self.label,
-            shape=self.shape,
-            step=self.step,
-            original_db=self.thinned[0],
-            restored_db=self.thinned[1],
-            values=histograms.of_values(self.value_counts),
-            errors=histograms.of_errors(self.error_counts),
-            original_looks=looks[0],
-            restored_looks=looks[1],
-            error_map_db=self.error_map,
-            cell=self.cell,
-            worst_tiles=tuple(self.tiles),
+            name=self._name,
+            label=self._label,
+            shape=self._shape,
+            thinning=self._thinning,
+            original_db=self._original_db,
+            restored_db=self._restored_db,
+            value_histogram=histograms.value_histogram(self._value_counts),
+            error_histogram=histograms.error_histogram(self._error_counts),
+            original_looks=_joined(self._original_looks),
+            restored_looks=_joined(self._restored_looks),
+            error_map_db=self._error_map_db,
+            cell_pixels=self._cell_pixels,
+            worst_tiles=tuple(self._worst_tiles),
         )
 
-    def _looks(self, piece):
-        """Looks of both sides; without incomplete windows between pieces, which would draw a grid of gaps."""
-        inner = tuple(
-            slice(None if start + length == whole else length // distribution.WINDOW_PIXELS)
-            for start, length, whole in zip(piece.origin, piece.valid.shape, self.shape, strict=True)
+    def _add_thinned(self, piece: PlanePair) -> None:
+        step = self._thinning
+        # pixels of the piece before the first one whose row and column in the plane are multiples of the step
+        skipped_rows, skipped_columns = (-start % step for start in piece.origin)
+        row, column = (piece.origin[0] + skipped_rows) // step, (piece.origin[1] + skipped_columns) // step
+        area = slice(skipped_rows, None, step), slice(skipped_columns, None, step)
+        _paste(self._original_db, _nan_where_invalid(piece.original_db, piece.valid, area), row=row, column=column)
+        _paste(self._restored_db, _nan_where_invalid(piece.restored_db, piece.valid, area), row=row, column=column)
+
+    def _complete_windows(self, piece: PlanePair) -> tuple[slice, slice]:
+        """Windows of looks without the incomplete ones between pieces, which would draw a grid of gaps."""
+        rows, columns = (
+            slice(None if start + length == whole else length // WINDOW_PIXELS)
+            for start, length, whole in zip(piece.origin, piece.valid.shape, self._shape, strict=True)
         )
-        powers = piece.original_power, piece.restored_power
-        return tuple(distribution.window_looks(power, piece.valid)[inner] for power in powers)
+        return rows, columns
 
 
-def _cell(shape):
-    """Side of the cells of the error map; of large planes one that divides the pieces, so that no cell is cut."""
+def _cell_pixels(shape: tuple[int, int]) -> int:
+    """Side of the cells of the error map; in large planes it divides the pieces, so that no cell is cut."""
     wanted = max(_LEAST_CELL_PIXELS, math.ceil(max(shape) / _MAP_CELLS))
     piece = plane_pair.PIECE_PIXELS
     if max(shape) < piece + piece // 2:  # one piece
@@ -220,48 +252,55 @@ def _cell(shape):
     return next((side for side in range(wanted, piece) if piece % side == 0), piece)
 
 
-def _paste(canvas, part, place):
-    row, column = place
+def _paste(canvas: NDArray, part: NDArray, *, row: int, column: int) -> None:
     canvas[row : row + part.shape[0], column : column + part.shape[1]] = part
 
 
-def _gapped(plane_db, valid, part):
-    return np.where(valid[part], plane_db[part], np.nan).astype(np.float32)
+def _joined(parts: dict[tuple[int, int], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Join the maps of pieces, which are keyed by the first row and column of each piece."""
+    rows = sorted({row for row, _ in parts})
+    columns = sorted({column for _, column in parts})
+    return np.block([[parts[row, column] for column in columns] for row in rows])
 
 
-def _worst_tiles(pair):
+def _nan_where_invalid(
+    plane_db: NDArray[np.float64], valid: NDArray[np.bool_], area: tuple[slice, slice]
+) -> NDArray[np.float32]:
+    return np.where(valid[area], plane_db[area], np.nan).astype(np.float32)
+
+
+def _worst_tiles(piece: PlanePair) -> Iterator[Tile]:
     # tiles of even size, because the last row and column of fixed ones would be slivers, and the worst by chance
-    sizes = tuple(math.ceil(length / math.ceil(length / TILE_PIXELS)) for length in pair.valid.shape)
-    errors = distribution.window_errors_db(pair.original_db, pair.restored_db, pair.valid, window=sizes)
-    enough = distribution.window_sums(pair.valid, sizes) >= _LEAST_VALID_SHARE * sizes[0] * sizes[1]
-    if enough.any():  # the same holds for the few pixels of a tile at the border of the valid area
-        errors = np.where(enough, errors, np.nan)
-    order = np.argsort(np.where(np.isnan(errors), -1.0, errors), axis=None, kind="stable")[::-1]
-    tiles = []
-    for position in zip(*np.unravel_index(order[:WORST_TILES], errors.shape), strict=True):
-        if math.isnan(errors[position]):
-            break
-        row, column = (int(index) * size for index, size in zip(position, sizes, strict=True))
-        area = np.s_[row : row + sizes[0], column : column + sizes[1]]
-        row, column = row + pair.origin[0], column + pair.origin[1]
-        tiles.append(
-            Tile(
-                row=row,
-                column=column,
-                rmse_db=float(errors[position]),
-                position=_position(row, column, pair.corner),
-                original_db=_gapped(pair.original_db, pair.valid, area),
-                restored_db=_gapped(pair.restored_db, pair.valid, area),
-            )
+    height, width = (math.ceil(length / math.ceil(length / TILE_PIXELS)) for length in piece.valid.shape)
+    errors_db = distribution.window_errors_db(piece.original_db, piece.restored_db, piece.valid, window=(height, width))
+    valid_counts = distribution.window_sums(piece.valid, (height, width))
+    is_measured = valid_counts >= _LEAST_VALID_SHARE * height * width
+    if is_measured.any():  # for the same reason, tiles with few valid pixels do not count if there are others
+        errors_db = np.where(is_measured, errors_db, np.nan)
+    order = np.argsort(np.where(np.isnan(errors_db), -1.0, errors_db), axis=None, kind="stable")[::-1]
+    for position in order[:WORST_TILES]:
+        tile_row, tile_column = (int(index) for index in np.unravel_index(position, errors_db.shape))
+        rmse_db = float(errors_db[tile_row, tile_column])
+        if math.isnan(rmse_db):
+            return
+        top, left = tile_row * height, tile_column * width
+        area = slice(top, top + height), slice(left, left + width)
+        row, column = piece.origin[0] + top, piece.origin[1] + left
+        yield Tile(
+            row=row,
+            column=column,
+            rmse_db=rmse_db,
+            position=_position(row, column, piece.axes),
+            original_db=_nan_where_invalid(piece.original_db, piece.valid, area),
+            restored_db=_nan_where_invalid(piece.restored_db, piece.valid, area),
         )
-    return tuple(tiles)
 
 
-def _position(row, column, corner):
+def _position(row: int, column: int, axes: tuple[AxisCoordinates, ...]) -> str:
     text = f"row {row}, column {column}"
-    if corner:
-        steps = zip(corner, (row, column), strict=True)
-        text += (
-            " (" + ", ".join(f"{name} {first + index * spacing:.10g}" for (name, first, spacing), index in steps) + ")"
-        )
-    return text
+    if not axes:
+        return text
+    coordinates = [
+        f"{axis.name} {axis.first + index * axis.spacing:.10g}" for axis, index in zip(axes, (row, column), strict=True)
+    ]
+    return f"{text} ({', '.join(coordinates)})"

@@ -1,12 +1,22 @@
 """Figures of one compared plane: quicklooks, histograms, maps, worst tiles. For the report and for notebooks.
 
-Each takes a `Digest`, as `xsarcomp.evaluation.report.digest.digest_arrays` makes it. Colour maps are readable without color
-vision; matplotlib is optional and imported when first needed.
+Each function takes the result of :func:`xsarcomp.evaluation.report.digest.digest_arrays`. The color maps are readable
+without color vision. Matplotlib is optional and imported when first needed.
 """
 
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
-from xsarcomp.evaluation.pictures import limits, new_figure
+import numpy as np
+from numpy.typing import NDArray
+
+from xsarcomp.evaluation.pictures import color_limits, new_figure
+from xsarcomp.evaluation.report.digest import Digest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _STRETCH_PERCENTILES = (1.0, 99.0)
 _DIFFERENCE_PERCENTILE = 99.5
@@ -14,21 +24,21 @@ _LOOKS_PERCENTILES = (0.0, 95.0)
 _PANEL_INCHES = 5.0
 _TILE_INCHES = 2.6
 _GAP_COLOR = "0.85"
-_ORIGINAL, _RESTORED = "#1f4e79", "#d95f02"
+_ORIGINAL_COLOR, _RESTORED_COLOR = "#1f4e79", "#d95f02"
 
 
-def quicklook_figure(digest):
+def quicklook_figure(digest: Digest) -> "Figure":
     """Draw original and restored in one gray stretch, their difference in dB and their ratio.
 
     Parameters
     ----------
     digest : Digest
-        What `digest_arrays` or `digest_pair` gave.
+        As :func:`~xsarcomp.evaluation.report.digest.digest_arrays` returns it.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Four panels. The difference is restored minus original; the ratio original over restored power, with a
+        Four panels. The difference is restored minus original; the ratio is original over restored power, with a
         logarithmic color scale. Invalid pixels are gray.
 
     Raises
@@ -36,35 +46,36 @@ def quicklook_figure(digest):
     MissingDependencyError
         If Matplotlib is not installed.
     """
-    figure = new_figure(_panel_size(digest, rows=2, columns=2))
+    figure = new_figure(_figure_inches(digest, rows=2, columns=2))
     from matplotlib.colors import LogNorm
 
     axes = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
-    difference = digest.restored_db - digest.original_db
-    low, high = limits(np.concatenate((digest.original_db, digest.restored_db), axis=None), _STRETCH_PERCENTILES)
-    largest = _largest(difference)
-    gray = {"cmap": "gray", "vmin": low, "vmax": high}
+    difference_db = digest.restored_db - digest.original_db
+    values_db = np.concatenate((digest.original_db, digest.restored_db), axis=None)
+    low, high = color_limits(values_db, _STRETCH_PERCENTILES)
+    largest = _largest(difference_db)
+    gray: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high}
     factor = 10.0 ** (largest / 10.0)
-    panels = (
+    panels: tuple[tuple[str, NDArray, dict[str, Any], str], ...] = (
         ("original", digest.original_db, gray, "dB"),
         ("restored", digest.restored_db, gray, "dB"),
-        ("restored − original", difference, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}, "dB"),
+        ("restored − original", difference_db, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}, "dB"),
         (
             "original / restored",
-            10.0 ** (-difference / 10.0),
+            10.0 ** (-difference_db / 10.0),
             {"cmap": "PuOr", "norm": LogNorm(1 / factor, factor)},
             "ratio",
         ),
     )
     for panel, (title, plane, style, unit) in zip(axes, panels, strict=True):
-        drawn = _show(panel, plane, title, **style)
-        bar = figure.colorbar(drawn, ax=panel, label=unit, shrink=0.85)
+        image = _show(panel, plane, title, **style)
+        bar = figure.colorbar(image, ax=panel, label=unit, shrink=0.85)
         if unit == "ratio":
-            _ratio_ticks(bar, factor)
+            _set_ratio_ticks(bar, factor)
     return figure
 
 
-def histogram_figure(digest):
+def histogram_figure(digest: Digest) -> "Figure":
     """Draw the distributions of dB of both planes, and of the errors.
 
     Parameters
@@ -82,28 +93,29 @@ def histogram_figure(digest):
         If Matplotlib is not installed.
     """
     figure = new_figure((2 * _PANEL_INCHES, 3.4))
-    values, errors = figure.subplots(1, 2)
-    styles = (
-        {"color": _ORIGINAL, "label": "original", "fill": True, "alpha": 0.35},
-        {"color": _RESTORED, "label": "restored", "linewidth": 1.5},
-    )
-    for counts, style in zip(digest.values.counts, styles, strict=True):
-        values.stairs(_density(digest.values.edges, counts), digest.values.edges, **style)
-    values.set(title="Values", xlabel="backscatter [dB]", ylabel="share of pixels per dB")
-    values.legend()
-    density = _density(digest.errors.edges, digest.errors.counts[0])
-    errors.stairs(density, digest.errors.edges, color=_ORIGINAL)
+    value_axes, error_axes = figure.subplots(1, 2)
+    original_counts, restored_counts = digest.value_histogram.counts
+    edges = digest.value_histogram.edges
+    original_style = {"color": _ORIGINAL_COLOR, "label": "original", "fill": True, "alpha": 0.35}
+    value_axes.stairs(_density(edges, original_counts), edges, **original_style)
+    restored_style = {"color": _RESTORED_COLOR, "label": "restored", "linewidth": 1.5}
+    value_axes.stairs(_density(edges, restored_counts), edges, **restored_style)
+    value_axes.set(title="Values", xlabel="backscatter [dB]", ylabel="share of pixels per dB")
+    value_axes.legend()
+    (error_counts,) = digest.error_histogram.counts
+    density = _density(digest.error_histogram.edges, error_counts)
+    error_axes.stairs(density, digest.error_histogram.edges, color=_ORIGINAL_COLOR)
     if density.any():
         # limits first and by hand: with one bin matplotlib finds none for the logarithmic axis and warns
-        errors.set_ylim(density[density > 0].min() / 2, density.max() * 2)
-        errors.set_yscale("log")
-    errors.set(title="Errors", xlabel="restored − original [dB]", ylabel="share of pixels per dB")
-    for panel in (values, errors):
+        error_axes.set_ylim(density[density > 0].min() / 2, density.max() * 2)
+        error_axes.set_yscale("log")
+    error_axes.set(title="Errors", xlabel="restored − original [dB]", ylabel="share of pixels per dB")
+    for panel in (value_axes, error_axes):
         panel.grid(visible=True, alpha=0.3)
     return figure
 
 
-def map_figure(digest):
+def map_figure(digest: Digest) -> "Figure":
     """Draw maps of the number of looks of both planes, and of the error.
 
     Parameters
@@ -113,34 +125,30 @@ def map_figure(digest):
     Returns
     -------
     matplotlib.figure.Figure
-        The two maps of looks share one color scale: where the second is brighter, speckle was smoothed.
+        Three panels. The two maps of looks share one color scale: where the second is brighter, speckle was smoothed.
 
     Raises
     ------
     MissingDependencyError
         If Matplotlib is not installed.
     """
-    figure = new_figure(_panel_size(digest, rows=1, columns=3, panel_inches=_PANEL_INCHES * 2 / 3))
+    figure = new_figure(_figure_inches(digest, rows=1, columns=3, panel_inches=_PANEL_INCHES * 2 / 3))
     axes = figure.subplots(1, 3)
     looks = np.concatenate((digest.original_looks, digest.restored_looks), axis=None)
-    low, high = limits(looks, _LOOKS_PERCENTILES)
-    style = {"cmap": "viridis", "vmin": low, "vmax": high}
+    low, high = color_limits(looks, _LOOKS_PERCENTILES)
+    viridis: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high}
+    magma: dict[str, Any] = {"cmap": "magma", "vmin": 0.0, "vmax": _largest(digest.error_map_db)}
     panels = (
-        ("looks, original", digest.original_looks, style, "looks"),
-        ("looks, restored", digest.restored_looks, style, "looks"),
-        (
-            "RMS error",
-            digest.error_map_db,
-            {"cmap": "magma", "vmin": 0.0, "vmax": _largest(digest.error_map_db)},
-            "dB",
-        ),
+        ("looks, original", digest.original_looks, viridis, "looks"),
+        ("looks, restored", digest.restored_looks, viridis, "looks"),
+        ("RMS error", digest.error_map_db, magma, "dB"),
     )
-    for panel, (title, plane, colors, unit) in zip(axes, panels, strict=True):
-        figure.colorbar(_show(panel, plane, title, **colors), ax=panel, label=unit, shrink=0.7)
+    for panel, (title, plane, style, unit) in zip(axes, panels, strict=True):
+        figure.colorbar(_show(panel, plane, title, **style), ax=panel, label=unit, shrink=0.7)
     return figure
 
 
-def worst_tiles_figure(digest):
+def worst_tiles_figure(digest: Digest) -> "Figure":
     """Draw the tiles with the largest error at full resolution: original, restored, difference.
 
     Parameters
@@ -162,44 +170,47 @@ def worst_tiles_figure(digest):
     if not tiles:
         return figure
     axes = figure.subplots(3, len(tiles), squeeze=False)
-    differences = [tile.restored_db - tile.original_db for tile in tiles]
-    largest = _largest(np.concatenate(differences, axis=None))
-    for column, (tile, difference) in enumerate(zip(tiles, differences, strict=True)):
-        low, high = limits(np.concatenate((tile.original_db, tile.restored_db), axis=None), _STRETCH_PERCENTILES)
+    differences_db = [tile.restored_db - tile.original_db for tile in tiles]
+    largest = _largest(np.concatenate(differences_db, axis=None))
+    for column, (tile, difference_db) in enumerate(zip(tiles, differences_db, strict=True)):
+        values_db = np.concatenate((tile.original_db, tile.restored_db), axis=None)
+        low, high = color_limits(values_db, _STRETCH_PERCENTILES)
         title = f"{tile.row}, {tile.column}: {tile.rmse_db:.3g} dB"
         _show(axes[0, column], tile.original_db, title, cmap="gray", vmin=low, vmax=high)
         _show(axes[1, column], tile.restored_db, "", cmap="gray", vmin=low, vmax=high)
-        drawn = _show(axes[2, column], difference, "", cmap="RdBu_r", vmin=-largest, vmax=largest)
+        image = _show(axes[2, column], difference_db, "", cmap="RdBu_r", vmin=-largest, vmax=largest)
     for panel, name in zip(axes[:, 0], ("original", "restored", "restored − original"), strict=True):
         panel.set_ylabel(name)
-    figure.colorbar(drawn, ax=list(axes[2]), label="dB", shrink=0.8)
+    figure.colorbar(image, ax=list(axes[2]), label="dB", shrink=0.8)
     return figure
 
 
-def _show(axes, plane, title, **style):
-    drawn = axes.imshow(plane, interpolation="nearest", **style)
+def _show(axes: "Axes", plane: NDArray, title: str, **style: Any) -> "AxesImage":
+    image = axes.imshow(plane, interpolation="nearest", **style)
     axes.set(title=title, xticks=[], yticks=[])
     axes.set_facecolor(_GAP_COLOR)
-    return drawn
+    return image
 
 
-def _panel_size(digest, *, rows, columns, panel_inches=_PANEL_INCHES):
-    """Inches of a figure whose panels have the shape of the scene, within what a page can hold."""
+def _figure_inches(
+    digest: Digest, *, rows: int, columns: int, panel_inches: float = _PANEL_INCHES
+) -> tuple[float, float]:
+    """Width and height of a figure whose panels have the shape of the plane, as far as a page can hold them."""
     aspect = float(np.clip(digest.shape[0] / digest.shape[1], 0.3, 1.6))
     return columns * panel_inches, rows * (panel_inches * 0.82 * aspect + 0.4)
 
 
-def _largest(values):
+def _largest(values: NDArray[np.floating]) -> float:
     """Limit of a color scale that a few outliers do not stretch."""
-    return max(limits(np.abs(values), (0.0, _DIFFERENCE_PERCENTILE))[1], 1e-3)
+    return max(color_limits(np.abs(values), (0.0, _DIFFERENCE_PERCENTILE))[1], 1e-3)
 
 
-def _density(edges, counts):
+def _density(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return counts / max(int(counts.sum()), 1) / np.diff(edges)
 
 
-def _ratio_ticks(bar, factor):
-    """Ticks of a logarithmic scale that may span less than a decade, where matplotlib labels none."""
+def _set_ratio_ticks(bar: "Colorbar", factor: float) -> None:
+    """Label a logarithmic scale that may span less than a decade, where matplotlib labels no tick."""
     ticks = [1 / factor, factor**-0.5, 1.0, factor**0.5, factor]
     digits = ".3g" if factor > 1.1 else ".5f"
     bar.set_ticks(ticks, labels=[f"{tick:{digits}}" for tick in ticks])

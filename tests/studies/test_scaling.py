@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import scaling as study
+import scaling
 from click.testing import CliRunner
-from scaling_run import Outcome, Phase, Run, measure, measured_apart
+from scaling_run import Outcome, Phase, Run, measure, measure_in_new_process
 
-from xsarcomp import cli
 from xsarcomp.errors import ConfigurationError
 
 
@@ -30,29 +29,29 @@ def outcome(edge, way="threads", factor=1.0):
 
 
 def test_sizes_are_rows_by_columns():
-    assert study.parsed_shape("25000x16000") == (25_000, 16_000)
+    assert scaling.parse_shape("25000x16000") == (25_000, 16_000)
     for text in ("25000", "a x b", "0x5", "1x2x3"):
         with pytest.raises(ConfigurationError, match="expected rows and columns"):
-            study.parsed_shape(text)
+            scaling.parse_shape(text)
 
 
 def test_an_unknown_way_is_refused_before_anything_starts():
     with pytest.raises(ConfigurationError, match="expected one of threads"):
-        measured_apart(Run(shape=(8, 8), way="magic"))
+        measure_in_new_process(Run(shape=(8, 8), way="magic"))
 
 
 def test_a_line_through_points_on_a_line_is_that_line():
-    slope, intercept, deviation = study.linear_fit([1_000_000, 3_000_000, 50_000_000], [2.5, 6.5, 100.5])
+    slope, intercept, deviation = scaling.linear_fit([1_000_000, 3_000_000, 50_000_000], [2.5, 6.5, 100.5])
     assert (slope, intercept, deviation) == (pytest.approx(2), pytest.approx(0.5), pytest.approx(0, abs=1e-9))
 
 
 def test_a_point_off_the_line_shows_as_its_share():
-    *_, deviation = study.linear_fit([1_000_000, 2_000_000, 4_000_000, 8_000_000], [1, 2, 8, 8])
+    *_, deviation = scaling.linear_fit([1_000_000, 2_000_000, 4_000_000, 8_000_000], [1, 2, 8, 8])
     assert 0.3 < deviation < 0.9
 
 
 def test_a_row_holds_the_largest_peak_and_the_rate():
-    row = study.row_of(outcome(1000), 1.5, 2.5)
+    row = scaling.outcome_row(outcome(1000), 1.5, 2.5)
     assert row["encode_peak_mb"] == 7
     assert row["bits_per_pixel"] == 1
     assert row["chunks"] == 2
@@ -60,26 +59,26 @@ def test_a_row_holds_the_largest_peak_and_the_rate():
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
-    rows = [study.row_of(outcome(edge, way), 1, 2) for edge in (1000, 2000) for way in ("threads", "cluster-2")]
-    rows = [{name: kind(row[name]) for name, kind in study.COLUMNS.items()} for row in rows]
-    study.write_rows(tmp_path / "rows.csv", rows)
-    assert str(study.read_rows(tmp_path / "rows.csv")) == str(rows)  # as text, because no NaN equals another
+    rows = [scaling.outcome_row(outcome(edge, way), 1, 2) for edge in (1000, 2000) for way in ("threads", "cluster-2")]
+    rows = [{name: kind(row[name]) for name, kind in scaling.COLUMNS.items()} for row in rows]
+    scaling.write_rows(tmp_path / "rows.csv", rows)
+    assert str(scaling.read_rows(tmp_path / "rows.csv")) == str(rows)  # as text, because no NaN equals another
 
 
 def test_tasks_of_processes_say_how_busy_they_were_and_what_more_of_them_would_give():
-    row = study.row_of(outcome(1000, "cluster-2"), 0, 0)
+    row = scaling.outcome_row(outcome(1000, "cluster-2"), 0, 0)
     assert row["encode_share_in_tasks"] == pytest.approx(0.675)
     assert row["decode_balance"] == pytest.approx(1.35 / 0.75)
-    assert np.isnan(study.row_of(outcome(1000), 0, 0)["encode_balance"])
+    assert np.isnan(scaling.outcome_row(outcome(1000), 0, 0)["encode_balance"])
     idle = Phase(seconds=1, processor_seconds=1, tasks=0, peaks={}, task_seconds={"worker 1": 0.0})
     assert np.isnan(idle.share_in_tasks)
     assert np.isnan(idle.balance)
 
 
 def test_the_table_says_growth_and_what_a_second_process_gives():
-    rows = [study.row_of(outcome(edge, "cluster-1"), 0, 0) for edge in (1000, 4000)]
-    rows += [study.row_of(outcome(edge, "cluster-2", 0.5), 0, 0) for edge in (1000, 4000)]
-    lines = list(study.table(rows))
+    rows = [scaling.outcome_row(outcome(edge, "cluster-1"), 0, 0) for edge in (1000, 4000)]
+    rows += [scaling.outcome_row(outcome(edge, "cluster-2", 0.5), 0, 0) for edge in (1000, 4000)]
+    lines = list(scaling.table(rows))
     assert len([line for line in lines if line.startswith("|")]) == 2 + 4
     assert any("1 process: encode 2.000 s a million values, off by 0% at most" in line for line in lines)
     assert any("1000 x 1000: 2.00 times as fast to encode, 2.00 to decode" in line for line in lines)
@@ -91,9 +90,9 @@ def test_the_table_says_growth_and_what_a_second_process_gives():
 
 def test_a_new_row_replaces_that_of_the_same_size_and_way(tmp_path, monkeypatch):
     for factor in (1.0, 3.0):
-        monkeypatch.setattr(study, "measured_apart", lambda run, f=factor: outcome(run.shape[0], run.way, f))
-        lines = list(study.run_scaling(["1000x1000"], ["threads", "transparent"], output=tmp_path))
-    rows = study.read_rows(tmp_path / "scaling.csv")
+        monkeypatch.setattr(scaling, "measure_in_new_process", lambda run, f=factor: outcome(run.shape[0], run.way, f))
+        lines = list(scaling.run_scaling(["1000x1000"], ["threads", "transparent"], output=tmp_path))
+    rows = scaling.read_rows(tmp_path / "scaling.csv")
     assert [(row["way"], row["encode_seconds"]) for row in rows] == [("threads", 12.0), ("transparent", 12.0)]
     assert (tmp_path / "scaling.md").read_text(encoding="utf-8").splitlines() == lines[2:]
 
@@ -105,8 +104,8 @@ def test_the_command_hands_on_sizes_and_ways(monkeypatch):
         called.append((scenes, ways))
         yield "a line"
 
-    monkeypatch.setattr(study, "run_scaling", run_scaling)
-    result = CliRunner().invoke(cli.cli, ["benchmark", "--scene", "64x64", "--way", "threads"])
+    monkeypatch.setattr(scaling, "run_scaling", run_scaling)
+    result = CliRunner().invoke(scaling.main, ["--scene", "64x64", "--way", "threads"])
     assert result.output == "a line\n"
     assert called == [(("64x64",), ("threads",))]
 
