@@ -14,7 +14,6 @@ from xsarcomp.errors import (
     SarcompError,
 )
 from xsarcomp.latents import decode as decode_module
-from xsarcomp.latents.layout import drop_storage_encoding
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
 from xsarcomp.stores import files
@@ -117,13 +116,6 @@ def test_a_decode_that_fails_leaves_no_file_and_keeps_the_old_one(tmp_path):
         files.write_scene(files.open_scene(str(store)), str(target), overwrite=True)
     assert target.read_text() == "older"
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.tif", "a.zarr"]
-
-
-def test_storage_of_the_source_is_forgotten_but_not_in_the_source(stack):
-    stack.vv.encoding = {"chunksizes": (1, 1, 8, 8), "grid_mapping": "spatial_ref"}
-    assert drop_storage_encoding(stack).vv.encoding == {"grid_mapping": "spatial_ref"}
-    assert "chunksizes" in stack.vv.encoding
-    stack.vv.encoding = {}
 
 
 @pytest.fixture
