@@ -20,8 +20,10 @@ from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import LappedAutoencoder, RefinerConfig
 from xsarcomp.models.refiner.task import encoder_quantizer
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
-from xsarcomp.training.loop import LoopConfig, seed_everything, training_loop
-from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
+from xsarcomp.training.loop import seed_everything, training_loop
+from xsarcomp.training.patches import PatchConfig, PatchSampler
+from xsarcomp.training.planes import Plane
+from xsarcomp.training.schedule import LoopConfig
 
 NAME = "tiny"
 
@@ -42,12 +44,10 @@ def main(folder: Path) -> None:
 
     # the weights averaged over the last steps, as integers in a model file, and beside it a JSON file with its id
     model.load_state_dict(report.state["ema"])
-    weights = integer_arrays(model.refiner)
     card = replace(linear.card, name=NAME, architecture="lapped-residual", network={"channels": 16, "blocks": 1})
-    content = model_bytes(card, linear.basis, linear.tables, linear.shifts, weights)
+    content = model_bytes(card, linear.basis, linear.tables, linear.shifts, integer_arrays(model.refiner))
     (folder / f"{NAME}.safetensors").write_bytes(content)
     (folder / f"{NAME}.json").write_text(json.dumps({"id": hashlib.sha256(content).hexdigest(), "name": NAME}))
-
     os.environ["XSARCOMP_MODEL_PATH"] = str(folder)  # where else models are looked up by name
     scene = simulated_dataset((192, 208), seed=9)
     for name in (NAME, "s1-grd-10m-lapped"):

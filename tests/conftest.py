@@ -138,8 +138,10 @@ def classic_content():
     from xsarcomp.models.classic.model_file import ClassicCard, classic_model_bytes
     from xsarcomp.models.classic.network import ClassicAutoencoder, ClassicConfig
     from xsarcomp.scenes.simulation import simulate_scene
-    from xsarcomp.training.loop import LoopConfig, training_loop
-    from xsarcomp.training.patches import PatchConfig, PatchSampler, Plane
+    from xsarcomp.training.loop import training_loop
+    from xsarcomp.training.patches import PatchConfig, PatchSampler
+    from xsarcomp.training.planes import Plane
+    from xsarcomp.training.schedule import LoopConfig
 
     decibel = 10 * np.log10(simulate_scene((256, 256), seed=11, nodata_border=False)[0])
     sampler = PatchSampler([Plane("a", "vv", decibel, np.ones(decibel.shape, bool))], PatchConfig(patch=64, batch=4))

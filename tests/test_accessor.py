@@ -111,7 +111,7 @@ def test_a_complex_image_is_refused_with_advice():
 
 
 def test_a_dataset_without_backscatter_is_refused():
-    with pytest.raises(DimensionError, match="Expected variables"):
+    with pytest.raises(DimensionError, match="expected variables"):
         xr.Dataset({"mask": (("y", "x"), np.zeros((3, 3), bool))}).sarcomp.encode()
 
 

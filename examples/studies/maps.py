@@ -21,7 +21,7 @@ import xarray as xr
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, MapComparer, MapSums
 from xsarcomp.evaluation.matching import scene_pairs
-from xsarcomp.metrics.maps import water_agreement
+from xsarcomp.metrics.maps import compare_water_maps
 from xsarcomp.scenes.rasters import RASTER_VARIABLE
 from xsarcomp.scenes.variables import backscatter_names
 from xsarcomp.stores import files
@@ -116,7 +116,7 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
             restored, estimated_rate = encode_and_decode(scene, rate, model)
             for pair in scene_pairs(scene, restored):
                 polarization = pair.name.split()[-1].lower()
-                water = water_agreement(
+                water = compare_water_maps(
                     pair.original_power,
                     pair.restored_power,
                     pair.valid,
@@ -130,8 +130,8 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
                     rate=rate,
                     estimated_rate=estimated_rate,
                     water_fraction=float(np.mean(mask[known] == 1)),
-                    original_to_mask=water.original_to_reference,
-                    restored_to_mask=water.restored_to_reference,
+                    original_to_mask=water.original_reference_iou,
+                    restored_to_mask=water.restored_reference_iou,
                     agreement=water.intersection_over_union,
                 )
 

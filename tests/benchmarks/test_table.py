@@ -18,6 +18,7 @@ from xsarcomp.benchmarks.model_codecs import MEAN_OF_DECIBEL, ModelCodec, model_
 from xsarcomp.benchmarks.planes import read_scenes
 from xsarcomp.benchmarks.table import TimedCodec, choose_codecs, run_benchmark
 from xsarcomp.cli import cli
+from xsarcomp.codec.residual_coding import encode_integers
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 
@@ -247,5 +248,8 @@ def test_a_classic_autoencoder_is_measured_beside_the_models(
     points = measured_curve(replace(codec, settings=(0.1, 0.5)), scene.planes)
     assert [point.setting for point in points] == [0.5, 0.1]
     filled = [np.nan_to_num(plane, nan=float(np.nanmedian(plane))) for plane in scene.planes]
-    sizes = [len(classic_codec.compress(plane[None], 0.5)) for plane in filled]
+    sizes = [4 + len(encode_integers(classic_codec.encode_planes(plane[None], 0.5)[0])) for plane in filled]
     assert points[0].bits_per_pixel == pytest.approx(8 * sum(sizes) / sum(plane.size for plane in filled))
+    symbols = classic_codec.encode_planes(filled[0][None], 0.5)
+    expected = classic_codec.decode_planes(symbols, 0.5, filled[0].shape)[0]
+    np.testing.assert_array_equal(codec.decode(codec.encode(filled[0], 0.5), filled[0].shape), expected)

@@ -11,7 +11,7 @@ from xsarcomp.evaluation import plane_pair
 from xsarcomp.evaluation.compare import compare
 from xsarcomp.evaluation.map_sums import LEAST_WATER_FRACTION, MapComparer, MapSums, water_threshold_db
 from xsarcomp.evaluation.plane_pair import PlanePair
-from xsarcomp.metrics.maps import change_agreement, water_agreement
+from xsarcomp.metrics.maps import compare_change_maps, compare_water_maps
 
 KEYS = ("water_fraction", "water_iou", "change_fraction", "change_false_alarm_rate", "change_miss_rate")
 
@@ -58,9 +58,9 @@ def test_the_threshold_follows_the_polarization_that_a_name_says(name, threshold
 def test_water_of_a_scene_is_that_of_the_agreement_with_the_same_threshold(lake):
     restored = noisy(lake)
     found = compare(array(lake), array(restored), scale="power")
-    expected = water_agreement(lake, restored, np.ones(lake.shape, bool), threshold_db=-15.0)
+    expected = compare_water_maps(lake, restored, np.ones(lake.shape, bool), threshold_db=-15.0)
     assert 0.8 < found["water_iou"] == expected.intersection_over_union < 1
-    assert found["water_fraction"] == expected.original_fraction == pytest.approx(0.25, abs=0.04)
+    assert found["water_fraction"] == expected.original_water_fraction == pytest.approx(0.25, abs=0.04)
     assert math.isnan(found["change_fraction"])
     assert compare(array(lake), array(lake), scale="power")["water_iou"] == 1
 
@@ -91,7 +91,7 @@ def test_change_is_that_between_dates_that_follow_each_other(stack):
     restored = noisy(stack, 9)
     found = compare(array(stack), array(restored), scale="power")
     pairs = [
-        change_agreement(
+        compare_change_maps(
             tuple(np.nan_to_num(stack[date : date + 2], nan=1.0)),
             tuple(np.nan_to_num(restored[date : date + 2], nan=1.0)),
             np.isfinite(stack[date : date + 2]).all(axis=0),
@@ -99,7 +99,8 @@ def test_change_is_that_between_dates_that_follow_each_other(stack):
         for date in range(3)
     ]
     changed, unchanged, added, lost = (
-        sum(getattr(pair, f"{kind}_pixels") for pair in pairs) for kind in ("changed", "unchanged", "added", "lost")
+        sum(getattr(pair, f"{kind}_pixels") for pair in pairs)
+        for kind in ("changed", "unchanged", "false_alarm", "missed")
     )
     assert pairs[1].changed_pixels > 1000 > pairs[0].changed_pixels
     assert found["change_fraction"] == changed / (changed + unchanged)

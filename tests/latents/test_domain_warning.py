@@ -14,7 +14,7 @@ from xsarcomp.codec.rate_control import Sample
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import DomainWarning
 from xsarcomp.latents import domain_warning
-from xsarcomp.radiometry.domain import COMMON_LOOKS, CORRELATION_X, LEVEL, LOOKS
+from xsarcomp.radiometry.speckle_statistics import COMMON_LOOKS, CORRELATION_X, LEVEL, LOOKS
 from xsarcomp.scenes.simulation import simulate_speckle, simulated_dataset
 
 MODEL = "s1-grd-10m-lapped"

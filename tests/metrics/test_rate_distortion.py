@@ -11,7 +11,7 @@ from scipy import integrate
 
 from xsarcomp.benchmarks.measurement import Measurement, measured_curve, pooled_point
 from xsarcomp.errors import RateError
-from xsarcomp.metrics.rate_distortion import LogCurve, RatePoint, bd_rate, rmse_at_rates, value_at_rate
+from xsarcomp.metrics.rate_distortion import RateDistortionCurve, RatePoint, bd_rate, metric_at_rate, rmse_at_rates
 
 RATES = np.geomspace(0.1, 4, 9)
 
@@ -135,8 +135,10 @@ def test_the_ends_of_a_curve_belong_to_it():
 def test_the_share_of_the_errors_that_both_reach_is_told():
     reference = power_law(np.geomspace(0.1, 2, 12))
     half = power_law(np.geomspace(0.1, math.sqrt(0.2), 7))
-    assert LogCurve(half).bd_rate(LogCurve(reference), (0.1, 2.0)) == pytest.approx((0, 0.5), abs=1e-6)
-    assert LogCurve(reference).bd_rate(LogCurve(half), (0.1, 2.0))[1] == pytest.approx(1.0)
+    assert RateDistortionCurve(half).bd_rate(RateDistortionCurve(reference), (0.1, 2.0)) == pytest.approx(
+        (0, 0.5), abs=1e-6
+    )
+    assert RateDistortionCurve(reference).bd_rate(RateDistortionCurve(half), (0.1, 2.0))[1] == pytest.approx(1.0)
 
 
 def test_figures_are_pooled_over_planes():
@@ -170,12 +172,12 @@ def test_figures_between_points_are_interpolated_over_the_logarithm_of_the_rate(
         RatePoint(setting=0.0, bits_per_pixel=rate, rmse_db=1.0, bias_db=bias)
         for rate, bias in ((4.0, 0.4), (0.25, 0.0), (1.0, 0.1))
     ]
-    assert value_at_rate(known, "bias_db", 0.5) == pytest.approx(0.05)
-    assert value_at_rate(known, "bias_db", 1.0) == pytest.approx(0.1)
-    assert value_at_rate(known, "bias_db", 2.0) == pytest.approx(0.25)
-    assert math.isnan(value_at_rate(known, "bias_db", 5.0))
-    assert math.isnan(value_at_rate(known, "enl_ratio", 1.0))
-    assert math.isnan(value_at_rate([], "bias_db", 1.0))
+    assert metric_at_rate(known, "bias_db", 0.5) == pytest.approx(0.05)
+    assert metric_at_rate(known, "bias_db", 1.0) == pytest.approx(0.1)
+    assert metric_at_rate(known, "bias_db", 2.0) == pytest.approx(0.25)
+    assert math.isnan(metric_at_rate(known, "bias_db", 5.0))
+    assert math.isnan(metric_at_rate(known, "enl_ratio", 1.0))
+    assert math.isnan(metric_at_rate([], "bias_db", 1.0))
 
 
 def test_only_the_rates_asked_for_count():

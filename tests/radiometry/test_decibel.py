@@ -10,11 +10,11 @@ from hypothesis.extra import numpy as hnp
 
 from xsarcomp.errors import RadiometryError
 from xsarcomp.radiometry.decibel import (
-    RangeReport,
+    RangeCounts,
+    count_out_of_range,
     decibel_from_backscatter,
     from_signal,
     mean_power_correction_db,
-    out_of_range,
     to_signal,
 )
 from xsarcomp.radiometry.filling import SIGNAL_STEPS_PER_DB
@@ -166,8 +166,8 @@ def test_impossible_mean_squared_error_is_refused(error):
 @given(decibel=decibels, seed=st.integers(0, 9), cut=st.integers(0, 3))
 def test_counts_of_parts_add_up_and_only_valid_values_outside_count(decibel, seed, cut):
     valid = np.random.default_rng(seed).random(decibel.shape) < 0.7
-    whole = out_of_range(decibel, -40.0, 15.0, valid)
-    parts = [out_of_range(part, -40.0, 15.0, mask) for part, mask in
+    whole = count_out_of_range(decibel, -40.0, 15.0, valid)
+    parts = [count_out_of_range(part, -40.0, 15.0, mask) for part, mask in
              ((decibel[:cut], valid[:cut]), (decibel[cut:], valid[cut:]))]  # fmt: skip
     assert parts[0] + parts[1] == whole
     assert whole.outside_count == sum(not -40.0 <= value <= 15.0 for value in decibel[valid].tolist())
@@ -175,7 +175,7 @@ def test_counts_of_parts_add_up_and_only_valid_values_outside_count(decibel, see
 
 
 def test_range_itself_is_inside_and_nothing_valid_has_share_zero():
-    report = out_of_range([-40.0, 15.0, 99.0, -99.0], -40.0, 15.0, [True, True, True, False])
-    assert report == RangeReport(valid_count=3, below_count=0, above_count=1)
+    report = count_out_of_range([-40.0, 15.0, 99.0, -99.0], -40.0, 15.0, [True, True, True, False])
+    assert report == RangeCounts(valid_count=3, below_count=0, above_count=1)
     assert report.outside_share == pytest.approx(1 / 3)
-    assert RangeReport(valid_count=0, below_count=0, above_count=0).outside_share == 0.0
+    assert RangeCounts(valid_count=0, below_count=0, above_count=0).outside_share == 0.0

@@ -22,7 +22,7 @@ from xsarcomp.radiometry.pixel_classes import (
     classify,
     exact_values,
     present_classes,
-    restore_invalid,
+    reinsert_invalid,
 )
 from xsarcomp.radiometry.scales import SCALES
 
@@ -64,7 +64,7 @@ def test_invalid_pixels_come_back_bit_for_bit_and_valid_ones_stay_valid(backscat
     classes = classify(backscatter, scale, nodata)
     signal = to_signal(backscatter, classes, scale, -12.0)
     decoded = from_signal(signal, scale, backscatter.dtype, offset_db=-12.0)
-    restored = restore_invalid(decoded, classes, nodata, exact_values(backscatter, classes))
+    restored = reinsert_invalid(decoded, classes, nodata, exact_values(backscatter, classes))
     invalid = classes != VALID
     assert np.isfinite(signal).all()
     assert restored.dtype == backscatter.dtype
@@ -137,14 +137,14 @@ def test_decoded_value_that_equals_nodata_moves_aside():
         ("f8", 5e-324),
     ]:
         decoded = np.array([nodata], dtype)
-        restored = restore_invalid(decoded, np.array([VALID]), nodata)
+        restored = reinsert_invalid(decoded, np.array([VALID]), nodata)
         assert restored[0] != nodata
         assert abs(float(restored[0]) - nodata) <= max(1.0, 32.0 * (nodata == 65504.0))
 
 
 def test_restoring_leaves_the_decoded_array_alone():
     decoded = np.ones(3, np.float32)
-    restore_invalid(decoded, np.array([NAN, VALID, ZERO]))
+    reinsert_invalid(decoded, np.array([NAN, VALID, ZERO]))
     assert decoded.tolist() == [1.0, 1.0, 1.0]
 
 
@@ -160,16 +160,16 @@ def test_restoring_leaves_the_decoded_array_alone():
 )
 def test_classes_that_cannot_be_restored_are_refused(classes, dtype, nodata):
     with pytest.raises(RadiometryError, match="classes"):
-        restore_invalid(np.ones(1, dtype), np.array(classes, np.uint8), nodata)
+        reinsert_invalid(np.ones(1, dtype), np.array(classes, np.uint8), nodata)
 
 
 def test_another_number_of_exact_values_or_another_shape_is_refused():
     with pytest.raises(DimensionError, match="0 exact values for 1"):
-        restore_invalid(np.ones(1), np.array([EXACT]))
+        reinsert_invalid(np.ones(1), np.array([EXACT]))
     with pytest.raises(DimensionError, match="2 exact values for 1"):
-        restore_invalid(np.ones(1), np.array([EXACT]), exact=np.ones(2))
+        reinsert_invalid(np.ones(1), np.array([EXACT]), exact=np.ones(2))
     with pytest.raises(DimensionError, match="shape"):
-        restore_invalid(np.ones(1), np.array([[VALID]]))
+        reinsert_invalid(np.ones(1), np.array([[VALID]]))
 
 
 def test_unknown_scale_is_refused():

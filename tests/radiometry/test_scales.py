@@ -98,7 +98,7 @@ def test_text_that_the_values_contradict_is_refused_with_both(sample, attributes
 @pytest.mark.parametrize(
     ("sample", "attributes", "message"),
     [
-        (DIGITAL, {}, "integers found.*Calibrate.*scale='amplitude'"),
+        (DIGITAL, {}, "found integers.*Calibrate.*scale='amplitude'"),
         (DIGITAL.astype(np.float32), {}, "median above 10.*Calibrate.*scale='amplitude'"),
         (POWER, {"units": "DN"}, "digital numbers.*Calibrate"),
         (np.append(DECIBEL, -9999.0), {}, "-9999.*nodata"),
@@ -141,7 +141,7 @@ def test_real_numbers_are_accepted(dtype):
 def test_other_types_are_refused_with_advice(dtype):
     if np.dtype(dtype) == np.float64:
         pytest.skip("long double is float64 here")
-    with pytest.raises(RadiometryError, match=r"expected\. .+"):
+    with pytest.raises(RadiometryError, match=r"expected .+\. .+"):
         check_dtype(dtype)
 
 
@@ -169,7 +169,7 @@ def _arrays_of(path):
 def test_scale_of_every_real_file_is_found_or_refused_as_its_index_says(sar_data):
     with (sar_data / "index.csv").open() as index:
         rows = [row for row in csv.DictReader(index) if row["what"].startswith(("Sentinel-1", "OPERA"))
-                or "patches" in row["file"]]  # fmt: skip
+                or ("patches" in row["file"] and "sigma0" in row["unit"])]  # fmt: skip
     assert len(rows) > 40
     for row in rows:
         with warnings.catch_warnings():

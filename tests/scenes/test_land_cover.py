@@ -8,7 +8,7 @@ from xsarcomp.scenes import land_cover
 
 @pytest.fixture(scope="module")
 def landscape():
-    return land_cover.reflectivity_and_cover((400, 500), rng=np.random.default_rng(0))
+    return land_cover.simulate_landscape((400, 500), rng=np.random.default_rng(0))
 
 
 def test_every_land_cover_occurs(landscape):
@@ -36,7 +36,7 @@ def test_parcels_are_flat_inside_and_differ_from_each_other(landscape):
 
 def test_point_targets_keep_peak_and_width():
     cover = np.full((300, 300), land_cover.TOWN)
-    targets = land_cover.point_targets(cover, rng=np.random.default_rng(0), width_pixels=(2.2, 2.0))
+    targets = land_cover.simulate_point_targets(cover, rng=np.random.default_rng(0), width_pixels=(2.2, 2.0))
     assert 10 < 10 * np.log10(targets[0].max()) < 18  # neighbors add up
     assert targets[1].max() < targets[0].max()
     assert (targets >= 0).all()
@@ -45,11 +45,11 @@ def test_point_targets_keep_peak_and_width():
 def test_towns_hold_most_of_the_point_targets():
     cover = np.full((600, 600), land_cover.FIELD)
     cover[:, 300:] = land_cover.TOWN
-    vv, _ = land_cover.point_targets(cover, rng=np.random.default_rng(0), width_pixels=(2.2, 2.0))
+    vv, _ = land_cover.simulate_point_targets(cover, rng=np.random.default_rng(0), width_pixels=(2.2, 2.0))
     assert np.count_nonzero(vv[:, 310:] > 1) > 10 * np.count_nonzero(vv[:, :290] > 1)
 
 
 def test_the_same_generator_state_gives_the_same_landscape(landscape):
-    again = land_cover.reflectivity_and_cover((400, 500), rng=np.random.default_rng(0))
+    again = land_cover.simulate_landscape((400, 500), rng=np.random.default_rng(0))
     np.testing.assert_array_equal(again[0], landscape[0])
     np.testing.assert_array_equal(again[1], landscape[1])

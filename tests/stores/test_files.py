@@ -236,8 +236,11 @@ def test_every_real_time_stack_survives(sar_data, tmp_path, kind):
         store = tmp_path / f"{number}.zarr"
         write(scene, store, kind, model="s1-grd-10m" if number % 4 == 0 else "s1-grd-10m-lapped")
         restored = files.open_scene(str(store))
-        assert restored.spatial_ref.attrs == scene.spatial_ref.attrs
-        for name in ("vv", "vh"):
+        if "spatial_ref" in scene.variables:  # not all stacks have one
+            assert restored.spatial_ref.attrs == scene.spatial_ref.attrs
+        names = {"vv", "vh"} & set(scene.data_vars)
+        assert names
+        for name in names:
             assert_survives(scene[name], restored[name], "power")
 
 
@@ -252,9 +255,8 @@ def test_error_at_one_bit_per_pixel_is_below_that_of_jpeg_xl(sar_data, tmp_path)
         write(scene, tmp_path / f"{path.stem}.zarr", "latents", bits_per_pixel=1)
         report = stores.store_report(str(tmp_path / f"{path.stem}.zarr"))
         metrics = files.open_scene(str(tmp_path / f"{path.stem}.zarr")).sarcomp.compare(scene, scale="decibel")
-        planes = [
-            np.where(plane == scene.band_data.attrs["_FillValue"], np.nan, plane) for plane in scene.band_data.values
-        ]
+        nodata = scene.band_data.attrs.get("_FillValue", np.nan)
+        planes = [np.where(plane == nodata, np.nan, plane) for plane in scene.band_data.values]
         points = measured_curve(JpegXl(settings=(0.25, 0.5, 1.0, 1.5, 2.2, 3.2, 4.6)), planes)
         (classical,) = rmse_at_rates(points, [report.bits_per_pixel])
         assert report.bits_per_pixel == pytest.approx(1, rel=0.06)

@@ -125,8 +125,9 @@ STATES = {
 @pytest.mark.parametrize("product", ["integer_product", "float_product"])
 def test_state_of_torch_and_choice_of_product_change_no_bit(network_content, expected, monkeypatch, state, product):
     from xsarcomp.codec.network import network as integer_network
+    from xsarcomp.codec.network import products
 
-    monkeypatch.setattr(integer_network, "_exact_product", lambda *_: getattr(integer_network, product))
+    monkeypatch.setattr(integer_network, "fastest_product", lambda *_: getattr(products, product))
     with STATES[state]():
         found = coder_from_bytes(network_content).restore(expected[0][:2], STEP_DB)
     np.testing.assert_array_equal(found, expected[1][:2])

@@ -10,19 +10,18 @@ import torch
 from torch import nn
 
 from xsarcomp.errors import ConfigurationError, ModelError
+from xsarcomp.training.augmentation import AugmentationConfig
 from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint
-from xsarcomp.training.loop import (
-    LoopConfig,
-    learning_rate_at,
-    seed_everything,
-    training_loop,
-)
-from xsarcomp.training.patches import AugmentationConfig, PatchConfig, PatchSampler, Plane
+from xsarcomp.training.interfaces import Trainable, ValidationResult
+from xsarcomp.training.loop import seed_everything, training_loop
+from xsarcomp.training.patches import PatchConfig, PatchSampler
+from xsarcomp.training.planes import Plane
+from xsarcomp.training.schedule import LoopConfig, learning_rate_at
 
 TRUE_WEIGHTS = torch.tensor([[2.0, -1.0, 0.5]])
 
 
-class LinearModel(nn.Module):
+class LinearModel(Trainable):
     """Learns y = A x + 3 from the batch itself: x is the batch, so the answer is known exactly."""
 
     def __init__(self, dropout=0.0):
@@ -68,7 +67,7 @@ def validate(model):
     assert not model.training
     assert not torch.is_grad_enabled()
     error = (model.linear.weight - TRUE_WEIGHTS).square().sum() + (model.linear.bias - 3).square().sum()
-    return {"loss": error}
+    return ValidationResult(scalars={"loss": error.item()})
 
 
 def config(**changes):
@@ -116,7 +115,10 @@ def test_validations_and_checkpoints_come_at_their_intervals_and_at_the_end():
 def test_only_lower_validation_losses_are_best():
     losses = iter([3.0, 5.0, 2.0, 2.0, 4.0])
     reports = training_loop(
-        LinearModel(), Batches(), config(steps=5, validate_every=1), validate=lambda _: {"loss": next(losses)}
+        LinearModel(),
+        Batches(),
+        config(steps=5, validate_every=1),
+        validate=lambda _: ValidationResult(scalars={"loss": next(losses)}),
     )
     best = [report.is_best for report in reports if report.is_validation]
     assert best == [True, False, True, False, False]
@@ -176,7 +178,7 @@ def test_the_average_follows_its_recurrence_and_serves_validation():
 
     def remember(model):
         seen.append(model.linear.bias.clone())
-        return {"loss": 1.0}
+        return ValidationResult(scalars={"loss": 1.0})
 
     average = torch.zeros(1)
     for report in training_loop(LinearModel(), Batches(), plan, validate=remember):
@@ -225,16 +227,17 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(poison):
 
 
 def test_a_validation_without_a_finite_loss_is_refused():
-    for measured in ({"loss": math.nan}, {"rmse_db": 1.0}):
+    for scalars in ({"loss": math.nan}, {"rmse_db": 1.0}):
+        result = ValidationResult(scalars=scalars)
         with pytest.raises(ModelError, match="finite 'loss'"):
-            list(training_loop(LinearModel(), Batches(), config(steps=1), validate=lambda _, m=measured: m))
+            list(training_loop(LinearModel(), Batches(), config(steps=1), validate=lambda _, r=result: r))
 
 
 def test_images_and_histograms_of_a_validation_reach_its_report():
     image, values = np.zeros((6, 8)), np.arange(9.0)
 
     def with_images(model):
-        return {"loss": 0.5, "images": {"difference": image}, "histograms": {"latents": values}}
+        return ValidationResult(scalars={"loss": 0.5}, images={"difference": image}, histograms={"latents": values})
 
     report = list(training_loop(LinearModel(), Batches(), config(steps=1), validate=with_images))[-1]
     assert report.scalars == {"loss": 0.5}

@@ -8,14 +8,14 @@ import torch
 
 from xsarcomp.errors import DimensionError, MissingDependencyError
 from xsarcomp.training.loop import StepReport
-from xsarcomp.training.monitoring import latent_statistics, log_to_tensorboard
+from xsarcomp.training.monitoring import latent_health, log_to_tensorboard
 
 
-def test_latent_statistics_count_the_channels_that_carry_nothing():
+def test_latent_health_counts_the_channels_that_carry_nothing():
     latents = torch.randn(2, 5, 8, 8, generator=torch.Generator().manual_seed(0))
     latents[:, 1] = 0
     latents[:, 3] = 7.5
-    statistics = latent_statistics(latents)
+    statistics = latent_health(latents)
     assert statistics["latent_dead"] == 2
     assert statistics["latent_mean"] == pytest.approx(float(latents.numpy().mean()), abs=1e-6)
     assert statistics["latent_std"] == pytest.approx(float(latents.numpy().std()), rel=1e-5)
@@ -26,7 +26,7 @@ def test_latent_statistics_count_the_channels_that_carry_nothing():
 @pytest.mark.parametrize("shape", [(3,), (0, 4, 2, 2)])
 def test_latents_without_channels_or_elements_are_refused(shape):
     with pytest.raises(DimensionError, match="expected"):
-        latent_statistics(torch.zeros(shape))
+        latent_health(torch.zeros(shape))
 
 
 def test_scalars_images_and_histograms_arrive_in_tensorboard(tmp_path):

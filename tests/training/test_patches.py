@@ -11,14 +11,9 @@ from hypothesis.extra import numpy as hnp
 
 from tests.support.paths import ROOT
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.training.patches import (
-    AugmentationConfig,
-    PatchConfig,
-    PatchSampler,
-    Plane,
-    cut_patch,
-    fixed_batches,
-)
+from xsarcomp.training.augmentation import AugmentationConfig
+from xsarcomp.training.patches import PatchConfig, PatchSampler, cut_patch, fixed_batches
+from xsarcomp.training.planes import Plane
 
 PLAIN = AugmentationConfig(flips=False, transposes=False)
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from xsarcomp.training.interfaces import Trainable
 from xsarcomp.training.run_state import average_weights, snapshot, start_run
 from xsarcomp.training.schedule import LoopConfig
 
 
-class Two(nn.Module):
+class Two(Trainable):
     """A matrix and a vector, no more."""
 
     def __init__(self):
@@ -42,7 +43,7 @@ def test_weight_decay_shrinks_matrices_and_spares_vectors():
 def test_a_snapshot_names_the_moments_after_their_parameters_and_comes_back():
     run = start(Two())
     step(run)
-    run.step, run.best = 3, {"value": 0.25, "step": 2}
+    run.step, run.best_loss, run.best_step = 3, 0.25, 2
     state = snapshot(run)
     assert state["optimizer"].keys() == {"matrix", "gain"}
     again = snapshot(start(Two(), state))

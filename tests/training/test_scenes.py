@@ -108,7 +108,7 @@ def test_an_unknown_scale_is_refused():
 def real_sources(split):
     return [
         SceneSource(pattern=f"{split}/grd_decibel/*.tif", scale="decibel"),
-        SceneSource(pattern=f"{split}/patches/*.nc", scale="decibel"),
+        SceneSource(pattern=f"{split}/patches/bigearthnet.nc", scale="decibel"),
         SceneSource(pattern=f"{split}/grd_intensity_uncalibrated/*.tif", scale="power", median_db=MEDIAN_DECIBEL),
     ]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from xsarcomp.benchmarks.measurement import Sweep, pooled_curve
 from xsarcomp.errors import RateError
-from xsarcomp.metrics.rate_distortion import HIGHEST_RATE, LOWEST_RATE, LogCurve, RatePoint
+from xsarcomp.metrics.rate_distortion import HIGHEST_RATE, LOWEST_RATE, RateDistortionCurve, RatePoint
 
 RESAMPLES = 2000
 SEED = 20141003
@@ -66,15 +66,17 @@ def bd_rate_intervals(
     return {pair: (float(low), float(high)) for pair, low, high in zip(pairs, *limits, strict=True)}
 
 
-def _curve_or_none(points: Sequence[RatePoint]) -> LogCurve | None:
+def _curve_or_none(points: Sequence[RatePoint]) -> RateDistortionCurve | None:
     """Curve through points; None if too few can be used."""
     try:
-        return LogCurve(points)
+        return RateDistortionCurve(points)
     except RateError:
         return None
 
 
-def _bd_rate_or_nan(test: LogCurve | None, reference: LogCurve | None, rates: tuple[float, float]) -> float:
+def _bd_rate_or_nan(
+    test: RateDistortionCurve | None, reference: RateDistortionCurve | None, rates: tuple[float, float]
+) -> float:
     """BD-rate in per cent; NaN if a curve is missing or the curves have no error in common."""
     if test is None or reference is None:
         return np.nan

@@ -14,18 +14,18 @@ from xsarcomp.errors import MissingDependencyError, RateError
 from xsarcomp.metrics.rate_distortion import (
     HIGHEST_RATE,
     LOWEST_RATE,
-    RATES,
-    LogCurve,
+    TABLE_RATES,
+    RateDistortionCurve,
     RatePoint,
+    metric_at_rate,
     rmse_at_rates,
-    value_at_rate,
 )
 
 REFERENCES = ("AV1", "JPEG XL", "JPEG 2000")
 """Codecs that the others are compared with, where they were measured."""
 QUALITY_RATE = 1.0
 """Bits per pixel at which speckle, edges and bias are tabulated."""
-SCENE_RATES = (LOWEST_RATE, *RATES)
+SCENE_RATES = (LOWEST_RATE, *TABLE_RATES)
 """Bits per pixel at which every metric of the first codec is listed scene by scene."""
 QUALITIES = {"enl_ratio": "ENL ratio", "edge_preservation": "edges", "bias_db": "bias dB"}
 """Metrics beside the error, fields of `RatePoint`, and their titles."""
@@ -81,7 +81,7 @@ def result_lines(result: BenchmarkResult) -> Iterator[str]:
     yield from _summary(result)
     yield ""
     yield (
-        f"RMSE in dB at {', '.join(f'{rate:g}' for rate in RATES)} bits per pixel and polarization. Rate at equal error, mean "
+        f"RMSE in dB at {', '.join(f'{rate:g}' for rate in TABLE_RATES)} bits per pixel and polarization. Rate at equal error, mean "
         f"over the errors that the reference has from {LOWEST_RATE:g} to {HIGHEST_RATE:g} bits per pixel (BD-rate), with "
         f"the {CONFIDENCE_PERCENT:g} % interval of {RESAMPLES} bootstrap resamples of the {len(result.scenes)} scenes; "
         f"* less than {100 * _ENOUGH_ERRORS:g} % of those errors are reached by both. ENL ratio, edge preservation (Pearson) and "
@@ -132,19 +132,19 @@ def _summary(result: BenchmarkResult) -> Iterator[str]:
     intervals = bd_rate_intervals(result.sweeps, references)
     yield _row(
         "codec",
-        *(f"{rate:g}" for rate in RATES),
+        *(f"{rate:g}" for rate in TABLE_RATES),
         *(f"rate vs {name}" for name in references),
         *QUALITIES.values(),
         "encode Mpx/s",
         "decode Mpx/s",
     )
-    yield "|---" * (len(RATES) + len(references) + len(QUALITIES) + 3) + "|"
+    yield "|---" * (len(TABLE_RATES) + len(references) + len(QUALITIES) + 3) + "|"
     for name, points in curves.items():
         yield _row(
             name,
             *(_number("{:.3f}", error) for error in _errors(points)),
             *(_gain(curves, name, other, intervals.get((name, other))) for other in references),
-            *(_number(_FORMATS[key], value_at_rate(points, key, QUALITY_RATE)) for key in QUALITIES),
+            *(_number(_FORMATS[key], metric_at_rate(points, key, QUALITY_RATE)) for key in QUALITIES),
             *(_number("{:.2f}", speed) for speed in result.speeds.get(name, Speed())),
         )
 
@@ -166,7 +166,7 @@ def _qualities_by_scene(result: BenchmarkResult, name: str) -> Iterator[str]:
     for number, scene in enumerate(result.scenes):
         points = result.curves([number])[name]
         for rate, error in zip(SCENE_RATES, _errors(points, SCENE_RATES), strict=True):
-            qualities = (_number(_FORMATS[key], value_at_rate(points, key, rate)) for key in QUALITIES)
+            qualities = (_number(_FORMATS[key], metric_at_rate(points, key, rate)) for key in QUALITIES)
             yield _row(scene, f"{rate:g}", _number("{:.3f}", error), *qualities)
 
 
@@ -180,7 +180,7 @@ def _number(form: str, value: float) -> str:
     return "-" if math.isnan(value) else form.format(value)
 
 
-def _errors(points: Sequence[RatePoint], rates: Sequence[float] = RATES) -> Sequence[float]:
+def _errors(points: Sequence[RatePoint], rates: Sequence[float] = TABLE_RATES) -> Sequence[float]:
     """RMSE in dB at rates; NaN where the codec has none."""
     try:
         return rmse_at_rates(points, rates).tolist()
@@ -198,7 +198,9 @@ def _gain(
     if name == reference:
         return "0"
     try:
-        percent, share = LogCurve(curves[name]).bd_rate(LogCurve(curves[reference]), (LOWEST_RATE, HIGHEST_RATE))
+        percent, share = RateDistortionCurve(curves[name]).bd_rate(
+            RateDistortionCurve(curves[reference]), (LOWEST_RATE, HIGHEST_RATE)
+        )
     except RateError:  # no common error
         return "-"
     text = f"{percent:+.1f} %" + ("*" if share < _ENOUGH_ERRORS else "")

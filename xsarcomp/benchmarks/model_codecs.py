@@ -11,7 +11,8 @@ from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import read_frame
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.window import Settings
+from xsarcomp.codec.residual_coding import decode_integers, encode_integers
+from xsarcomp.codec.settings import Settings
 from xsarcomp.models.classic.model_file import is_classic, load_classic
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class ModelCodec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicModelCodec:
-    """A classic autoencoder as a codec: one stream a plane."""
+    """A classic autoencoder as a codec: the step and the coded symbols of each plane."""
 
     name: str
     codec: "ClassicCodec"
@@ -60,11 +61,14 @@ class ClassicModelCodec:
 
     def encode(self, plane_db: NDArray[np.float32], setting: float) -> bytes:
         """Encode with the quantization step `setting`; see `Codec.encode`."""
-        return self.codec.compress(plane_db[None], setting)
+        (symbols,) = self.codec.encode_planes(plane_db[None], setting)
+        return np.float32(setting).tobytes() + encode_integers(symbols)
 
     def decode(self, data: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Decode; see `Codec.decode`."""
-        return self.codec.decompress(data)[0]
+        step = np.frombuffer(data, np.float32, count=1).item()
+        symbols = decode_integers(data[np.float32().nbytes :], self.codec.latent_shape(shape))
+        return self.codec.decode_planes(symbols[None], step, shape)[0]
 
 
 def model_codecs(name: str) -> list[Codec]:

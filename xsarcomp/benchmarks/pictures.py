@@ -62,7 +62,7 @@ def rate_distortion_figure(
             drawn = np.array([pair for pair in ordered if rates[0] <= pair[0] <= rates[1]]).reshape(-1, 2)
             axes.plot(*drawn.T, label=name, **style)
             if reference is not None:
-                ratios = drawn[:, 1] / rmse_at_rates(curves[reference], drawn[:, 0])
+                ratios = drawn[:, 1] / rmse_at_rates(curves[reference], drawn[:, 0].tolist())
                 ratio_panels[0].plot(drawn[:, 0], ratios, **style)
     axes.set(xscale="log", yscale="log", ylabel="RMSE [dB]")
     axes.yaxis.set_major_formatter("{x:g}")

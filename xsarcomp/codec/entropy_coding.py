@@ -12,7 +12,8 @@ stream decodes to the same symbols on every machine, or fails. Nothing is adapti
 """
 
 import math
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.range_coder import RangeDecoder, RangeEncoder, check_magnitude
 from xsarcomp.codec.signs import FACTORS, FEATURE_CLIP, VALUE_CLIP, SignedValues, transfer_signs
 from xsarcomp.errors import CorruptStreamError
+
+if TYPE_CHECKING:
+    from xsarcomp.codec.kernels.channels import ChannelTables, KnownSymbols
 
 _QUIET_FLAG = 0x80
 
@@ -237,36 +241,43 @@ def _same_blocks(named: NDArray[np.bool_] | None, found: NDArray[np.bool_] | Non
     return bool((named == found).all())
 
 
-def _kernels() -> Any:
+def _kernels() -> ModuleType:
     with FIRST_USE:
         from xsarcomp.codec.kernels import channels as channel_kernels
     return channel_kernels
 
 
 def _order(coded_channels: int) -> NDArray[np.int64]:
+    """Channels above the lowest that are coded, in coding order."""
     return np.array(CHANNEL_ORDER[1:coded_channels], np.int64)
 
 
-def _tables(tables: EntropyTables, anchor: int) -> list[NDArray]:
-    """Tables of an anchor, in the order of the kernels' arguments."""
-    names = (
-        "trellised", "term_channels", "term_kinds", "term_weights", "thresholds", "frequencies",
-        "sign_term_channels", "sign_term_kinds", "sign_term_weights", "sign_thresholds", "sign_frequencies",
-    )  # fmt: skip
-    return [np.ascontiguousarray(getattr(tables, name)[anchor]) for name in names]
+def _channel_tables(tables: EntropyTables, anchor: int) -> "ChannelTables":
+    """Tables of an anchor as arguments of the kernels."""
+    arguments = _kernels().ChannelTables
+    return arguments(*(np.ascontiguousarray(getattr(tables, name)[anchor]) for name in arguments._fields))
 
 
-def _known(lowest: NDArray[np.int32], busy: NDArray[np.bool_] | None) -> list[Any]:
-    """What is known before the first of these channels, in the order of the kernels' arguments."""
-    planes, height, width = lowest.shape
-    magnitudes, signed = Magnitudes(), SignedValues((planes, 0, height, width), busy)
+def _known_symbols(lowest: NDArray[np.int32], busy: NDArray[np.bool_] | None) -> "KnownSymbols":
+    """State of the kernels before the first channel above the lowest, whose symbols have shape (plane, y_latent, x_latent)."""
+    magnitudes, signed = Magnitudes(), SignedValues((lowest.shape[0], CHANNELS, *lowest.shape[1:]), busy)
     magnitudes.add(0, lowest)
     signed.add_lowest(lowest)
-    inside = np.arange(lowest.size) if busy is None else np.flatnonzero(busy)
-    states = np.zeros(lowest.size, np.uint8)
-    limits = (np.int32(VALUE_CLIP), np.int32(FEATURE_CLIP))
-    known = (magnitudes.padded, CONTEXT_CLIP, signed.known, signed.offsets, FACTORS, *limits)
-    return [*known, inside, signed.places, *signed.phases, states]
+    even, odd = signed.phases
+    return _kernels().KnownSymbols(
+        magnitudes=magnitudes.padded,
+        clip=CONTEXT_CLIP,
+        signed=signed.known,
+        offsets=signed.offsets,
+        factors=FACTORS,
+        value_clip=np.int32(VALUE_CLIP),
+        feature_clip=np.int32(FEATURE_CLIP),
+        inside=np.arange(lowest.size) if busy is None else np.flatnonzero(busy),
+        places=signed.places,
+        even=even,
+        odd=odd,
+        states=np.zeros(lowest.size, np.uint8),
+    )
 
 
 def encode_channels(
@@ -297,12 +308,12 @@ def encode_channels(
     """
     kernels, order = _kernels(), _order(coded_channels)
     symbols = np.ascontiguousarray(symbols, np.int32)
-    tables_and_known = [*_tables(tables, anchor), *_known(np.ascontiguousarray(symbols[:, 0]), busy)]
-    count = tables_and_known[-5].size
+    channel_tables, known = _channel_tables(tables, anchor), _known_symbols(np.ascontiguousarray(symbols[:, 0]), busy)
 
     def encode(number: int, *buffers: NDArray) -> int:
-        return kernels.encode_channels(symbols, order, number, *tables_and_known, *buffers)
+        return kernels.encode_channels(symbols, order, number, *channel_tables, *known, *buffers)
 
+    count = known.inside.size
     coder.encode_steps(encode, order.size, kernels.MOST_WORDS * count, kernels.MOST_BITS * count)
 
 
@@ -321,5 +332,5 @@ def decode_channels(
     CorruptStreamError
         If no encoder wrote this.
     """
-    known = _known(np.ascontiguousarray(symbols[:, 0]), busy)
-    coder.decode_all(_kernels().decode_channels, symbols, _order(coded_channels), *_tables(tables, anchor), *known)
+    channel_tables, known = _channel_tables(tables, anchor), _known_symbols(np.ascontiguousarray(symbols[:, 0]), busy)
+    coder.decode_all(_kernels().decode_channels, symbols, _order(coded_channels), *channel_tables, *known)

@@ -125,7 +125,7 @@ def load_domain(model_id: str) -> Domain | None:
     """
     records = (record for _, record, _ in _model_files() if record["id"] == model_id)
     record = next(records, {}).get("domain")
-    return None if record is None else Domain.from_record(record)
+    return None if record is None else Domain.from_json(record)
 
 
 def load_coder(model: str | None = None) -> LappedCoder:

@@ -102,7 +102,7 @@ class ModelCard:
             raise ModelError(
                 f"model {record.get('name')!r} is a classic autoencoder, expected one of the architectures {ARCHITECTURES}: its "
                 "network computes in floating point, so no store can promise exact symbols with it. Choose another model, or "
-                "use xsarcomp.models.classic.model_file.load_classic(...).compress without a store"
+                "use xsarcomp.models.classic.model_file.load_classic(...).encode_planes without a store"
             )
         if version != CARD_FORMAT:
             raise ModelIntegrityError(

@@ -20,7 +20,7 @@ from xsarcomp.codec.speckle import Speckle, synthesize_with_speckle
 from xsarcomp.errors import DimensionError
 from xsarcomp.radiometry.decibel import decibel_from_backscatter, from_signal, to_signal
 from xsarcomp.radiometry.filling import FILL_BLOCK, fill_invalid
-from xsarcomp.radiometry.pixel_classes import classify, exact_values, restore_invalid
+from xsarcomp.radiometry.pixel_classes import classify, exact_values, reinsert_invalid
 from xsarcomp.tiling import Span, aligned_spans, reflect_indices, round_up
 
 SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
@@ -243,7 +243,7 @@ def backscatter_of(
     if corrections is not None:
         signal = corrections.applied(signal, coder.card.offset_db + correction_db, coder.card.offset_db)
     values = from_signal(signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db)
-    return restore_invalid(values, classes, settings.nodata, exact)
+    return reinsert_invalid(values, classes, settings.nodata, exact)
 
 
 def guarantee_data_for(

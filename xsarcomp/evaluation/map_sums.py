@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from xsarcomp.evaluation.plane_pair import PlanePair
 from xsarcomp.evaluation.pooling import Sums
-from xsarcomp.metrics.maps import change_agreement, water_agreement
+from xsarcomp.metrics.maps import compare_change_maps, compare_water_maps
 
 WATER_THRESHOLDS_DB = {"vv": -15.0, "hh": -15.0, "vh": -21.5, "hv": -21.5}
 """Averaged backscatter below which a pixel is water, dB. These agree best with the hand-drawn masks of the training chips."""
@@ -91,7 +91,7 @@ class MapComparer:
         previous, self._previous = self._previous, replace(piece)
         if previous is None or previous.series != piece.series:
             return MapSums()
-        agreement = change_agreement(
+        agreement = compare_change_maps(
             (previous.original_power, piece.original_power),
             (previous.restored_power, piece.restored_power),
             previous.valid & piece.valid,
@@ -99,8 +99,8 @@ class MapComparer:
         return MapSums(
             changed=agreement.changed_pixels,
             unchanged=agreement.unchanged_pixels,
-            false_alarms=agreement.added_pixels,
-            misses=agreement.lost_pixels,
+            false_alarms=agreement.false_alarm_pixels,
+            misses=agreement.missed_pixels,
         )
 
 
@@ -108,12 +108,12 @@ def _water(piece: PlanePair) -> MapSums:
     threshold_db = water_threshold_db(piece.name)
     if threshold_db is None or not piece.valid.any():
         return MapSums()
-    agreement = water_agreement(piece.original_power, piece.restored_power, piece.valid, threshold_db=threshold_db)
+    agreement = compare_water_maps(piece.original_power, piece.restored_power, piece.valid, threshold_db=threshold_db)
     return MapSums(
-        water_valid=agreement.pixels,
-        water_original=agreement.original_pixels,
-        water_both=agreement.both_pixels,
-        water_either=agreement.either_pixels,
+        water_valid=agreement.valid_pixels,
+        water_original=agreement.original_water_pixels,
+        water_both=agreement.intersection_pixels,
+        water_either=agreement.union_pixels,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.evaluation.plane_pair import PlanePair
 from xsarcomp.metrics import distribution, fidelity, speckle, structure
-from xsarcomp.metrics.point_targets import point_targets
+from xsarcomp.metrics.point_targets import compare_point_targets
 
 # Percentiles are read from a histogram, because the errors of a long stack do not fit in memory. Its bins
 # have a constant relative width of 0.1 %, from below the rounding of float32 to above any possible error.
@@ -195,7 +195,7 @@ class TextureSums(Sums):
         if not valid.any():
             return cls(planes=(PlaneTexture(valid_pixels=0),))
         biases = distribution.window_biases_db(pair.original_power, pair.restored_power, valid)
-        targets = point_targets(pair.original_power, pair.restored_power, valid)
+        targets = compare_point_targets(pair.original_power, pair.restored_power, valid)
         return cls(
             planes=(_plane_texture(pair),),
             window_biases_db=(np.abs(biases[np.isfinite(biases)]),),

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.rate_control import Sample
 from xsarcomp.errors import DomainWarning, callers_level
-from xsarcomp.radiometry.decibel import decibel_from_backscatter, out_of_range
-from xsarcomp.radiometry.domain import Deviation, Domain, cut_windows, plane_statistics
+from xsarcomp.radiometry.decibel import count_out_of_range, decibel_from_backscatter
+from xsarcomp.radiometry.domain import Deviation, Domain
 from xsarcomp.radiometry.pixel_classes import VALID, classify
+from xsarcomp.radiometry.speckle_statistics import cut_windows, plane_statistics
 
 REPORTED_SHARE = 0.001
 """Share of values outside the training range above which a warning mentions them."""
@@ -66,7 +67,7 @@ def compare_with_training(
         classes = classify(sample.backscatter, sample.settings.scale, sample.settings.nodata)
         decibel = decibel_from_backscatter(sample.backscatter, sample.settings.scale, classes=classes)
         is_valid = classes == VALID
-        report = out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
+        report = count_out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
         outside, valid = outside + report.outside_count, valid + report.valid_count
         if domain:
             for index in range(len(decibel)):
@@ -103,11 +104,11 @@ def warn_if_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale:
     values_by_statistic: dict[tuple[str, str, tuple[float, float]], list[str]] = {}
     for comparison in comparisons:
         for deviation in comparison.deviations:
-            key = (*deviation.words, deviation.expected)
+            key = (deviation.label, deviation.likely_cause, deviation.expected)
             values_by_statistic.setdefault(key, []).append(f"{deviation.value:.3g} in {comparison.name!r}")
     findings += [
-        f"the {statistic} is {' and '.join(values)}, expected {low:.3g} to {high:.3g} ({meaning}?)"
-        for (statistic, meaning, (low, high)), values in values_by_statistic.items()
+        f"the {statistic} is {' and '.join(values)}, expected {low:.3g} to {high:.3g} ({likely_cause}?)"
+        for (statistic, likely_cause, (low, high)), values in values_by_statistic.items()
     ]
     if findings:
         warnings.warn(

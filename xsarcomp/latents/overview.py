@@ -39,7 +39,7 @@ from xsarcomp.latents.overview_grid import (
 from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.radiometry.decibel import from_signal
-from xsarcomp.radiometry.pixel_classes import restore_invalid
+from xsarcomp.radiometry.pixel_classes import reinsert_invalid
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.tiling import Span, Window, whole_window, window_shape, window_slices
 
@@ -264,7 +264,7 @@ def overview_window(window: Window, parts: Mapping[str, NDArray], metadata: Late
     kinds = np.where(counts > 0, pixel_classes.VALID, classes[:, ::factor, ::factor]).astype(np.uint8)
     exact = parts["exact"].reshape(kinds.shape)[kinds == pixel_classes.EXACT] if "exact" in parts else None
     values = from_signal(signal, settings.scale, np.dtype(metadata.dtype), offset_db=coder.card.offset_db)
-    return restore_invalid(values, kinds, settings.nodata, exact).reshape(window_shape(window))
+    return reinsert_invalid(values, kinds, settings.nodata, exact).reshape(window_shape(window))
 
 
 def signal_from_lowest(symbols: NDArray[np.int32], coder: LappedCoder, step_db: float) -> NDArray[np.float64]:

@@ -1,13 +1,15 @@
-"""What compression does to the maps that users make: open water, and change between two dates.
+"""Effects of compression on the maps that users make: open water, and change between two dates.
 
-The maps are made with the simplest methods in use, a threshold after averaging over a few pixels. Original and
-restored scenes are treated alike, and whatever is estimated from data is estimated on the original only.
+The maps are made with the simplest methods in use, a threshold after averaging over a few pixels. Original and restored
+scenes are treated alike; parameters that are estimated from data are estimated from the original only.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
@@ -20,38 +22,38 @@ CHANGE_AVERAGE_PIXELS = 5
 CHANGE_THRESHOLD_DB = 3.0
 """Change of the averaged power that counts, in dB: a factor of 2."""
 
-_ROUNDING_DB = 1e-6  # what averaging leaves of constant power
+_ROUNDING_DB = 1e-6  # spread that averaging leaves in constant power
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaterAgreement:
-    """How well water maps of original and restored agree; fractions are of the valid pixels."""
+    """Agreement of the water maps of original and restored; fractions are of the valid pixels."""
 
     threshold_db: float
     """Averaged backscatter below it is water, dB."""
     intersection_over_union: float
     """Agreement of both maps, 0..1; NaN where neither shows water."""
-    original_fraction: float
+    original_water_fraction: float
     """Share of water in the original, 0..1."""
-    restored_fraction: float
+    restored_water_fraction: float
     """Share of water in the restored scene, 0..1."""
-    original_to_reference: float
+    original_reference_iou: float
     """Intersection over union of the original map with the given mask, 0..1; NaN without a mask."""
-    restored_to_reference: float
-    """The same of the restored map: what matters is how much lower it is."""
-    pixels: int
+    restored_reference_iou: float
+    """Intersection over union of the restored map with the given mask; its difference to the original's is the loss."""
+    valid_pixels: int
     """Valid pixels."""
-    original_pixels: int
-    """Water in the original."""
-    both_pixels: int
-    """Water in both."""
-    either_pixels: int
-    """Water in one or in both."""
+    original_water_pixels: int
+    """Pixels of water in the original."""
+    intersection_pixels: int
+    """Pixels of water in both."""
+    union_pixels: int
+    """Pixels of water in one or in both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeAgreement:
-    """How well change maps of original and restored agree."""
+    """Agreement of the change maps of original and restored."""
 
     intersection_over_union: float
     """Agreement of both maps, 0..1; NaN where neither shows a change."""
@@ -59,37 +61,44 @@ class ChangeAgreement:
     """Changed pixels of the original pair."""
     unchanged_pixels: int
     """Valid pixels of the original pair that have not changed."""
-    added_pixels: int
-    """False alarms: changed in the restored pair only."""
-    lost_pixels: int
-    """Misses: changed in the original pair only."""
+    false_alarm_pixels: int
+    """Pixels that changed in the restored pair only."""
+    missed_pixels: int
+    """Pixels that changed in the original pair only."""
 
     @property
-    def false_alarm_rate(self):
-        """Added over unchanged pixels, 0..1; NaN where all has changed."""
-        return self.added_pixels / self.unchanged_pixels if self.unchanged_pixels else math.nan
+    def false_alarm_rate(self) -> float:
+        """False alarms over unchanged pixels, 0..1; NaN where all has changed."""
+        return self.false_alarm_pixels / self.unchanged_pixels if self.unchanged_pixels else math.nan
 
     @property
-    def miss_rate(self):
-        """Lost over changed pixels, 0..1; NaN where nothing has changed."""
-        return self.lost_pixels / self.changed_pixels if self.changed_pixels else math.nan
+    def miss_rate(self) -> float:
+        """Missed over changed pixels, 0..1; NaN where nothing has changed."""
+        return self.missed_pixels / self.changed_pixels if self.changed_pixels else math.nan
 
 
-def water_agreement(original_power, restored_power, valid, *, threshold_db=None, reference=None):
+def compare_water_maps(
+    original_power: NDArray[np.floating],
+    restored_power: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    *,
+    threshold_db: float | None = None,
+    reference: ArrayLike | None = None,
+) -> WaterAgreement:
     """Compare the water maps of original and restored, and both with a mask drawn by hand.
 
-    Power is averaged over the valid pixels of 3 x 3; below the threshold is water. VV suits this best.
+    Power is averaged over the valid pixels of 3 x 3; averages below the threshold are water. VV suits this best.
 
     Parameters
     ----------
     original_power, restored_power : ndarray of float, shape (y, x)
-        Backscatter power (linear, m2 m-2), positive where valid.
+        Backscatter power (sigma0 or gamma0, linear, m2 m-2), positive where valid.
     valid : ndarray of bool, shape (y, x)
         Pixels that are valid in both.
     threshold_db : float, optional
-        Threshold in dB, the same for both; by default that of Otsu on the averaged original in dB, which
-        finds water only where a good part of the scene is water. -17 dB is usual for VV.
-    reference : ndarray of int, shape (y, x), optional
+        Threshold in dB, the same for both. The default is Otsu's on the averaged original in dB, which finds water
+        only where a good part of the scene is water. -17 dB is usual for VV.
+    reference : array_like of int, shape (y, x), optional
         Mask drawn by hand: 1 water, 0 land, anything else unknown and left out of the comparison with it.
 
     Returns
@@ -101,43 +110,44 @@ def water_agreement(original_power, restored_power, valid, *, threshold_db=None,
     DimensionError
         If the shapes differ or are not two-dimensional.
     RadiometryError
-        If no threshold is given and fewer than two different valid values are there to find one.
+        If no threshold is given and there are fewer than two different valid values to estimate one.
 
     References
     ----------
     Otsu (1979), "A threshold selection method from gray-level histograms", IEEE Trans. Systems, Man, and
     Cybernetics 9(1).
     """
-    valid = _checked(valid, original_power, restored_power, *(() if reference is None else (reference,)))
-    original, restored = (averaged_db(power, valid, WATER_AVERAGE_PIXELS) for power in (original_power, restored_power))
-    if threshold_db is None:
-        values = original[valid]
-        if values.size < 2 or np.ptp(values) < _ROUNDING_DB:
-            raise RadiometryError(
-                "found fewer than two different valid values, expected water and land to find a threshold. "
-                "Pass threshold_db=-17.0 or another one."
-            )
-        threshold_db = float(threshold_otsu(values))
-    before, after = (valid & (plane < threshold_db) for plane in (original, restored))
-    count, water = int(np.count_nonzero(valid)), int(np.count_nonzero(before))
-    known = np.zeros_like(valid) if reference is None else valid & np.isin(reference, (0, 1))
-    drawn = known if reference is None else known & (np.asarray(reference) == 1)
+    is_valid = _checked_mask(valid, original_power, restored_power, *(() if reference is None else (reference,)))
+    original_db = local_mean_db(original_power, is_valid, WATER_AVERAGE_PIXELS)
+    restored_db = local_mean_db(restored_power, is_valid, WATER_AVERAGE_PIXELS)
+    threshold = _otsu_threshold(original_db[is_valid]) if threshold_db is None else float(threshold_db)
+    before, after = is_valid & (original_db < threshold), is_valid & (restored_db < threshold)
+    mask = np.full(is_valid.shape, -1) if reference is None else np.asarray(reference)
+    known, reference_water = is_valid & np.isin(mask, (0, 1)), is_valid & (mask == 1)
+    valid_pixels, original_water_pixels = int(np.count_nonzero(is_valid)), int(np.count_nonzero(before))
+    restored_water_pixels = int(np.count_nonzero(after))
     return WaterAgreement(
-        threshold_db=float(threshold_db),
+        threshold_db=threshold,
         intersection_over_union=intersection_over_union(before, after),
-        original_fraction=water / count if count else math.nan,
-        restored_fraction=int(np.count_nonzero(after)) / count if count else math.nan,
-        original_to_reference=intersection_over_union(before & known, drawn),
-        restored_to_reference=intersection_over_union(after & known, drawn),
-        pixels=count,
-        original_pixels=water,
-        both_pixels=int(np.count_nonzero(before & after)),
-        either_pixels=int(np.count_nonzero(before | after)),
+        original_water_fraction=original_water_pixels / valid_pixels if valid_pixels else math.nan,
+        restored_water_fraction=restored_water_pixels / valid_pixels if valid_pixels else math.nan,
+        original_reference_iou=intersection_over_union(before & known, reference_water),
+        restored_reference_iou=intersection_over_union(after & known, reference_water),
+        valid_pixels=valid_pixels,
+        original_water_pixels=original_water_pixels,
+        intersection_pixels=int(np.count_nonzero(before & after)),
+        union_pixels=int(np.count_nonzero(before | after)),
     )
 
 
-def change_agreement(original_powers, restored_powers, valid, *, threshold_db=CHANGE_THRESHOLD_DB):
-    """Compare the change between two dates as seen in original and restored scenes.
+def compare_change_maps(
+    original_powers: Sequence[NDArray[np.floating]],
+    restored_powers: Sequence[NDArray[np.floating]],
+    valid: NDArray[np.bool_],
+    *,
+    threshold_db: float = CHANGE_THRESHOLD_DB,
+) -> ChangeAgreement:
+    """Compare the change between two dates in the original with the change in the restored scenes.
 
     Power is averaged over the valid pixels of 5 x 5; where the log-ratio of the two dates exceeds the threshold in
     either sense, the pixel has changed.
@@ -145,7 +155,7 @@ def change_agreement(original_powers, restored_powers, valid, *, threshold_db=CH
     Parameters
     ----------
     original_powers, restored_powers : sequence of two ndarray of float, shape (y, x)
-        Backscatter power (linear, m2 m-2) of the first and the second date, positive where valid.
+        Backscatter power (sigma0 or gamma0, linear, m2 m-2) of the first and the second date, positive where valid.
     valid : ndarray of bool, shape (y, x)
         Pixels that are valid in all four.
     threshold_db : float
@@ -174,18 +184,18 @@ def change_agreement(original_powers, restored_powers, valid, *, threshold_db=CH
         )
     if not threshold_db > 0:
         raise RadiometryError(f"found threshold_db={threshold_db}, expected a change above 0 dB, for example 3.")
-    valid = _checked(valid, *original_powers, *restored_powers)
-    before, after = (_changed(powers, valid, threshold_db) for powers in (original_powers, restored_powers))
+    is_valid = _checked_mask(valid, *original_powers, *restored_powers)
+    before, after = (_changed(powers, is_valid, threshold_db) for powers in (original_powers, restored_powers))
     return ChangeAgreement(
         intersection_over_union=intersection_over_union(before, after),
         changed_pixels=int(np.count_nonzero(before)),
-        unchanged_pixels=int(np.count_nonzero(valid & ~before)),
-        added_pixels=int(np.count_nonzero(after & ~before)),
-        lost_pixels=int(np.count_nonzero(before & ~after)),
+        unchanged_pixels=int(np.count_nonzero(is_valid & ~before)),
+        false_alarm_pixels=int(np.count_nonzero(after & ~before)),
+        missed_pixels=int(np.count_nonzero(before & ~after)),
     )
 
 
-def intersection_over_union(first, second):
+def intersection_over_union(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Compute the agreement of two maps (Jaccard index).
 
     Parameters
@@ -202,13 +212,13 @@ def intersection_over_union(first, second):
     return int(np.count_nonzero(first & second)) / union if union else math.nan
 
 
-def averaged_db(power, valid, size):
-    """Average power over the valid pixels of a window, and return it in decibel.
+def local_mean_db(power: NDArray[np.floating], valid: NDArray[np.bool_], size: int) -> NDArray[np.float64]:
+    """Average power over the valid pixels of the window around each pixel, and convert the mean to decibels.
 
     Parameters
     ----------
     power : ndarray of float, shape (y, x)
-        Backscatter power (linear, m2 m-2), positive where valid.
+        Backscatter power (sigma0 or gamma0, linear, m2 m-2), positive where valid.
     valid : ndarray of bool, shape (y, x)
         Pixels that count.
     size : int
@@ -227,17 +237,31 @@ def averaged_db(power, valid, size):
     return np.where(valid, 10.0 * np.log10(np.maximum(mean, lowest)), np.nan)
 
 
-def _changed(powers, valid, threshold_db):
-    first, second = (averaged_db(power, valid, CHANGE_AVERAGE_PIXELS) for power in powers)
+def _otsu_threshold(values_db: NDArray[np.float64]) -> float:
+    """Estimate the threshold between water and land in dB."""
+    if values_db.size < 2 or np.ptp(values_db) < _ROUNDING_DB:
+        raise RadiometryError(
+            "found fewer than two different valid values, expected water and land to estimate a threshold. "
+            "Pass threshold_db=-17.0 or another one."
+        )
+    return float(threshold_otsu(values_db))
+
+
+def _changed(
+    powers: Sequence[NDArray[np.floating]], valid: NDArray[np.bool_], threshold_db: float
+) -> NDArray[np.bool_]:
+    """Map the pixels that changed between two dates."""
+    first, second = (local_mean_db(power, valid, CHANGE_AVERAGE_PIXELS) for power in powers)
     return valid & (np.abs(np.where(valid, second - first, 0.0)) > threshold_db)
 
 
-def _checked(valid, *planes):
-    valid = np.asarray(valid, dtype=bool)
+def _checked_mask(valid: ArrayLike, *planes: ArrayLike) -> NDArray[np.bool_]:
+    """Convert the mask to bool, after checking that all planes have its shape (y, x)."""
+    is_valid = np.asarray(valid, dtype=bool)
     shapes = [np.shape(plane) for plane in planes]
-    if valid.ndim != 2 or any(shape != valid.shape for shape in shapes):
+    if is_valid.ndim != 2 or any(shape != is_valid.shape for shape in shapes):
         raise DimensionError(
-            f"found shapes {shapes} and {valid.shape} (valid), expected equal ones (y, x). "
+            f"found shapes {shapes} and {is_valid.shape} (valid), expected equal ones (y, x). "
             "Pass one polarization at a time, all on the same grid."
         )
-    return valid
+    return is_valid

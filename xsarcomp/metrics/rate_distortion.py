@@ -1,7 +1,7 @@
-"""Rate-distortion curves: error in dB against stored bits per pixel, and how to compare two of them.
+"""Rate-distortion curves: error in dB against stored bits per pixel, interpolated and compared.
 
-Curves are smooth and bent where both axes are logarithmic, so everything between measured points is interpolated
-there with monotone cubics (PCHIP). Straight lines between points would cut the bend: with seven points from 0.1 to 2
+Curves are smooth and bent on two logarithmic axes, so values between measured points are interpolated on these axes
+with monotone cubics (PCHIP). Straight lines between points would cut the bend: with seven points from 0.1 to 2
 bits per pixel they make a codec look 1 to 2 % cheaper than it is. Nothing is extrapolated.
 """
 
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from xsarcomp.errors import RateError
 
 LOWEST_RATE, HIGHEST_RATE = 0.1, 2.0
 """Bits per pixel between which codecs are compared."""
-RATES = (0.25, 0.5, 1.0, 2.0)
-"""Bits per pixel at which codecs are tabulated."""
+TABLE_RATES = (0.25, 0.5, 1.0, 2.0)
+"""Bits per pixel at which tables list the errors of codecs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,23 +26,23 @@ class RatePoint:
     """One measured point of a codec."""
 
     setting: float
-    """Setting of the codec."""
+    """Setting of the codec that was measured."""
     bits_per_pixel: float
     """Stored bits, headers included, over all pixels of all planes, valid or not."""
     rmse_db: float
     """Root mean square error over the valid pixels of all planes, dB."""
     enl_ratio: float = math.nan
-    """Median over the planes; NaN where it is not known."""
+    """Median of the ENL ratios of the planes; NaN where unknown."""
     edge_preservation: float = math.nan
-    """Mean over the planes, weighted with their valid pixels; NaN where it is not known."""
+    """Mean over the planes, weighted with their valid pixels; NaN where unknown."""
     bias_db: float = math.nan
-    """Change of the mean power of all valid pixels, dB; NaN where it is not known."""
+    """Change of the mean power of all valid pixels, dB; NaN where unknown."""
 
 
-class LogCurve:
-    """A curve of a codec between its measured points, monotone in the logarithms of rate and error.
+class RateDistortionCurve:
+    """Curve of a codec through its measured points, monotone in the logarithms of rate and error.
 
-    Points that a cheaper one beats are left out, as are points without error or rate, which have no logarithm.
+    Points are left out if a cheaper one has a smaller error, or if their error or rate is 0, which has no logarithm.
 
     Parameters
     ----------
@@ -54,9 +55,10 @@ class LogCurve:
         If fewer than two points can be used.
     """
 
-    def __init__(self, points: Iterable[RatePoint]):
+    def __init__(self, points: Iterable[RatePoint]) -> None:
         ordered = sorted((point.bits_per_pixel, point.rmse_db) for point in points)
-        log_rate, log_rmse = [], []
+        log_rate: list[float] = []
+        log_rmse: list[float] = []
         for bits_per_pixel, rmse_db in ordered:
             usable = bits_per_pixel > 0 and 0 < rmse_db < math.inf
             if usable and (not log_rmse or math.log(rmse_db) < log_rmse[-1]):
@@ -70,16 +72,46 @@ class LogCurve:
         self._rates = (log_rate[0], log_rate[-1])
         self._errors = (log_rmse[-1], log_rmse[0])
         self._error_of_rate = PchipInterpolator(log_rate, log_rmse, extrapolate=False)
-        # abscissae must ascend: errors fall along a curve, so it is turned round
+        # abscissae must ascend, and errors fall along a curve
         self._rate_of_error = PchipInterpolator(log_rmse[::-1], log_rate[::-1], extrapolate=False)
 
-    def rmse_db(self, rates: Sequence[float]) -> np.ndarray:
-        """Error at given bits per pixel, float64 in dB; NaN at rates that the codec does not reach."""
+    def rmse_db(self, rates: Sequence[float]) -> NDArray[np.float64]:
+        """Interpolate the error at given rates.
+
+        Parameters
+        ----------
+        rates : sequence of float
+            Bits per pixel.
+
+        Returns
+        -------
+        ndarray of float64, shape (rate,)
+            RMSE in dB; NaN at rates that the codec does not reach.
+        """
         return np.exp(self._error_of_rate(np.log(np.asarray(rates, dtype=np.float64))))
 
-    def bd_rate(self, reference: "LogCurve", rates: tuple[float, float]) -> tuple[float, float]:
-        """See `bd_rate`; also the share of the reference's errors between the rates that both reach, 0..1."""
-        # the second clip takes away what rounding adds at an end of the curve
+    def bd_rate(self, reference: "RateDistortionCurve", rates: tuple[float, float]) -> tuple[float, float]:
+        """Compute the Bjontegaard delta rate of this curve, see :func:`bd_rate`, and its coverage.
+
+        Parameters
+        ----------
+        reference : RateDistortionCurve
+        rates : tuple of two float
+            Lowest and highest bits per pixel of the reference that count.
+
+        Returns
+        -------
+        percent : float
+            Mean difference in rate at equal error, per cent; negative where this curve needs fewer bits.
+        coverage : float, 0..1
+            Share of the reference's errors between the two rates that both curves reach.
+
+        Raises
+        ------
+        RateError
+            If the curves have no error in common there.
+        """
+        # the second clip removes the rounding errors of the interpolation at the ends of the curve
         limits = reference._error_of_rate(np.clip(np.log(rates), *reference._rates))
         highest, lowest = np.clip(limits, *reference._errors)
         low, high = max(lowest, self._errors[0]), min(highest, self._errors[1])
@@ -88,11 +120,11 @@ class LogCurve:
                 f"found no common error of the two curves between {rates[0]} and {rates[1]} bits per pixel, "
                 "expected an overlap. Measure both codecs at settings that cover the same errors."
             )
-        own, other = (one._rate_of_error.integrate(low, high) / (high - low) for one in (self, reference))
-        return float(100.0 * np.expm1(own - other)), float((high - low) / (highest - lowest))
+        mean, reference_mean = (curve._rate_of_error.integrate(low, high) / (high - low) for curve in (self, reference))
+        return float(100.0 * np.expm1(mean - reference_mean)), float((high - low) / (highest - lowest))
 
 
-def rmse_at_rates(points, rates=RATES):
+def rmse_at_rates(points: Iterable[RatePoint], rates: Sequence[float] = TABLE_RATES) -> NDArray[np.float64]:
     """Interpolate the error of a codec at given rates.
 
     Parameters
@@ -112,35 +144,39 @@ def rmse_at_rates(points, rates=RATES):
     RateError
         If fewer than two points can be used.
     """
-    return LogCurve(points).rmse_db(rates)
+    return RateDistortionCurve(points).rmse_db(rates)
 
 
-def value_at_rate(points: Iterable[RatePoint], name: str, bits_per_pixel: float) -> float:
-    """Interpolate a figure that is not the error, linearly over the logarithm of the rate.
+def metric_at_rate(points: Iterable[RatePoint], name: str, bits_per_pixel: float) -> float:
+    """Interpolate a metric other than the error, linearly over the logarithm of the rate.
 
     Parameters
     ----------
     points : iterable of RatePoint
         Curve of the codec, in any order.
     name : {"enl_ratio", "edge_preservation", "bias_db"}
-        Field of `RatePoint`.
+        Field of :class:`RatePoint`.
     bits_per_pixel : float
         Rate.
 
     Returns
     -------
     float
-        NaN at a rate that the codec does not reach, or where the figure is not known.
+        NaN at a rate that the codec does not reach, or where the metric is unknown.
     """
-    known = {one.bits_per_pixel: getattr(one, name) for one in points if one.bits_per_pixel > 0}
-    rates = sorted(known)
+    by_rate = {point.bits_per_pixel: getattr(point, name) for point in points if point.bits_per_pixel > 0}
+    rates = sorted(by_rate)
     if not rates:
         return math.nan
-    values = [known[bits] for bits in rates]
+    values = [by_rate[rate] for rate in rates]
     return float(np.interp(math.log(bits_per_pixel), np.log(rates), values, left=math.nan, right=math.nan))
 
 
-def bd_rate(test, reference, rates=(LOWEST_RATE, HIGHEST_RATE)):
+def bd_rate(
+    test: Iterable[RatePoint],
+    reference: Iterable[RatePoint],
+    rates: tuple[float, float] = (LOWEST_RATE, HIGHEST_RATE),
+) -> float:
     """Compute the mean difference in rate of two codecs at equal error (Bjontegaard delta rate).
 
     Parameters
@@ -153,7 +189,7 @@ def bd_rate(test, reference, rates=(LOWEST_RATE, HIGHEST_RATE)):
     Returns
     -------
     float
-        Per cent; negative where `test` needs fewer bits. Averaged over the logarithm of the errors that both
+        Per cent; negative where ``test`` needs fewer bits. Averaged over the logarithm of the errors that both
         codecs reach and that the reference has between the two rates.
 
     Raises
@@ -166,4 +202,4 @@ def bd_rate(test, reference, rates=(LOWEST_RATE, HIGHEST_RATE)):
     Bjontegaard (2001), VCEG-M33; here with monotone piecewise cubics, which cannot oscillate, as in the common test
     conditions of JVET.
     """
-    return LogCurve(test).bd_rate(LogCurve(reference), rates)[0]
+    return RateDistortionCurve(test).bd_rate(RateDistortionCurve(reference), rates)[0]

@@ -1,21 +1,23 @@
-"""What compression does to speckle: looks, their ratio, and the ratio image.
+"""Effects of compression on speckle: equivalent number of looks (ENL), its ratio, and the ratio image.
 
-All statistics are of linear power. The number of looks of decibel or normalized values means nothing, though
-it is often reported.
+All statistics are of linear power. The number of looks of decibel or normalized values has no meaning, though it is
+often reported.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from xsarcomp.errors import DimensionError, RadiometryError
+from xsarcomp.errors import RadiometryError
+from xsarcomp.metrics.arguments import checked_pair, checked_plane
 
 WINDOW_PIXELS = 25
-"""Side of the windows in which looks are estimated; the window that Sentinel-1 normalized products use."""
+"""Side of the windows in which looks are estimated, in pixels; the window that Sentinel-1 normalized products use."""
 
 _HOMOGENEOUS_FRACTION = 0.1
-_LEAST_WINDOWS = 8
+_MIN_WINDOWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,22 +25,22 @@ class RatioImageStatistics:
     """Statistics of original power over restored power; a perfect copy has 1, 0, NaN, NaN."""
 
     mean: float
-    """Mean of the ratio; 1 where the mean level is kept."""
+    """Mean of the ratio; 1 where the mean level is preserved."""
     variance: float
-    """Variance of the ratio; 0 for a copy, 1/looks where all speckle was taken away."""
+    """Variance of the ratio; 0 for a copy, 1/looks where all speckle was removed."""
     correlation_y: float
-    """Correlation of the ratio in dB between neighbors along y; high where structure was taken away."""
+    """Correlation of the ratio in dB between neighbors along y; high where structure was removed."""
     correlation_x: float
-    """The same along x."""
+    """Correlation of the ratio in dB between neighbors along x."""
 
 
-def equivalent_number_of_looks(power):
-    """Estimate the equivalent number of looks of a homogeneous area.
+def equivalent_number_of_looks(power: ArrayLike) -> float:
+    """Estimate the equivalent number of looks (ENL) of a homogeneous area.
 
     Parameters
     ----------
     power : array_like of float, any shape
-        Backscatter power (linear, m2 m-2). Values that are not finite are left out. Decibel input gives a
+        Backscatter power (sigma0 or gamma0, linear, m2 m-2). Values that are not finite are left out. Decibel input gives a
         meaningless number and cannot be detected here.
 
     Returns
@@ -66,17 +68,22 @@ def equivalent_number_of_looks(power):
     return math.inf if variance == 0 else float(values.mean() ** 2 / variance)
 
 
-def homogeneous_windows(original_power, valid, window=WINDOW_PIXELS, count=None):
+def homogeneous_windows(
+    original_power: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    window: int = WINDOW_PIXELS,
+    count: int | None = None,
+) -> NDArray[np.int64]:
     """Find the most homogeneous windows of a scene.
 
-    The plane is cut into windows that do not overlap. Of those without an invalid pixel, the ones with the
-    lowest coefficient of variation are taken. Only the *original* is looked at: choosing with the restored
-    scene would favour places that compression has smoothed.
+    The plane is cut into windows that do not overlap. Of those without an invalid pixel, the ones with the lowest
+    coefficient of variation are taken. Only the *original* decides: choosing with the restored scene would favor
+    places that compression has smoothed.
 
     Parameters
     ----------
     original_power : ndarray of float, shape (y, x)
-        Backscatter power of the original (linear, m2 m-2).
+        Backscatter power of the original (sigma0 or gamma0, linear, m2 m-2).
     valid : ndarray of bool, shape (y, x)
         Pixels that are valid in all scenes to be compared.
     window : int
@@ -95,35 +102,36 @@ def homogeneous_windows(original_power, valid, window=WINDOW_PIXELS, count=None)
     DimensionError
         If the arrays are not two-dimensional or their shapes differ.
     """
-    power, valid = _plane(original_power, valid)
+    power, is_valid = checked_plane(original_power, valid)
     window_rows, window_columns = power.shape[0] // window, power.shape[1] // window
     whole = np.s_[: window_rows * window, : window_columns * window]
-    blocks = np.where(valid[whole], power[whole], 0.0)
-    blocks = blocks.reshape(window_rows, window, window_columns, window)
-    complete = valid[whole].reshape(blocks.shape).all(axis=(1, 3))
-    mean, deviation = blocks.mean(axis=(1, 3)), blocks.std(axis=(1, 3))
+    tiled = np.where(is_valid[whole], power[whole], 0.0).reshape(window_rows, window, window_columns, window)
+    complete = is_valid[whole].reshape(tiled.shape).all(axis=(1, 3))
+    mean, deviation = tiled.mean(axis=(1, 3)), tiled.std(axis=(1, 3))
     # rounding leaves a tiny deviation in constant windows
     corners = np.argwhere(complete & (deviation > 1e-9 * mean))
     variation = deviation[tuple(corners.T)] / mean[tuple(corners.T)]
     if count is None:
-        count = max(_LEAST_WINDOWS, math.ceil(_HOMOGENEOUS_FRACTION * len(corners)))
+        count = max(_MIN_WINDOWS, math.ceil(_HOMOGENEOUS_FRACTION * len(corners)))
     return corners[np.argsort(variation, kind="stable")[:count]] * window
 
 
-def enl_ratio(original_power, restored_power, valid):
-    """Compare the number of looks of restored and original in the most homogeneous windows.
+def enl_ratio(
+    original_power: NDArray[np.floating], restored_power: NDArray[np.floating], valid: NDArray[np.bool_]
+) -> float:
+    """Compare the equivalent numbers of looks of restored and original in the most homogeneous windows.
 
     Parameters
     ----------
     original_power, restored_power : ndarray of float, shape (y, x)
-        Backscatter power (linear, m2 m-2), positive where valid.
+        Backscatter power (sigma0 or gamma0, linear, m2 m-2), positive where valid.
     valid : ndarray of bool, shape (y, x)
         Pixels that are valid in both.
 
     Returns
     -------
     float
-        Median over `homogeneous_windows` of ENL restored over ENL original: 1 where speckle is kept, above 1
+        Median over :func:`homogeneous_windows` of ENL restored over ENL original: 1 where speckle is preserved, above 1
         where it was smoothed. NaN where there is no window.
 
     Raises
@@ -131,25 +139,25 @@ def enl_ratio(original_power, restored_power, valid):
     DimensionError
         If the arrays are not two-dimensional or their shapes differ.
     """
-    original_power, _ = _plane(original_power, valid)
-    restored_power, valid = _plane(restored_power, valid)
+    original, restored, is_valid = checked_pair(original_power, restored_power, valid, planes=True)
     ratios = []
-    for row, column in homogeneous_windows(original_power, valid):
-        area = np.s_[row : row + WINDOW_PIXELS, column : column + WINDOW_PIXELS]
-        looks = equivalent_number_of_looks(restored_power[area])
-        ratios.append(looks / equivalent_number_of_looks(original_power[area]))
+    for row, column in homogeneous_windows(original, is_valid):
+        window = np.s_[row : row + WINDOW_PIXELS, column : column + WINDOW_PIXELS]
+        ratios.append(equivalent_number_of_looks(restored[window]) / equivalent_number_of_looks(original[window]))
     return float(np.median(ratios)) if ratios else math.nan
 
 
-def ratio_image_statistics(original_power, restored_power, valid):
-    """Describe the ratio image, original over restored power.
+def ratio_image_statistics(
+    original_power: NDArray[np.floating], restored_power: NDArray[np.floating], valid: NDArray[np.bool_]
+) -> RatioImageStatistics:
+    """Compute statistics of the ratio image, original over restored power.
 
-    What compression takes away should look like speckle: mean 1 and no structure of its own.
+    It shows the part of the scene that compression removes, which should look like speckle: mean 1 and no structure.
 
     Parameters
     ----------
     original_power, restored_power : ndarray of float, shape (y, x)
-        Backscatter power (linear, m2 m-2), positive where valid.
+        Backscatter power (sigma0 or gamma0, linear, m2 m-2), positive where valid.
     valid : ndarray of bool, shape (y, x)
         Pixels that are valid in both.
 
@@ -168,22 +176,20 @@ def ratio_image_statistics(original_power, restored_power, valid):
     ----------
     Gomez, Ospina and Frery (2017), Remote Sensing 9(4) 389, on structure left in ratio images.
     """
-    original_power, _ = _plane(original_power, valid)
-    restored_power, valid = _plane(restored_power, valid)
-    if not valid.any():
+    original, restored, is_valid = checked_pair(original_power, restored_power, valid, planes=True)
+    if not is_valid.any():
         return RatioImageStatistics(mean=math.nan, variance=math.nan, correlation_y=math.nan, correlation_x=math.nan)
-    ratio = np.ones_like(original_power)
-    np.divide(original_power, restored_power, out=ratio, where=valid)
+    ratio = np.divide(original, restored, out=np.ones_like(original), where=is_valid)
     ratio_db = 10.0 * np.log10(ratio)
     return RatioImageStatistics(
-        mean=float(ratio[valid].mean()),
-        variance=float(ratio[valid].var()),
-        correlation_y=neighbor_correlation(ratio_db, valid, axis=0),
-        correlation_x=neighbor_correlation(ratio_db, valid, axis=1),
+        mean=float(ratio[is_valid].mean()),
+        variance=float(ratio[is_valid].var()),
+        correlation_y=neighbor_correlation(ratio_db, is_valid, axis=0),
+        correlation_x=neighbor_correlation(ratio_db, is_valid, axis=1),
     )
 
 
-def neighbor_correlation(values, valid, *, axis):
+def neighbor_correlation(values: NDArray[np.floating], valid: NDArray[np.bool_], *, axis: int) -> float:
     """Compute the Pearson correlation of neighboring valid pixels along one axis.
 
     Parameters
@@ -205,24 +211,12 @@ def neighbor_correlation(values, valid, *, axis):
     DimensionError
         If the arrays are not two-dimensional or their shapes differ.
     """
-    values, valid = _plane(values, valid)
-    before, after = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
-    pairs = valid[before] & valid[after]
+    plane, is_valid = checked_plane(values, valid)
+    before, after = (np.s_[:-1, :], np.s_[1:, :]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+    pairs = is_valid[before] & is_valid[after]
     if np.count_nonzero(pairs) < 2:
         return math.nan
-    first, second = values[before][pairs], values[after][pairs]
+    first, second = plane[before][pairs], plane[after][pairs]
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _plane(values, valid):
-    """Return the arrays as float64 and bool after checking that both are the same plane."""
-    values = np.asarray(values, dtype=np.float64)
-    valid = np.asarray(valid, dtype=bool)
-    if values.ndim != 2 or values.shape != valid.shape:
-        raise DimensionError(
-            f"found shapes {values.shape} and {valid.shape} (valid), expected two equal shapes (y, x). "
-            "Pass one polarization and date at a time."
-        )
-    return values, valid

@@ -1,14 +1,13 @@
-"""What ``xsarcomp train`` reads: one TOML file a model."""
+"""Configuration of a training: one TOML file for each model, read by ``xsarcomp train``."""
 
 import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from xsarcomp.codec.model_card import NAME_PATTERN
-from xsarcomp.codec.network.config import RefinerConfig
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.models.registry import load, system
 from xsarcomp.training.augmentation import AugmentationConfig
@@ -20,19 +19,22 @@ DEFAULT_ARCHITECTURE = "lapped-residual"
 """Architecture of a file that names none: the default codec."""
 
 
-class Network(Protocol):
-    """Table ``[network]`` of a system: a frozen dataclass of its sizes."""
+class NetworkConfig(Protocol):
+    """Table ``[network]`` of a system: a frozen dataclass of the sizes of its network."""
 
     def check_patch(self, pixels: int) -> None:
-        """Refuse training patches of an edge that does not fit, with a ConfigurationError."""
+        """Raise ConfigurationError if the network cannot be trained on patches of this edge in pixels."""
+
+
+Network = TypeVar("Network", bound=NetworkConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """What ``xsarcomp train`` reads from a TOML file."""
+class TrainConfig(Generic[Network]):
+    """Configuration of a training, for a system with a given type of network."""
 
     name: str
-    """Name of the model with the network; the profile without it is called ``<name>-lapped``."""
+    """Name of the model. The default codec also writes a profile without the network, ``<name>-lapped``."""
     output: Path
     """Folder for checkpoints, tables, the log and the finished model files."""
     data: Path
@@ -41,15 +43,15 @@ class TrainConfig:
     """Scenes to train on."""
     validation: tuple[SceneSource, ...]
     """Scenes that choose the best weights and gate the model; no scene of the training split."""
+    network: Network
     architecture: str = DEFAULT_ARCHITECTURE
-    """The default codec, or "classic": the convolutional autoencoder, which no store uses."""
+    """One of `xsarcomp.models.registry.SYSTEMS`."""
     lagrangian: float = 0.12
-    """Squared steps that one bit is worth to the encoder; the classic autoencoder has no such choice."""
-    network: Network = field(default_factory=RefinerConfig)
+    """Squared steps that one bit is worth to the encoder of the default codec; other systems ignore it."""
     patches: PatchConfig = field(default_factory=PatchConfig)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1000))
     description: Mapping[str, Any] = field(default_factory=dict)
-    """Copied into the model's JSON file: data, license, limits."""
+    """Entries of the model's JSON file: data, license, limits."""
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(f"{self.name}-lapped"):
@@ -57,15 +59,20 @@ class TrainConfig:
         self.network.check_patch(self.patches.patch)
 
 
-def read_config(path: Path, data: Path | None = None) -> TrainConfig:
+def read_config(path: Path, data: Path | None = None) -> TrainConfig[Any]:
     """Read a training configuration.
 
     Parameters
     ----------
     path : Path
-        TOML file; relative folders in it start from the file's own folder.
+        TOML file; relative folders in it start from the folder of the file.
     data : Path, optional
         Root of the scenes, instead of the one in the file.
+
+    Returns
+    -------
+    TrainConfig
+        Its network is of the type that the registry names for the architecture.
 
     Raises
     ------
@@ -73,26 +80,26 @@ def read_config(path: Path, data: Path | None = None) -> TrainConfig:
         If the file is no TOML, or a field is unknown, missing or wrong.
     """
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the training configuration {path.name}: {error}") from error
-    network_type = load(system(record.get("architecture", DEFAULT_ARCHITECTURE)).network)
-    parsers: dict[str, Callable] = {
+    architecture = table.get("architecture", DEFAULT_ARCHITECTURE)
+    parsers: dict[str, Callable[[Any], Any]] = {
         "output": lambda value: (path.parent / value).resolve(),
         "data": lambda value: (path.parent / value).resolve(),
         "train": lambda value: tuple(SceneSource(**source) for source in value),
         "validation": lambda value: tuple(SceneSource(**source) for source in value),
-        "network": lambda value: network_type(**value),
+        "network": lambda value: load(system(architecture).network)(**value),
         "patches": lambda value: PatchConfig(
             **{**value, "augmentation": AugmentationConfig(**value.get("augmentation", {}))}
         ),
         "loop": lambda value: LoopConfig(**value),
     }
     if data is not None:
-        record["data"] = str(data.resolve())
-    record.setdefault("network", {})
+        table["data"] = str(data.resolve())
+    table.setdefault("network", {})
     try:
-        return TrainConfig(**{name: parsers.get(name, lambda value: value)(value) for name, value in record.items()})
+        return TrainConfig(**{name: parsers.get(name, lambda value: value)(value) for name, value in table.items()})
     except TypeError as error:
         known = ", ".join(config_field.name for config_field in dataclasses.fields(TrainConfig))
         raise ConfigurationError(f"{path.name}: {error}. The fields are: {known}") from error

@@ -13,12 +13,12 @@ from xsarcomp.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """Places of the parts of a system, each as ``module:name``."""
+    """Parts of a system, each named as ``module:name``."""
 
     network: str
-    """Frozen dataclass of the table ``[network]``; its ``check_patch(pixels)`` refuses patches that do not fit."""
+    """Frozen dataclass of the table ``[network]``, a `xsarcomp.models.config.NetworkConfig`."""
     train: str
-    """Function ``(config, train_planes, validation_planes, *, resume, report) -> Path`` that writes a model file."""
+    """Function ``(config, train_planes, validation_planes, *, resume, report) -> Path`` that trains and writes a model file."""
 
 
 SYSTEMS = {
@@ -33,7 +33,7 @@ SYSTEMS = {
 
 
 def system(architecture: str) -> System:
-    """System of an architecture.
+    """Look up the system of an architecture.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def system(architecture: str) -> System:
     Raises
     ------
     ConfigurationError
-        If there is none of this name.
+        If no system has this name.
     """
     if architecture not in SYSTEMS:
         raise ConfigurationError(f"architecture is {architecture!r}, expected one of {', '.join(SYSTEMS)}")

@@ -1,21 +1,19 @@
-"""Backscatter to signal and back: decibels minus an offset in steps of 1/512 dB, and the return to any scale.
+"""Conversion of backscatter (sigma0, gamma0) to the signal of the codec and back.
 
-The scale of values is found in `xsarcomp.radiometry.scales`, invalid pixels in `xsarcomp.radiometry.pixel_classes`.
+The signal is decibels minus an offset, in steps of 1/512 dB. The scale of the values is inferred in
+:mod:`xsarcomp.radiometry.scales`, invalid pixels are classified in :mod:`xsarcomp.radiometry.pixel_classes`.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xsarcomp.errors import RadiometryError
 from xsarcomp.radiometry.filling import SIGNAL_STEPS_PER_DB
-from xsarcomp.radiometry.pixel_classes import (
-    DECIBEL_LIMIT,
-    VALID,
-    classify,
-)
+from xsarcomp.radiometry.pixel_classes import DECIBEL_LIMIT, VALID, classify
 from xsarcomp.radiometry.scales import check_dtype, check_scale
 
 _DECIBEL_PER_DECADE = {"power": 10.0, "amplitude": 20.0}
@@ -26,22 +24,27 @@ def decibel_from_backscatter(
 ) -> NDArray[np.float64]:
     """Convert backscatter to decibels: 10 log10(power), 20 log10(amplitude), or the values themselves.
 
-    Computed on a C-contiguous native float64 copy: vectorised logarithms may differ in the last bit between
+    Computed on a C-contiguous native float64 copy: vectorized logarithms may differ in the last bit between
     memory layouts, and the result must not depend on layout or byte order.
 
     Parameters
     ----------
     backscatter : ndarray of real numbers, any shape
-        Values in `scale`.
+        sigma0 or gamma0 in ``scale``.
     scale : {"power", "decibel", "amplitude"}
         Scale of the values.
     classes : ndarray of uint8, same shape, optional
-        Result of `classify`; computed without nodata if not given.
+        Result of :func:`~xsarcomp.radiometry.pixel_classes.classify`; computed without nodata if not given.
 
     Returns
     -------
     ndarray of float64, same shape, dB
         0 at invalid pixels; no warning is raised for them.
+
+    Raises
+    ------
+    RadiometryError
+        If the scale is unknown, or the dtype cannot hold backscatter.
     """
     classes = classify(backscatter, scale) if classes is None else np.asarray(classes)
     with np.errstate(all="ignore"):
@@ -55,20 +58,20 @@ def decibel_from_backscatter(
 
 
 def to_signal(
-    backscatter: ArrayLike, classes: NDArray[np.uint8], scale: str, offset_db: ArrayLike
+    backscatter: ArrayLike, classes: NDArray[np.uint8], scale: str, offset_db: float | NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Turn backscatter into the signal: decibels minus an offset, in exact steps of 1/512 dB.
+    """Convert backscatter to the signal: decibels minus an offset, in exact steps of 1/512 dB.
 
-    The signal is a multiple of 1/512 of at most 2**22 steps. Weighted sums with fixed-point coefficients are
-    then exact in float64, so that the linear transform gives the same latents in any order of summation, on
-    every machine. The step is far below speckle (about 2 dB) and adds 0.0006 dB of RMSE.
+    The signal is a multiple of 1/512 dB, of at most 2**22 steps. Weighted sums with fixed-point coefficients are
+    therefore exact in float64: the linear transform gives the same latents in any order of summation, on every
+    machine. The step is far below speckle (about 2 dB) and adds 0.0006 dB of RMSE.
 
     Parameters
     ----------
     backscatter : ndarray of real numbers, shape (..., y, x)
-        Values in `scale`.
+        sigma0 or gamma0 in ``scale``.
     classes : ndarray of uint8, same shape
-        Result of `classify`.
+        Result of :func:`~xsarcomp.radiometry.pixel_classes.classify`.
     scale : {"power", "decibel", "amplitude"}
         Scale of the values.
     offset_db : float, or ndarray that broadcasts to the shape
@@ -77,10 +80,15 @@ def to_signal(
     Returns
     -------
     ndarray of float64, same shape, dB above the offset
-        0 at invalid pixels: pass it to `fill_invalid` next.
+        0 at invalid pixels: pass it to :func:`~xsarcomp.radiometry.filling.fill_invalid` next.
+
+    Raises
+    ------
+    RadiometryError
+        If the scale is unknown.
     """
     signal = decibel_from_backscatter(backscatter, scale, classes=classes)
-    signal -= offset_db
+    signal -= np.asarray(offset_db, dtype=np.float64)
     signal *= SIGNAL_STEPS_PER_DB
     np.rint(signal, out=signal)
     signal /= SIGNAL_STEPS_PER_DB
@@ -93,13 +101,13 @@ def from_signal(
     scale: str,
     dtype: DTypeLike,
     *,
-    offset_db: ArrayLike,
-    correction_db: ArrayLike = 0.0,
-) -> NDArray:
-    """Turn a decoded signal back into backscatter; the inverse of `to_signal`.
+    offset_db: float | NDArray[np.floating],
+    correction_db: float | NDArray[np.floating] = 0.0,
+) -> NDArray[Any]:
+    """Convert a decoded signal to backscatter, the inverse of :func:`to_signal`.
 
-    A value stays a valid one: it is limited to what `dtype` can hold (largest finite value instead of
-    infinity, no wrap of integers), and power and amplitude never fall to zero, which would read as invalid.
+    Valid values stay valid: they are limited to the range of ``dtype`` (largest finite value instead of infinity, no
+    wrap of integers), and power and amplitude never fall to zero, which would read as invalid.
 
     Parameters
     ----------
@@ -110,13 +118,13 @@ def from_signal(
     dtype : dtype
         float16, float32, float64 or integer, any byte order; integers are rounded.
     offset_db : float, or ndarray that broadcasts to the shape
-        The offset given to `to_signal`.
+        The offset given to :func:`to_signal`, dB.
     correction_db : float, or ndarray that broadcasts to the shape
-        Added to keep the mean power, see `mean_power_correction_db`.
+        Added to keep the mean power, dB, see :func:`mean_power_correction_db`.
 
     Returns
     -------
-    ndarray of `dtype`, same shape
+    ndarray of ``dtype``, same shape
 
     Raises
     ------
@@ -126,12 +134,11 @@ def from_signal(
     dtype = np.dtype(dtype)
     check_dtype(dtype)
     check_scale(scale)
-    # one array, worked on in place; a number alone stays an array
-    values = np.asarray(np.asarray(signal_db, dtype=np.float64) + (np.asarray(offset_db, np.float64) + correction_db))
+    level_db = np.asarray(offset_db, dtype=np.float64) + np.asarray(correction_db, dtype=np.float64)
+    # one array, changed in place; the outer asarray keeps a zero-dimensional sum an array
+    values = np.asarray(np.asarray(signal_db, dtype=np.float64) + level_db)
     if np.isnan(values).any():
-        raise RadiometryError(
-            "the decoded signal holds NaN; expected finite decibels. Check model and input of the decoder."
-        )
+        raise RadiometryError("signal_db holds NaN; expected finite decibels. Check model and input of the decoder.")
     lowest, highest = _valid_limits(scale, dtype)
     with np.errstate(all="ignore"):
         if scale != "decibel":
@@ -142,8 +149,8 @@ def from_signal(
         return np.clip(values, lowest, highest, out=values).astype(dtype, copy=False)
 
 
-def _valid_limits(scale: str, dtype: np.dtype) -> tuple[float, float]:
-    """Smallest and largest valid value of a scale that the dtype can hold, as float64."""
+def _valid_limits(scale: str, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest valid value of a scale that the dtype can hold."""
     if dtype.kind == "f":
         native = dtype.newbyteorder("=").type
         lowest, highest = float(np.nextafter(native(0), native(1))), float(np.finfo(dtype).max)
@@ -151,7 +158,7 @@ def _valid_limits(scale: str, dtype: np.dtype) -> tuple[float, float]:
         lowest, highest = 1.0, float(np.iinfo(dtype).max)
         if int(highest) > np.iinfo(dtype).max:  # 2**63 - 1 is no float64, and 2**63 would wrap
             highest = math.nextafter(highest, 0.0)
-    if dtype.kind == "f" and scale != "decibel":  # float64 reaches further than what classify takes as valid
+    if dtype.kind == "f" and scale != "decibel":  # float64 holds numbers that classify does not take as valid
         exponent = DECIBEL_LIMIT / _DECIBEL_PER_DECADE[scale]
         lowest, highest = max(lowest, 10.0**-exponent), min(highest, 10.0**exponent)
     if scale == "decibel":
@@ -160,8 +167,8 @@ def _valid_limits(scale: str, dtype: np.dtype) -> tuple[float, float]:
     return lowest, highest
 
 
-def mean_power_correction_db(mean_squared_error_db: ArrayLike) -> float | NDArray[np.float64]:
-    """Return the decibels to add after decoding so that the mean power is kept.
+def mean_power_correction_db(mean_squared_error_db: float | NDArray[np.floating]) -> float | NDArray[np.float64]:
+    """Compute the decibels to add after decoding to preserve the mean power.
 
     A decoder that returns the conditional mean in decibels returns too little power, because power is convex
     in decibels. For Gaussian errors of variance MSE the lost factor is ``exp((ln10 / 10)**2 * MSE / 2)``, in
@@ -179,7 +186,7 @@ def mean_power_correction_db(mean_squared_error_db: ArrayLike) -> float | NDArra
     Raises
     ------
     RadiometryError
-        If it is negative or not finite.
+        If an error is negative or not finite.
 
     References
     ----------
@@ -188,7 +195,7 @@ def mean_power_correction_db(mean_squared_error_db: ArrayLike) -> float | NDArra
     error = np.asarray(mean_squared_error_db, dtype=np.float64)
     if not (np.isfinite(error) & (error >= 0)).all():
         raise RadiometryError(
-            f"mean squared error {mean_squared_error_db} dB^2: expected finite and not negative. "
+            f"found mean squared error {mean_squared_error_db} dB^2, expected a finite number of at least 0. "
             "Compute it over valid pixels only."
         )
     correction = math.log(10.0) / 20.0 * error
@@ -196,8 +203,8 @@ def mean_power_correction_db(mean_squared_error_db: ArrayLike) -> float | NDArra
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RangeReport:
-    """How many valid values lie outside the range of the training data. Reports add up over blocks."""
+class RangeCounts:
+    """Numbers of valid values inside and outside the range of the training data; counts of windows add up."""
 
     valid_count: int
     """Number of valid values."""
@@ -216,31 +223,38 @@ class RangeReport:
         """Share of valid values outside the range, 0 to 1; 0 where nothing is valid."""
         return self.outside_count / max(self.valid_count, 1)
 
-    def __add__(self, other: "RangeReport") -> "RangeReport":
-        return RangeReport(
+    def __add__(self, other: "RangeCounts") -> "RangeCounts":
+        return RangeCounts(
             valid_count=self.valid_count + other.valid_count,
             below_count=self.below_count + other.below_count,
             above_count=self.above_count + other.above_count,
         )
 
 
-def out_of_range(
-    signal_db: ArrayLike, lowest_db: ArrayLike, highest_db: ArrayLike, valid: NDArray[np.bool_]
-) -> RangeReport:
-    """Count valid values outside [lowest, highest]; nothing is clipped, the caller reports.
+def count_out_of_range(
+    signal_db: ArrayLike,
+    lowest_db: float | NDArray[np.floating],
+    highest_db: float | NDArray[np.floating],
+    valid: ArrayLike,
+) -> RangeCounts:
+    """Count valid values outside a range; nothing is clipped.
 
     Parameters
     ----------
     signal_db : ndarray of float, shape (..., y, x), dB
         Signal or decibels, on the same level as the range.
     lowest_db, highest_db : float, or ndarray that broadcasts to the shape, dB
-        Range of the training data, from the model card.
+        Range of the training data, from the model card; its ends are inside.
     valid : ndarray of bool, same shape
         ``classes == VALID``.
+
+    Returns
+    -------
+    RangeCounts
     """
-    signal_db, valid = np.asarray(signal_db), np.asarray(valid, dtype=bool)
-    return RangeReport(
-        valid_count=int(np.count_nonzero(valid)),
-        below_count=int(np.count_nonzero(valid & (signal_db < lowest_db))),
-        above_count=int(np.count_nonzero(valid & (signal_db > highest_db))),
+    signal, is_valid = np.asarray(signal_db), np.asarray(valid, dtype=bool)
+    return RangeCounts(
+        valid_count=int(np.count_nonzero(is_valid)),
+        below_count=int(np.count_nonzero(is_valid & (signal < lowest_db))),
+        above_count=int(np.count_nonzero(is_valid & (signal > highest_db))),
     )

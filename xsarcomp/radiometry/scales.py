@@ -1,16 +1,17 @@
-"""Find out which scale backscatter has, from its texts and its values, and say why."""
+"""Scale of backscatter (power, decibel, amplitude), inferred from its texts and values, with the reason."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xsarcomp.errors import RadiometryError
 
 SCALES = ("power", "decibel", "amplitude")
-"""The scales of backscatter: sigma0 or gamma0 as ratio of powers, its 10 log10, its square root."""
+"""Scales of backscatter: sigma0 or gamma0 as ratio of powers, its 10 log10, its square root."""
 
 _SCALE_WORDS = {
     "power": "power", "linear": "power", "decibel": "decibel", "decibels": "decibel", "db": "decibel",
@@ -20,7 +21,7 @@ _POWER_UNITS = {"m2 m-2", "m2/m2", "m2.m-2", "m^2/m^2", "m^2 m^-2", "m2 / m2", "
 _NEUTRAL_UNITS = {"1", "", "linear", "dimensionless", "unitless"}
 _DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "count", "counts"}
 
-# ASF HyP3 RTC names: sigma0 or gamma0, power/decibel/amplitude, water mask, filter, clip, DEM matching.
+# code in product names of ASF HyP3 RTC: sigma0 or gamma0, power/decibel/amplitude, water mask, filter, clip, DEM matching.
 _HYP3_CODE = re.compile(r"(?:^|_)[A-Z]_[sg]([pda])[uw][nf][ec][dm](?=$|[^A-Za-z0-9])")
 _HYP3_SCALES = {"p": "power", "d": "decibel", "a": "amplitude"}
 _DECIBEL_WORD = re.compile(r"(?<![A-Za-z0-9])(?:dB|db|DB|[Dd]ecibels?)(?![A-Za-z0-9])")
@@ -29,24 +30,24 @@ _POWER_WORD = re.compile(r"(?i)(?:sigma|gamma|beta)[ _-]?(?:0|zero|naught|nought
 _ADVICE_DIGITAL = (
     "Calibrate to sigma0 or gamma0 first, or say scale='amplitude' to compress digital numbers as they are."
 )
-_ADVICE_SAY = "Say scale='power', 'decibel' or 'amplitude' if you know it."
-_FILL_LIMIT = 500.0  # no decibel value: float32 power ends at -448 dB
-_ENOUGH_VALUES = 16  # below that, a sample cannot contradict a text
+_ADVICE_NAME_SCALE = "Say scale='power', 'decibel' or 'amplitude' if you know it."
+_FILL_LIMIT = 500.0  # dB; larger magnitudes are fill values: float32 power ends at -448 dB
+_ENOUGH_VALUES = 16  # fewer values cannot contradict a text
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleEvidence:
-    """The scale that was inferred, and why."""
+    """Inferred scale of backscatter, with the reason."""
 
     scale: str
     """One of `SCALES`."""
     reason: str
-    """A sentence with the text or the numbers that decided."""
+    """Sentence with the text or the numbers that decided."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
-    """What the valid, nonzero values of the sample look like."""
+class _ValueSummary:
+    """Statistics of the valid, nonzero values of a sample."""
 
     count: int
     zero_count: int
@@ -67,15 +68,15 @@ class _Values:
 
 
 def check_scale(scale: str) -> None:
-    """Refuse a scale that is not one of `SCALES`.
+    """Refuse a scale that is not one of ``SCALES``.
 
     Raises
     ------
     RadiometryError
-        With the scales that exist.
+        If the scale is unknown.
     """
     if scale not in SCALES:
-        raise RadiometryError(f"scale {scale!r} is unknown; expected 'power', 'decibel' or 'amplitude'.")
+        raise RadiometryError(f"found scale {scale!r}, expected 'power', 'decibel' or 'amplitude'.")
 
 
 def check_dtype(dtype: DTypeLike) -> None:
@@ -89,44 +90,43 @@ def check_dtype(dtype: DTypeLike) -> None:
     Raises
     ------
     RadiometryError
-        For complex, bool, object, time, text and longer floats, with advice.
+        If the dtype is complex, bool, object, time, text or a longer float; the message says what to do.
     """
     dtype = np.dtype(dtype)
     if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return
     advice = {
         "c": "Detect it first: power = abs(values)**2. The phase would be lost.",
-        "b": "A mask is no backscatter: store it without loss.",
+        "b": "A mask is not backscatter: store it without loss.",
         "O": "Convert it to float32 first.",
         "f": "Convert it to float64 first.",
-    }.get(dtype.kind, "Times, texts and records are no backscatter: leave this variable out.")
-    raise RadiometryError(f"dtype {dtype} found, real float16/32/64 or integer expected. {advice}")
+    }.get(dtype.kind, "Times, texts and records are not backscatter: leave this variable out.")
+    raise RadiometryError(f"found dtype {dtype}, expected float16, float32, float64 or integers. {advice}")
 
 
 def infer_scale(
-    sample: ArrayLike, *, name: str | None = None, attributes: Mapping, nodata: float | None = None
+    sample: ArrayLike, *, name: str | None = None, attributes: Mapping[Any, Any], nodata: float | None = None
 ) -> ScaleEvidence:
-    """Find out the scale of backscatter.
+    """Infer the scale of backscatter (sigma0, gamma0).
 
-    The first evidence counts: attribute ``scale``; attribute ``units``; an ASF HyP3 product name in `name`,
-    ``source`` or ``long_name``; the word dB in ``long_name`` or `name`; then the values. A text that the
+    The first evidence counts: attribute ``scale``; attribute ``units``; an ASF HyP3 product name in ``name``,
+    ``source`` or ``long_name``; the word dB in ``long_name`` or ``name``; then the values. A text that the
     values contradict is refused, not overruled. Zeros are left out of the statistics: they are mostly fill.
 
     Parameters
     ----------
     sample : ndarray of real numbers, any shape
-        Representative values. The larger, the better; the caller chooses.
+        Values that represent the variable; more values decide more surely.
     name : str, optional
         Name of the variable or of the file.
     attributes : mapping
-        Attributes; ``long_name`` may be a tuple, as rioxarray gives for bands.
+        Attributes of the variable; ``long_name`` may be a tuple, as rioxarray gives for bands.
     nodata : float, optional
-        Declared fill value, which is ignored among the values.
+        Declared fill value, left out of the statistics.
 
     Returns
     -------
     ScaleEvidence
-        Scale, and the reason as a sentence.
 
     Raises
     ------
@@ -141,37 +141,37 @@ def infer_scale(
     sample = np.asarray(sample)
     check_dtype(sample.dtype)
     _refuse_packed(sample, attributes)
-    values = _summary(sample, nodata)
-    claim = _claim_of_texts(name, attributes)
+    values = _summarize(sample, nodata)
+    claim = _scale_from_texts(name, attributes)
     if claim is not None:
         _refuse_contradiction(claim, values)
         return claim
-    return _scale_of_values(values, attributes)
+    return _scale_from_values(values, attributes)
 
 
-def _refuse_packed(sample: np.ndarray, attributes: Mapping) -> None:
+def _refuse_packed(sample: NDArray[Any], attributes: Mapping[Any, Any]) -> None:
     factor, offset = attributes.get("scale_factor", 1), attributes.get("add_offset", 0)
     if sample.dtype.kind in "iu" and (factor != 1 or offset != 0):
         raise RadiometryError(
-            f"packed integers found (scale_factor={factor}, add_offset={offset}), backscatter expected. "
+            f"found packed integers (scale_factor={factor}, add_offset={offset}), expected backscatter. "
             "Open the file with mask_and_scale=True."
         )
 
 
-def _summary(sample: np.ndarray, nodata: float | None) -> _Values:
+def _summarize(sample: NDArray[Any], nodata: float | None) -> _ValueSummary:
     with np.errstate(all="ignore"):
         numbers = sample.astype(np.float64).ravel()
-        keep = np.isfinite(numbers)
+        is_known = np.isfinite(numbers)
         if nodata is not None:
-            keep &= numbers != float(nodata)
+            is_known &= numbers != float(nodata)
             if sample.dtype.kind == "f":  # -9999.9 declared in float64 is another number in float32
-                keep &= numbers != float(np.asarray(nodata, np.float64).astype(sample.dtype.newbyteorder("=")))
-    numbers = numbers[keep]
+                is_known &= numbers != float(np.asarray(nodata, np.float64).astype(sample.dtype.newbyteorder("=")))
+    numbers = numbers[is_known]
     zero_count = int(np.count_nonzero(numbers == 0))
     numbers = numbers[numbers != 0]
     if numbers.size == 0:
-        return _Values(0, zero_count, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, sample.dtype.kind in "iu")
-    return _Values(
+        return _ValueSummary(0, zero_count, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, sample.dtype.kind in "iu")
+    return _ValueSummary(
         count=numbers.size,
         zero_count=zero_count,
         negative_share=float(np.mean(numbers < 0)),
@@ -184,15 +184,15 @@ def _summary(sample: np.ndarray, nodata: float | None) -> _Values:
     )
 
 
-def _claim_of_texts(name: str | None, attributes: Mapping) -> ScaleEvidence | None:
-    """What the texts say, in the order of their weight."""
+def _scale_from_texts(name: str | None, attributes: Mapping[Any, Any]) -> ScaleEvidence | None:
+    """Read the scale from the texts, in the order of their weight; None if they do not name it."""
     scale_text = attributes.get("scale")
     if isinstance(scale_text, str) and scale_text.strip().lower() in _SCALE_WORDS:
         return ScaleEvidence(_SCALE_WORDS[scale_text.strip().lower()], f"attribute scale is {scale_text!r}")
     units = str(attributes.get("units", "")).strip()
     long_names = _texts(attributes.get("long_name"))
     if units.lower() in _DIGITAL_UNITS:
-        raise RadiometryError(f"units {units!r}: digital numbers found, backscatter expected. {_ADVICE_DIGITAL}")
+        raise RadiometryError(f"found units {units!r}, digital numbers; expected backscatter. {_ADVICE_DIGITAL}")
     if units.lower() in ("db", "decibel", "decibels"):
         return ScaleEvidence("decibel", f"attribute units is {units!r}")
     for text in [*_texts(name), *_texts(attributes.get("source")), *long_names]:
@@ -210,24 +210,25 @@ def _claim_of_texts(name: str | None, attributes: Mapping) -> ScaleEvidence | No
     return None
 
 
-def _texts(value) -> list[str]:
-    """A text, a tuple of texts or nothing, as a list of texts."""
+def _texts(value: object) -> list[str]:
+    """List the texts of an attribute that is a text, a tuple of texts or missing."""
     if isinstance(value, str):
         return [value]
     return [text for text in value if isinstance(text, str)] if isinstance(value, (tuple, list)) else []
 
 
-def _refuse_contradiction(claim: ScaleEvidence, values: _Values) -> None:
+def _refuse_contradiction(claim: ScaleEvidence, values: _ValueSummary) -> None:
     """Raise where the values cannot have the scale that the texts claim."""
     if values.count < _ENOUGH_VALUES:
         return
-    problem = advice = None
+    problem: str | None = None
+    advice: str | None = None
     if claim.scale == "decibel":
         if values.negative_share == 0 and values.median < 1:
             problem, advice = "look like power", "Correct the attribute, or convert with 10 * log10(power)."
         elif values.decibel_like_share < 0.99 or max(-values.lowest, values.highest) > _FILL_LIMIT:
             problem = "are no decibels"
-            advice = f"Declare the fill value as nodata if there is one, or correct the attribute. {_ADVICE_SAY}"
+            advice = f"Declare the fill value as nodata if there is one, or correct the attribute. {_ADVICE_NAME_SCALE}"
     elif values.negative_share > 0.5:
         problem = "are mostly negative, as decibels are"
         advice = "Correct the attribute, or say scale='decibel'."
@@ -237,8 +238,8 @@ def _refuse_contradiction(claim: ScaleEvidence, values: _Values) -> None:
         raise RadiometryError(f"{claim.reason}: {claim.scale} expected, but the {values.text} {problem}. {advice}")
 
 
-def _scale_of_values(values: _Values, attributes: Mapping) -> ScaleEvidence:
-    """Decide by the values alone, or refuse."""
+def _scale_from_values(values: _ValueSummary, attributes: Mapping[Any, Any]) -> ScaleEvidence:
+    """Infer the scale from the values, or refuse them."""
     if values.count == 0 and values.zero_count:
         # Zero is fill in power and stored exactly; were it really 0 dB, nothing would be lost either.
         return ScaleEvidence("power", f"no valid pixel but {values.zero_count} zeros, which are fill in power")
@@ -248,18 +249,18 @@ def _scale_of_values(values: _Values, attributes: Mapping) -> ScaleEvidence:
         if values.decibel_like_share < 0.99 or max(-values.lowest, values.highest) > _FILL_LIMIT:
             raise RadiometryError(
                 f"{values.text}: expected decibels within -100 to 60, or positive power. "
-                f"Declare the fill value as nodata if there is one. {_ADVICE_SAY}"
+                f"Declare the fill value as nodata if there is one. {_ADVICE_NAME_SCALE}"
             )
-        if values.median_magnitude < 0.5:  # speckle alone spreads decibels by 2 to 3
+        if values.median_magnitude < 0.5:  # speckle spreads decibels by 2 to 3
             raise RadiometryError(
                 f"{values.text}: negative, but too small for decibels; power with noise subtracted looks "
-                f"like this. {_ADVICE_SAY}"
+                f"like this. {_ADVICE_NAME_SCALE}"
             )
         return ScaleEvidence("decibel", f"{values.text}: many are negative, within -100 to 60 dB")
     if values.is_integer or values.median > 10:
         kind = "integers" if values.is_integer else "a median above 10"
         raise RadiometryError(
-            f"{values.text}: {kind} found, sigma0 or gamma0 expected; these look like uncalibrated digital "
+            f"{values.text}: found {kind}, expected sigma0 or gamma0; these look like uncalibrated digital "
             f"numbers. {_ADVICE_DIGITAL}"
         )
     units = f"units {attributes['units']!r} and " if attributes.get("units") else ""

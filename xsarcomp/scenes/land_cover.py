@@ -1,14 +1,16 @@
-"""Simulate the landscape under a radar scene: fields, forest, water, towns and single strong scatterers.
+"""Simulated landscape under a radar scene: fields, forest, water, towns and single strong scatterers.
 
-The levels are typical ones of C band at 35 to 40 degrees of incidence; the patterns are only plausible.
+The levels of sigma0 are typical for C band at 35 to 40 degrees of incidence; the patterns are only plausible.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-# name: VV in dB sigma0, spread of VV between patches in dB, VV over VH in dB
+# name: sigma0 in VV in dB, its spread between parcels in dB, VV over VH in dB
 _LAND_COVER = {
     "field": (-11.5, 2.2, 7.5),
     "forest": (-9.0, 0.3, 6.2),
@@ -16,12 +18,16 @@ _LAND_COVER = {
     "town": (-5.5, 1.5, 7.8),
 }
 FIELD, FOREST, WATER, TOWN = range(4)
+"""Classes of land cover."""
+
 _PARCEL_PIXELS = (18.0, 34.0)  # mean size of agricultural parcels, across and along the strips
 _BRIGHTEST_TARGET_DB = 15.0
 
 
-def reflectivity_and_cover(shape, *, rng):
-    """Simulate the noise-free backscatter of a landscape.
+def simulate_landscape(
+    shape: tuple[int, int], *, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Simulate the land cover of a landscape and its backscatter without speckle.
 
     Parameters
     ----------
@@ -34,15 +40,15 @@ def reflectivity_and_cover(shape, *, rng):
     -------
     reflectivity_db : ndarray of float32, shape (polarization, y, x)
         sigma0 in dB, VV and VH.
-    cover : ndarray of int, shape (y, x)
-        Land cover: `FIELD`, `FOREST`, `WATER` or `TOWN`.
+    cover : ndarray of int64, shape (y, x)
+        Land cover: ``FIELD``, ``FOREST``, ``WATER`` or ``TOWN``.
     """
     cover = _land_cover(shape, rng)
-    parcel = _parcels(shape, rng)
-    patch = rng.standard_normal((2, int(parcel.max()) + 1)).astype(np.float32)
-    level, spread, ratio = (np.array(row, dtype=np.float32) for row in zip(*_LAND_COVER.values(), strict=True))
-    vv = level[cover] + spread[cover] * patch[0][parcel]
-    vh = vv - ratio[cover] - np.where(cover == FIELD, 0.8, 0.1).astype(np.float32) * patch[1][parcel]
+    parcels = _parcels(shape, rng)
+    variation = rng.standard_normal((2, int(parcels.max()) + 1)).astype(np.float32)
+    level, spread, ratio = (np.array(column, dtype=np.float32) for column in zip(*_LAND_COVER.values(), strict=True))
+    vv = level[cover] + spread[cover] * variation[0][parcels]
+    vh = vv - ratio[cover] - np.where(cover == FIELD, 0.8, 0.1).astype(np.float32) * variation[1][parcels]
     # slopes that face the sensor are brighter; water is flat
     relief = np.diff(_smooth_field(shape, 40.0, rng), axis=1, append=0.0)
     relief[:, -1] = 0.0
@@ -52,29 +58,31 @@ def reflectivity_and_cover(shape, *, rng):
     return np.stack((vv, vh)) + relief + crown, cover
 
 
-def point_targets(cover, *, rng, width_pixels):
+def simulate_point_targets(
+    cover: NDArray[np.integer], *, rng: np.random.Generator, width_pixels: Sequence[float]
+) -> NDArray[np.float32]:
     """Simulate single strong scatterers: many in towns, few elsewhere.
 
     Parameters
     ----------
     cover : ndarray of int, shape (y, x)
-        Land cover from `reflectivity_and_cover`.
+        Land cover from :func:`simulate_landscape`.
     rng : numpy.random.Generator
         Source of randomness.
     width_pixels : sequence of two float
-        Width of the impulse response at half power, along y and x.
+        Width of the impulse response at half power in pixels, along y and x.
 
     Returns
     -------
     ndarray of float32, shape (polarization, y, x)
-        Power (sigma0, linear), to be added to that of the scene; single peaks reach 15 dB in VV.
+        Power (sigma0, linear, m2 m-2), to be added to the power of the scene; single peaks reach 15 dB in VV.
     """
     chance = np.where(cover == TOWN, 0.006, np.where(cover == WATER, 2e-5, 1e-4))
     places = np.argwhere(rng.random(cover.shape) < chance)
     peak_db = _BRIGHTEST_TARGET_DB - 18.0 * np.sqrt(rng.random(len(places)))
     ratio_db = rng.normal(8.0, 2.0, size=len(places))
     targets = np.zeros((2, *cover.shape), dtype=np.float32)
-    # a Gaussian of the width of the impulse response, with the peak kept
+    # a Gaussian as wide as the impulse response, scaled to the peak of the target
     deviation = [width / math.sqrt(8 * math.log(2)) for width in width_pixels]
     for plane, decibel in zip(targets, (peak_db, peak_db - ratio_db), strict=True):
         plane[tuple(places.T)] = 10.0 ** (decibel / 10.0)
@@ -83,8 +91,8 @@ def point_targets(cover, *, rng, width_pixels):
     return targets
 
 
-def _land_cover(shape, rng):
-    """Return the class of each pixel as int, shape (y, x)."""
+def _land_cover(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Simulate the class of each pixel, shape (y, x)."""
     cover = np.full(shape, FIELD)
     woods = _smooth_field(shape, 45.0, rng) + 0.15 * _smooth_field(shape, 4.0, rng)
     cover[woods > np.quantile(woods, 0.75)] = FOREST
@@ -93,14 +101,15 @@ def _land_cover(shape, rng):
     # a river follows a contour line of a smooth field; dividing by the slope keeps its width even
     course = _smooth_field(shape, 90.0, rng)
     course -= np.median(course)
-    slope = np.hypot(*(np.gradient(course, axis=axis) if shape[axis] > 1 else 0.0 for axis in (0, 1)))
+    slope_y, slope_x = (np.gradient(course, axis=axis) if shape[axis] > 1 else np.float32(0.0) for axis in (0, 1))
+    slope = np.hypot(slope_y, slope_x)
     lake = _smooth_field(shape, 25.0, rng)
     cover[(np.abs(course) < 4.0 * slope) | (lake < np.quantile(lake, 0.03))] = WATER
     return cover
 
 
-def _parcels(shape, rng):
-    """Return the number of the parcel of each pixel: Voronoi cells of a jittered, turned grid."""
+def _parcels(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int32]:
+    """Simulate the number of the parcel of each pixel: Voronoi cells of a jittered, rotated grid."""
     angle = rng.uniform(0.0, np.pi)
     rows = np.arange(shape[0], dtype=np.float32)[:, None]
     columns = np.arange(shape[1], dtype=np.float32)[None, :]
@@ -123,14 +132,14 @@ def _parcels(shape, rng):
     return parcel
 
 
-def _smooth_field(shape, scale_pixels, rng):
-    """Return a Gaussian random field of float32 with unit variance and Gaussian correlation, shape (y, x)."""
+def _smooth_field(shape: tuple[int, int], scale_pixels: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Simulate a Gaussian random field of float32 with unit variance and Gaussian correlation, shape (y, x)."""
     size = [fft.next_fast_len(length, real=True) for length in shape]
     spectrum = fft.rfft2(rng.standard_normal(size, dtype=np.float32))
     response = [
         np.exp(-2.0 * (np.pi * scale_pixels * frequency) ** 2)
         for frequency in (fft.fftfreq(size[0]), fft.fftfreq(size[1]))
     ]
-    energy = math.prod(float(np.mean(one_axis**2)) for one_axis in response)
+    energy = math.prod(float(np.mean(axis_response**2)) for axis_response in response)
     filtered = np.outer(response[0], response[1][: spectrum.shape[1]]) / math.sqrt(energy)
     return fft.irfft2(spectrum * filtered.astype(np.float32), s=size)[: shape[0], : shape[1]].copy()

@@ -1,6 +1,7 @@
-"""Raster and NetCDF files in and out, lazily, with nodata as it stands in the file."""
+"""GeoTIFF and NetCDF files in and out, lazily, with nodata as it is in the file."""
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import xarray as xr
@@ -8,14 +9,17 @@ import xarray as xr
 from xsarcomp.errors import DimensionError, MissingDependencyError
 
 CHUNK_EDGE = 2048
+"""Side of the Dask chunks of a raster in pixels."""
 GEOTIFF_ENDINGS = (".tif", ".tiff")
+"""Endings of paths that are written as GeoTIFF."""
 NETCDF_ENDINGS = (".nc", ".nc4", ".h5", ".hdf5")
+"""Endings of paths that are opened and written as NetCDF."""
 RASTER_VARIABLE = "band_data"
 """Name of the variable of a raster file, as xarray's engine "rasterio" calls it."""
 
 
 def local_path(path: str) -> str:
-    """The path of a ``file://`` URL; anything else as it is."""
+    """Return the path of a ``file://`` URL; other paths and URLs unchanged."""
     return unquote(urlsplit(path).path) if path.startswith("file://") else path
 
 
@@ -25,10 +29,12 @@ def open_netcdf(path: str) -> xr.Dataset:
     Parameters
     ----------
     path : str
+        Path of a local file.
 
     Returns
     -------
     xarray.Dataset
+        As xarray decodes it: nodata is NaN, packed values are unpacked, ``spatial_ref`` is a coordinate.
     """
     return xr.open_dataset(path, chunks="auto", decode_coords="all")
 
@@ -44,12 +50,23 @@ def open_raster(path: str) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Bands are a dimension of the variable ``band_data``; subdatasets are variables.
+        Bands are a dimension of the variable ``band_data``; subdatasets are variables. Values are returned as they
+        are in the file: a nodata number is not replaced, and is declared in the attribute ``_FillValue``.
+
+    Raises
+    ------
+    DimensionError
+        If the file holds subdatasets of different sizes.
     """
     import rioxarray
 
     chunks = {"x": CHUNK_EDGE, "y": CHUNK_EDGE}
     raster = rioxarray.open_rasterio(path, masked=False, chunks=chunks)
+    if isinstance(raster, list):
+        raise DimensionError(
+            f"found {len(raster)} groups of subdatasets of different sizes in {path}, expected one. "
+            "Pass the name of a subdataset, as gdalinfo lists it"
+        )
     scene = raster if isinstance(raster, xr.Dataset) else raster.to_dataset(name=RASTER_VARIABLE)
     for array in scene.data_vars.values():
         # rioxarray notes the identity as packing; readers of a store would unpack float32 to float64
@@ -61,26 +78,28 @@ def open_raster(path: str) -> xr.Dataset:
 
 
 def write_geotiff(dataset: xr.Dataset, names: Sequence[Hashable], path: str, *, measure_transform: bool) -> None:
-    """Write variables into the bands of a tiled GeoTIFF.
+    """Write variables into the bands of a tiled GeoTIFF, co-polarized bands first.
 
     Parameters
     ----------
     dataset : xarray.Dataset
+        Georeferenced, as rioxarray understands it.
     names : sequence of hashable
         Variables of one size and type, or a single one with a dimension of bands.
     path : str
+        Path of a local file.
     measure_transform : bool
-        Take the transform from the coordinates, not from the reference system.
+        Take the transform from the coordinates, not from ``spatial_ref``.
 
     Raises
     ------
     DimensionError
         If a GeoTIFF cannot hold the dimensions.
     """
-    array = _bands(dataset, names)
+    array = _stack_bands(dataset, names)
     import rioxarray  # noqa: F401  registers .rio
 
-    options = {"tiled": True, "recalc_transform": measure_transform}
+    options: dict[str, Any] = {"tiled": True, "recalc_transform": measure_transform}
     if not array.chunks:
         array.rio.to_raster(path, **options)
         return
@@ -90,36 +109,45 @@ def write_geotiff(dataset: xr.Dataset, names: Sequence[Hashable], path: str, *, 
     run_writes(array.rio.to_raster(path, **options, lock=write_lock(), compute=False))
 
 
-def _bands(dataset: xr.Dataset, names: Sequence[Hashable]) -> xr.DataArray:
-    """The variables of a dataset as one array (band, y, x) or (y, x)."""
-    # a Zarr store lists vh before vv: bands go co-polarized first, as the products have them
-    names = sorted(names, key=lambda name: str(name).lower().endswith(("vh", "hv")))
-    arrays = [dataset[name] for name in names]
+def _stack_bands(dataset: xr.Dataset, names: Sequence[Hashable]) -> xr.DataArray:
+    """Combine the variables of a dataset into one array (band, y, x) or (y, x)."""
+    # a Zarr store lists vh before vv; products have the co-polarized band first
+    ordered = sorted(names, key=lambda name: str(name).lower().endswith(("vh", "hv")))
+    arrays = [dataset[name] for name in ordered]
+    first = arrays[0]
     if len(arrays) == 1:
-        array = arrays[0].squeeze(
-            [d for d in arrays[0].dims[:-2] if d != "band" and arrays[0].sizes[d] == 1], drop=True
-        )
-    elif all(one.ndim == 2 and one.dims == arrays[0].dims and one.dtype == arrays[0].dtype for one in arrays):
+        single = [name for name in first.dims[:-2] if name != "band" and first.sizes[name] == 1]
+        array = first.squeeze(single, drop=True)
+    elif all(each.ndim == 2 and each.dims == first.dims and each.dtype == first.dtype for each in arrays):
         array = xr.concat(
             arrays, dim="band", combine_attrs="drop_conflicts", coords="minimal", compat="override"
-        ).assign_attrs(long_name=tuple(map(str, names)))
+        ).assign_attrs(long_name=tuple(map(str, ordered)))
     else:
-        array = None
-    if array is None or array.ndim > 3:
-        shapes = ", ".join(f"{one.name} {dict(one.sizes)}" for one in arrays)
-        raise DimensionError(f"a GeoTIFF holds bands of one size and type, found {shapes}: write .nc or .zarr instead")
-    if "_FillValue" in array.attrs:
+        raise _not_bands(arrays)
+    if array.ndim > 3:
+        raise _not_bands(arrays)
+    if "_FillValue" in array.attrs:  # rioxarray refuses a fill value in both places
         array.encoding.pop("_FillValue", None)
     return array
 
 
+def _not_bands(arrays: Sequence[xr.DataArray]) -> DimensionError:
+    """Return the error for variables that are not bands of one size and type."""
+    shapes = ", ".join(f"{array.name} {dict(array.sizes)}" for array in arrays)
+    return DimensionError(f"found {shapes}, but a GeoTIFF holds bands of one size and type: write .nc or .zarr instead")
+
+
 def write_netcdf(dataset: xr.Dataset, path: str) -> None:
-    """Write a dataset without the encodings of a Zarr store into a NetCDF file.
+    """Write a dataset into a NetCDF file.
+
+    Attributes that NetCDF does not have are adapted: tuples become lists, None is left out.
 
     Parameters
     ----------
     dataset : xarray.Dataset
+        Without encodings of a Zarr store.
     path : str
+        Path of a local file.
 
     Raises
     ------

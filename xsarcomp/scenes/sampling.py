@@ -1,4 +1,4 @@
-"""Pieces of a variable that stand for all of it: to recognize its scale and to find a step."""
+"""Windows that represent a variable, for inferring its scale and choosing a quantization step."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -9,19 +9,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 SAMPLE_PIXELS = 4 * 2**20
-"""A variable of at most so many values is looked at as a whole."""
+"""Largest number of values of a variable that is taken as a whole."""
 WINDOW_PIXELS = 256
-PIECE_PIXELS = 2**19
-"""Windows of one size are handed on in stacks of about so many values: fewer calls, bounded memory."""
+"""Side of the windows in pixels, about."""
+STACK_PIXELS = 2**19
+"""Number of values, about, of a stack of windows of one size: fewer calls, bounded memory."""
 
 
 def sample_windows(
     array: xr.DataArray,
     spatial: tuple[Hashable, Hashable],
-    load: Callable[[Sequence[Any]], list[NDArray]],
+    load: Callable[[Sequence[Any]], list[NDArray[Any]]],
     limit: int = SAMPLE_PIXELS,
-) -> list[NDArray]:
-    """Pieces of a variable, the same ones every time.
+) -> list[NDArray[Any]]:
+    """Load windows of a variable, the same ones every time.
 
     Parameters
     ----------
@@ -30,44 +31,58 @@ def sample_windows(
     spatial : tuple of dimension names
         Vertical and horizontal dimension.
     load : callable
-        Gives the values of several arrays at once.
+        Function that returns the values of several arrays at once.
     limit : int
-        Values at most, unless the windows of one plane exceed it.
+        Number of values at most, unless the windows of one plane exceed it.
 
     Returns
     -------
-    list of ndarray, shape (plane, y, x)
-        The whole variable, plane by plane, if it is small; else tiles of about 256 x 256 pixels, spread evenly over all of it.
+    list of ndarray, shape (window, y, x)
+        Stacks of windows. A small variable is returned whole, one window a plane; of a larger one, windows of about
+        256 x 256 pixels, spread evenly over all of it.
     """
-    chosen = _chosen(array, spatial, limit)
-    if not chosen:
+    windows = _choose_windows(array, spatial, limit)
+    if not windows:
         return []
-    lead = [name for name in array.dims if name not in spatial]
-    ordered = array.transpose(*lead, *spatial).data
-    sizes = [array.sizes[name] for name in lead]
-    values = np.stack(load([ordered[(*np.unravel_index(plane, sizes), *area)] for plane, *area in chosen]))
-    stack = max(1, min(PIECE_PIXELS // (values.shape[1] * values.shape[2]), -(-len(values) // 4)))
+    leading = [name for name in array.dims if name not in spatial]
+    ordered = array.transpose(*leading, *spatial).data
+    sizes = [array.sizes[name] for name in leading]
+    values = np.stack(load([ordered[(*np.unravel_index(plane, sizes), *area)] for plane, *area in windows]))
+    stack = max(1, min(STACK_PIXELS // (values.shape[1] * values.shape[2]), -(-len(values) // 4)))
     return [values[start : start + stack] for start in range(0, len(values), stack)]
 
 
 def sampled_planes(array: xr.DataArray, spatial: tuple[Hashable, Hashable], limit: int = SAMPLE_PIXELS) -> list[int]:
-    """Number of the plane, in the order of the other dimensions, of each piece that :func:`sample_windows` gives."""
-    return [plane for plane, *_ in _chosen(array, spatial, limit)]
+    """List the number of the plane of each window that :func:`sample_windows` loads.
+
+    Parameters
+    ----------
+    array, spatial, limit
+        As for :func:`sample_windows`.
+
+    Returns
+    -------
+    list of int
+        Planes are counted in the order of the dimensions that are not spatial.
+    """
+    return [plane for plane, *_ in _choose_windows(array, spatial, limit)]
 
 
-def _chosen(array: xr.DataArray, spatial: tuple[Hashable, Hashable], limit: int) -> list[tuple[int, slice, slice]]:
-    """Plane, rows and columns of each piece."""
+def _choose_windows(
+    array: xr.DataArray, spatial: tuple[Hashable, Hashable], limit: int
+) -> list[tuple[int, slice, slice]]:
+    """Choose plane, rows and columns of each window."""
     height, width = (array.sizes[name] for name in spatial)
     planes = math.prod(size for name, size in array.sizes.items() if name not in spatial)
     if 0 in (height, width, planes):
         return []
     if planes * height * width <= limit:
         return [(plane, slice(0, height), slice(0, width)) for plane in range(planes)]
-    return _spread(planes, height, width, limit)
+    return _spread_windows(planes, height, width, limit)
 
 
-def _spread(planes: int, height: int, width: int, limit: int) -> list[tuple[int, slice, slice]]:
-    """Some tiles of a grid that covers every plane, so that each pixel has the same chance: borders matter."""
+def _spread_windows(planes: int, height: int, width: int, limit: int) -> list[tuple[int, slice, slice]]:
+    """Choose some windows of a grid that covers every plane, so that each pixel has the same chance: borders matter."""
     down, across = max(1, round(height / WINDOW_PIXELS)), max(1, round(width / WINDOW_PIXELS))
     rows, columns = height // down, width // across
     share = limit / (rows * columns * down * across * planes)

@@ -1,4 +1,4 @@
-"""Which variables of a dataset hold backscatter, and along which dimensions; from names and attributes alone."""
+"""Variables of a dataset that hold backscatter, with their dimensions, polarizations and nodata, from names and attributes."""
 
 import math
 import re
@@ -35,12 +35,21 @@ _NO_BACKSCATTER = re.compile(
 
 
 def is_lazy(values: Any) -> bool:
-    """Whether values are a Dask array with something in it; asked without importing Dask."""
+    """Check if values are a Dask array with at least one element, without importing Dask."""
     return hasattr(values, "__dask_graph__") and 0 not in values.shape
 
 
 def spatial_dimensions(array: xr.DataArray) -> tuple[Hashable, Hashable]:
-    """Vertical and horizontal dimension of an array.
+    """Return the vertical and the horizontal dimension of an array.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        Dimensions in any order.
+
+    Returns
+    -------
+    tuple of two dimension names
 
     Raises
     ------
@@ -54,13 +63,13 @@ def spatial_dimensions(array: xr.DataArray) -> tuple[Hashable, Hashable]:
     if array.ndim == 2 or (array.ndim > 2 and all(_UNNAMED.fullmatch(str(name)) for name in array.dims)):
         return array.dims[-2], array.dims[-1]
     raise DimensionError(
-        f"array {array.name!r} has dimensions {array.dims}: expected two that are called y and x (or latitude and longitude, "
+        f"found dimensions {array.dims} of array {array.name!r}, expected two named y and x (or latitude and longitude, "
         "azimuth_time and ground_range, ...). Rename them: array.rename(...)"
     )
 
 
 def has_spatial_dimensions(array: xr.DataArray) -> bool:
-    """Whether :func:`spatial_dimensions` finds a pair."""
+    """Check if :func:`spatial_dimensions` finds a pair."""
     try:
         return array.ndim >= 2 and bool(spatial_dimensions(array))
     except DimensionError:
@@ -68,15 +77,26 @@ def has_spatial_dimensions(array: xr.DataArray) -> bool:
 
 
 def backscatter_names(dataset: xr.Dataset) -> list[Hashable]:
-    """Variables of a dataset that hold backscatter.
+    """List the variables of a dataset that hold backscatter (sigma0, gamma0).
 
-    Those named after a polarization (``vv``, ``VH``, ``sigma0_vv``, ...) if there are any; otherwise every real variable
-    with spatial dimensions whose name does not say that it is something else (angle, mask, elevation, ...).
+    Variables named after a polarization (``vv``, ``VH``, ``sigma0_vv``, ...) if there are any; otherwise every numeric
+    variable with spatial dimensions, unless its name says that it is something else (angle, mask, elevation, ...). Of
+    these, floating-point variables come before integers.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+
+    Returns
+    -------
+    list of variable names, at least one
 
     Raises
     ------
+    AlreadyLossyError
+        If the dataset holds latents.
     DimensionError
-        If there is none.
+        If no variable holds backscatter.
     """
     candidates = [
         name
@@ -86,54 +106,75 @@ def backscatter_names(dataset: xr.Dataset) -> list[Hashable]:
     named = [name for name in candidates if _POLARIZATION.search(str(name))]
     chosen = named or [name for name in candidates if dataset[name].dtype.kind in "fc"] or candidates
     if any(ATTRIBUTE in array.attrs for array in dataset.data_vars.values()):
-        raise AlreadyLossyError("the dataset holds latents already: restore them with .sarcomp.decode()")
+        raise AlreadyLossyError("found a dataset of latents, expected backscatter: decode it with .sarcomp.decode()")
     if not chosen:
-        found = ", ".join(f"{name} {array.dims}" for name, array in dataset.data_vars.items()) or "no variable"
+        listing = ", ".join(f"{name} {array.dims}" for name, array in dataset.data_vars.items()) or "no variable"
         raise DimensionError(
-            f"no variable with backscatter was found among: {found}. Expected variables named after a polarization (vv, vh) with "
-            "dimensions y and x, or call .sarcomp on the DataArray itself"
+            f"found {listing}, expected variables with backscatter, named after a polarization (vv, vh), with dimensions y and "
+            "x. Rename them, or call .sarcomp on the DataArray itself"
         )
     return chosen
 
 
 def plane_polarizations(array: xr.DataArray) -> list[str | None]:
-    """Polarization of each plane of an array, in lower case; None where names and attributes do not tell.
+    """Infer the polarization of each plane of an array.
 
-    Planes are counted in the order of the dimensions that are not spatial. Bands are told by a ``long_name`` for each of
-    them, as rioxarray gives it, or by the values of their coordinate.
+    The polarization of bands is read from one ``long_name`` for each of them, as rioxarray gives it, or from the values
+    of their coordinate; otherwise the name and the attributes of the array decide.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        Dimensions in any order.
+
+    Returns
+    -------
+    list of str or None
+        One for each plane, in the order of the dimensions that are not spatial, in lower case; None where unknown.
     """
     spatial = spatial_dimensions(array)
+    # products write the attribute in both spellings
     texts = (array.name, array.attrs.get("polarization"), array.attrs.get("polarisation"))
-    whole = next((found for found in map(_polarization, texts) if found), None)
+    of_array = next(filter(None, map(_polarization, texts)), None)
     sizes = {name: size for name, size in array.sizes.items() if name not in spatial}
-    found: list[str | None] = [whole] * math.prod(sizes.values())
     for name, size in sizes.items():
         labels = array.attrs.get("long_name")
         if not isinstance(labels, tuple | list) or len(labels) != size:
             is_text = name in array.coords and array[name].ndim == 1 and array[name].dtype.kind in "UOT"
             labels = array[name].values.tolist() if is_text else []
-        named = [_polarization(label) for label in labels]
-        if any(named):
-            indices = np.indices(tuple(sizes.values()))[list(sizes).index(name)].ravel()
-            return [named[index] or whole for index in indices]
-    return found
+        of_bands = [_polarization(label) for label in labels]
+        if any(of_bands):
+            band_of_plane = np.indices(tuple(sizes.values()))[list(sizes).index(name)].ravel()
+            return [of_bands[band] or of_array for band in band_of_plane]
+    return [of_array] * math.prod(sizes.values())
 
 
 def _polarization(text: Any) -> str | None:
+    """Return the polarization in a text, in lower case; None if there is none, or it is no text."""
     match = _POLARIZATION.search(text) if isinstance(text, str) else None
     return match[1].lower() if match else None
 
 
 def declared_nodata(array: xr.DataArray) -> float | None:
-    """Fill value that still stands among the values: declared in the attributes; None for NaN or none.
+    """Return the fill value that is still among the values of an array.
 
-    A fill value in ``encoding`` was already replaced by NaN when the array was opened.
+    It is declared in the attributes. A fill value in ``encoding`` was already replaced by NaN when the array was opened.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+
+    Returns
+    -------
+    float or None
+        None if no finite number is declared, or bands declare different ones.
     """
     for attribute in ("_FillValue", "missing_value", "nodata", "nodatavals"):
         value = array.attrs.get(attribute)
         if isinstance(value, list | tuple | np.ndarray):
             value = np.ravel(value)[0] if np.unique(np.ravel(value)).size == 1 else None
-        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if is_number and np.isreal(value) and np.isfinite(float(value)):
-            return float(value)
+        if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+            number = float(value)
+            if np.isfinite(number):
+                return number
     return None

@@ -1,8 +1,8 @@
 """Augmentations that leave a patch a believable SAR image.
 
 All functions take backscatter in decibel and return a new array or a view; nothing is changed in place.
-What is deliberately absent: additive noise (speckle is multiplicative), interpolating rotations and elastic
-deformation (they smooth speckle, so the network would learn a texture that no sensor delivers), contrast
+Deliberately absent are additive noise (speckle is multiplicative), interpolating rotations and elastic
+deformation (they smooth speckle, so the network would learn a texture that no sensor delivers), and contrast
 changes (a factor on decibel values is not a physical operation).
 """
 
@@ -19,7 +19,7 @@ DECIBEL_PER_NEPER = 10.0 / np.log(10.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationConfig:
-    """Which random changes a patch goes through."""
+    """Random changes of a patch."""
 
     flips: bool = True
     """Mirror rows and columns, each with probability one half."""
@@ -28,12 +28,12 @@ class AugmentationConfig:
     """Exchange rows and columns with probability one half; with `flips`: all 90-degree rotations."""
 
     gain_db: float = 0.0
-    """Half width in dB of the uniform random gain that a whole patch gets; 0 switches it off."""
+    """Half width in dB of the uniform random gain of a whole patch; 0 switches it off."""
 
     speckle_looks: float | None = None
-    """Looks of additional synthetic speckle, or None (default) for the speckle of the data alone."""
+    """Looks of additional synthetic speckle; None (default) adds none."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (np.isfinite(self.gain_db) and self.gain_db >= 0):
             raise ConfigurationError(
                 f"gain_db is {self.gain_db}, expected a finite number >= 0. Give the half width in dB, such as 2."
@@ -47,9 +47,9 @@ class AugmentationConfig:
 def flip(decibel: NDArray[np.float32], *, rows: bool = False, columns: bool = False) -> NDArray[np.float32]:
     """Mirror a patch.
 
-    Speckle has no handedness, so its statistics survive. Layover and shadow then point away from the other
-    side, which is what the opposite pass or look direction shows: fine for compression, to be switched off
-    for a model that has to know the look direction.
+    Speckle has no handedness, so its statistics survive. Layover and shadow change sides, as they do for the
+    opposite look direction: fine for compression, to be switched off for a model that has to know the look
+    direction.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def apply_gain(decibel: NDArray[np.float32], gain_db: float) -> NDArray[np.float
 
     Season, moisture, incidence angle and calibration move the level of a scene by some dB without changing
     its texture. A model that has seen shifted copies does not depend on the mean level of the training
-    places.
+    scenes.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def apply_speckle(decibel: NDArray[np.float32], looks: float, generator: np.rand
     is log-gamma: additive, independent of the level, skewed to the dark side, with mean
     10/ln(10) (digamma(L) - ln(L)), about -1.06 dB for four looks, and variance (10/ln(10))^2 trigamma(L).
 
-    The field is white and the data already holds its own, correlated speckle: for a patch of ENL `E` the
+    The added speckle is white, and the data already has its own, correlated speckle: for a patch of ENL `E` the
     product has 1 / (1/E + 1/L + 1/(E L)) looks. Hence it is off by default and meant for smooth or simulated
     reflectivity.
 
@@ -154,9 +154,9 @@ def augment(
     decibel : ndarray of float32, shape (y, x)
         Backscatter in dB; square where `config.transposes` is set and patches are to be stacked.
     config : AugmentationConfig
-        What may happen.
+        Random changes and their limits.
     generator : numpy.random.Generator
-        Source of randomness. The same number of coins is thrown whatever the result.
+        Source of randomness. The number of draws depends only on the configuration and the shape.
 
     Returns
     -------

@@ -1,10 +1,9 @@
-"""Checkpoints that a crash cannot damage and that hold no code.
+"""Checkpoints that a crash cannot damage and that contain no code.
 
-A checkpoint is two files in a folder::
+A checkpoint consists of two files in a folder::
 
-    last.json                          what it is: configuration, radiometry, step, seeds, best value, SHA-256
-    of the tensors last-0123456789abcdef.safetensors  the tensors: weights, averaged weights, moments of the
-    optimizer
+    last.json                          configuration, radiometry, step, seeds, best value, SHA-256 of the tensors
+    last-0123456789abcdef.safetensors  weights, averaged weights, moments of the optimizer
 
 The tensor file is named after its content and is complete on disk before ``last.json`` replaces its
 predecessor in one rename. That rename is the only moment of change: a process killed at any other time leaves
@@ -32,14 +31,14 @@ _TENSOR = "$tensor"
 
 
 def save_checkpoint(
-    folder: str | os.PathLike, name: str, state: Mapping[str, Any], metadata: Mapping[str, Any]
+    folder: str | os.PathLike[str], name: str, state: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Path:
     """Write a checkpoint, replacing the one of the same name in one step.
 
     Parameters
     ----------
     folder : path
-        Created where absent.
+        Created if it does not exist.
     name : str
         Letters, digits and underscores: "last", "best".
     state : mapping
@@ -62,29 +61,30 @@ def save_checkpoint(
     values = _split(state, "", tensors)
     payload = safetensors.torch.save(tensors)
     digest = hashlib.sha256(payload).hexdigest()
-    record = {
+    tensor_name = f"{name}-{digest[:16]}.safetensors"
+    description = {
         "format": FORMAT,
         "version": VERSION,
-        "tensors": f"{name}-{digest[:16]}.safetensors",
+        "tensors": tensor_name,
         "sha256": digest,
         "state": values,
         "metadata": dict(metadata),
     }
     try:
-        text = json.dumps(record, indent=1, allow_nan=False)
+        text = json.dumps(description, indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"checkpoint {name!r} holds a value that JSON cannot express ({error}); expected tensors, "
+            f"checkpoint {name!r} contains a value that JSON cannot express ({error}); expected tensors, "
             "finite numbers, strings, lists and dictionaries. Convert it, or use None for a missing number."
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.parent / record["tensors"], payload)
+    write_atomically(path.parent / tensor_name, payload)
     write_atomically(path, text.encode())
-    _remove_superseded(path.parent, name, keep=record["tensors"])
+    _remove_superseded(path.parent, name, keep=tensor_name)
     return path
 
 
-def load_checkpoint(folder: str | os.PathLike, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_checkpoint(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint and verify it.
 
     Parameters
@@ -110,36 +110,35 @@ def load_checkpoint(folder: str | os.PathLike, name: str) -> tuple[dict[str, Any
     """
     path = Path(folder) / f"{_checked_name(name)}.json"
     if not path.is_file():
-        found = sorted(other.stem for other in path.parent.glob("*.json"))
+        existing = sorted(other.stem for other in path.parent.glob("*.json"))
         raise ModelNotFoundError(
-            f"no checkpoint {name!r} in {path.parent}, found {found}. Check the folder, or train without resuming."
+            f"no checkpoint {name!r} in {path.parent}, found {existing}. Check the folder, or train without resuming."
         )
-    record = _read_record(path)
-    tensor_path = path.parent / record["tensors"]
+    description = _read_description(path)
+    tensor_path = path.parent / description["tensors"]
     try:
         payload = tensor_path.read_bytes()
     except OSError as error:
         raise _damaged(path, f"its tensor file {tensor_path.name} cannot be read ({error.strerror})") from error
     digest = hashlib.sha256(payload).hexdigest()
-    if digest != record["sha256"]:
-        raise _damaged(path, f"{tensor_path.name} has SHA-256 {digest[:16]}, expected {record['sha256'][:16]}")
+    if digest != description["sha256"]:
+        raise _damaged(path, f"{tensor_path.name} has SHA-256 {digest[:16]}, expected {description['sha256'][:16]}")
     try:
         tensors = safetensors.torch.load(payload)
-        state = _join(record["state"], tensors)
+        state = _join(description["state"], tensors)
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{tensor_path.name} does not hold the tensors that it should ({error})") from error
-    return state, record["metadata"]
+        raise _damaged(path, f"{tensor_path.name} lacks tensors that its JSON file names ({error})") from error
+    return state, description["metadata"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name always shows either the old or the complete new content.
+    """Write a file so that its name always stands for either the old or the complete new content.
 
     Parameters
     ----------
     path : Path
-        Target; its folder must exist.
+        Its folder must exist.
     content : bytes
-        New content.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -154,7 +153,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; systems that cannot open folders (Windows) do without."""
+    """Make a rename durable; skipped on systems that cannot open folders (Windows)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -181,39 +180,39 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    """Read the JSON half and check its form before anything in it is trusted."""
+def _read_description(path: Path) -> dict[str, Any]:
+    """Read the JSON file and check its form before anything in it is trusted."""
     try:
-        record = json.loads(path.read_bytes())
+        description = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _damaged(path, f"its JSON cannot be read ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise _damaged(path, f"it does not say format {FORMAT!r}")
-    if record.get("version") != VERSION:
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise _damaged(path, f"its format is not {FORMAT!r}")
+    if description.get("version") != VERSION:
         raise ModelIntegrityError(
-            f"checkpoint {path} has version {record.get('version')!r}, this xsarcomp reads {VERSION}. "
+            f"checkpoint {path} has version {description.get('version')!r}, this xsarcomp reads {VERSION}. "
             "Use the version that wrote it, or train again."
         )
-    digest, tensors = record.get("sha256"), record.get("tensors")
+    digest, tensors = description.get("sha256"), description.get("tensors")
     if not isinstance(digest, str) or tensors != f"{path.stem}-{digest[:16]}.safetensors":
         raise _damaged(path, f"it names the tensor file {tensors!r}, which does not belong to it")
-    if not isinstance(record.get("state"), dict) or not isinstance(record.get("metadata"), dict):
+    if not isinstance(description.get("state"), dict) or not isinstance(description.get("metadata"), dict):
         raise _damaged(path, "state or metadata is missing")
-    return record
+    return description
 
 
-def _damaged(path: Path, what: str) -> ModelIntegrityError:
-    """One wording for everything that is wrong with a checkpoint."""
+def _damaged(path: Path, damage: str) -> ModelIntegrityError:
+    """Error for a damaged checkpoint, with the same remedy for any damage."""
     return ModelIntegrityError(
-        f"checkpoint {path} is damaged: {what}. "
+        f"checkpoint {path} is damaged: {damage}. "
         f"Resume from another checkpoint in {path.parent} (last or best), or restore the files from a copy."
     )
 
 
 def _split(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Move the tensors of a tree into a flat dictionary and leave their names behind."""
+    """Move the tensors of a tree into a flat dictionary, and put their names in their places."""
     if isinstance(tree, torch.Tensor):
-        # A clone on the CPU: safetensors refuses tensors that share memory, as tied weights do.
+        # A clone on the CPU, because safetensors refuses tensors that share memory, as tied weights do.
         tensors[path] = tree.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {_TENSOR: path}
     if not isinstance(tree, Mapping):
@@ -228,7 +227,7 @@ def _split(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _join(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    """Put the tensors back: the inverse of `_split`."""
+    """Put the tensors back into a tree: the inverse of `_split`."""
     if not isinstance(tree, dict):
         return tree
     if tree.keys() == {_TENSOR}:

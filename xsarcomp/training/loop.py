@@ -14,43 +14,29 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xsarcomp.errors import ConfigurationError, ModelError
-from xsarcomp.training.monitoring import latent_statistics, log_to_tensorboard
+from xsarcomp.training.interfaces import Model, ValidationResult
 from xsarcomp.training.run_state import Run, average_weights, snapshot, start_run
 from xsarcomp.training.schedule import LoopConfig, learning_rate_at
 
-__all__ = [
-    "LoopConfig",
-    "StepReport",
-    "Trainable",
-    "latent_statistics",
-    "learning_rate_at",
-    "log_to_tensorboard",
-    "seed_everything",
-    "training_loop",
-]
-
-
-class Trainable(Protocol):
-    """What the loop asks of a model, beside being a `torch.nn.Module`."""
-
-    def loss(self, batch: Tensor, generator: torch.Generator, progress: float) -> Mapping[str, Tensor]:
-        """Give "loss" (scalar, to be minimized) and scalars to log for dB patches (batch, y, x)."""
+Validate = Callable[[Model], ValidationResult]
+"""Function that measures a model with averaged weights, without changing it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """What one training step or one validation gave."""
+    """Report of one training step or one validation."""
 
     step: int
-    """Number of training steps done, from 1."""
+    """Number of finished training steps, from 1."""
 
     scalars: Mapping[str, float]
     """Finite numbers by name; "loss" is always among them, "gradient_norm" (before clipping) in training."""
@@ -67,52 +53,49 @@ class StepReport:
     is_best: bool = False
     """Whether this is the lowest validation loss so far."""
 
-    images: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Gray images (y, x), float in 0..1 or uint8, as `validate` gave them."""
+    images: Mapping[str, NDArray] = field(default_factory=dict)
+    """Gray images (y, x) of the validation, float in 0..1 or uint8."""
 
-    histograms: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Values to draw histograms of, as `validate` gave them."""
+    histograms: Mapping[str, NDArray] = field(default_factory=dict)
+    """Values of the validation to draw histograms of."""
 
     state: dict[str, Any] | None = None
-    """All that is needed to resume after this step, copied; None where no checkpoint is due."""
-
-
-Validate = Callable[[nn.Module], Mapping[str, Any]]
+    """Copy of everything that is needed to resume after this step; None where no checkpoint is due."""
 
 
 def training_loop(
-    model: nn.Module,
-    batches: Iterable[np.ndarray | Tensor],
+    model: Model,
+    batches: Iterable[NDArray[np.float32] | Tensor],
     config: LoopConfig,
     *,
     state: Mapping[str, Any] | None = None,
-    validate: Validate | None = None,
+    validate: Validate[Model] | None = None,
 ) -> Iterator[StepReport]:
     """Train a model and report after each step.
 
-    Same model, data, configuration and thread count give the same bits on one machine, also across
-    an interruption: go on with `state` from any report. Global random states are as before after each step.
+    The same model, data, configuration and thread count give the same bits on one machine, also across an
+    interruption: resume with `state` from any report. After each step the global random states are what they were
+    before it.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        With the method of `Trainable`; trained in place.
+    model : Trainable
+        Trained in place.
     batches : iterable of array or Tensor of float32, shape (batch, y, x)
-        Backscatter in dB. To resume exactly it must have `state_dict` and `load_state_dict`, as
-        `PatchSampler` has.
+        Backscatter in dB. To resume exactly it must be a `xsarcomp.training.interfaces.ResumableBatches`, as
+        `xsarcomp.training.patches.PatchSampler` is.
     config : LoopConfig
         Length, rates and intervals; the same when resuming.
     state : mapping, optional
         `StepReport.state` of an earlier run, as saved by `save_checkpoint`.
     validate : callable, optional
-        Takes a model with averaged weights, in evaluation mode, and returns "loss" and other numbers; under
-        "images" and "histograms" it may return mappings of arrays. It is called without gradients and must
-        not change the model.
+        Takes the model with averaged weights, in evaluation mode, and returns a `ValidationResult`. It is called
+        without gradients and must not change the model.
 
     Yields
     ------
     StepReport
-        One a step, and one a validation after the report of its step.
+        One for each step, and one for each validation after the report of its step.
 
     Raises
     ------
@@ -129,10 +112,10 @@ def training_loop(
             is_last = step == config.steps
             is_checkpoint = is_last or _is_due(step, config.checkpoint_every)
             if validate is not None and (is_last or _is_due(step, config.validate_every)):
-                yield StepReport(**report)
-                report = _validate(run, config, validate, report["learning_rate"])
-                is_checkpoint = is_checkpoint or report["is_best"]
-            yield StepReport(**report, state=snapshot(run) if is_checkpoint else None)
+                yield report
+                report = _validate(run, config, validate, report.learning_rate)
+                is_checkpoint = is_checkpoint or report.is_best
+            yield replace(report, state=snapshot(run)) if is_checkpoint else report
 
 
 def seed_everything(seed: int) -> None:
@@ -148,8 +131,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _train_step(run: Run, config: LoopConfig, index: int) -> dict[str, Any]:
-    """Do one optimizer step and give the fields of its report."""
+def _train_step(run: Run[Model], config: LoopConfig, index: int) -> StepReport:
+    """Do one optimizer step."""
     started = time.perf_counter()
     try:
         batch = torch.as_tensor(next(run.batches), device=run.device)  # (batch, y, x)
@@ -175,43 +158,37 @@ def _train_step(run: Run, config: LoopConfig, index: int) -> dict[str, Any]:
     _require_finite(scalars, batch, index + 1)
     run.optimizer.step()
     average_weights(run, config.ema_decay, index)
-    return {
-        "step": index + 1,
-        "scalars": scalars,
-        "learning_rate": rate,
-        "seconds": time.perf_counter() - started,
-    }
+    return StepReport(step=index + 1, scalars=scalars, learning_rate=rate, seconds=time.perf_counter() - started)
 
 
-def _validate(run: Run, config: LoopConfig, validate: Validate, rate: float) -> dict[str, Any]:
-    """Measure the averaged weights, remember the best, and give the fields of the report."""
+def _validate(run: Run[Model], config: LoopConfig, validate: Validate[Model], rate: float) -> StepReport:
+    """Measure the averaged weights, and remember the loss and the step of the best."""
     started = time.perf_counter()
     with torch.no_grad(), _seeded(config.seed, 0, run.device):
-        measured = dict(validate(run.averaged.eval()))
-    images, histograms = measured.pop("images", {}), measured.pop("histograms", {})
-    scalars = {name: float(value) for name, value in measured.items()}
-    if not math.isfinite(scalars.get("loss", math.nan)):
+        result = validate(run.averaged.eval())
+    loss = result.scalars.get("loss", math.nan)
+    if not math.isfinite(loss):
         raise ModelError(
-            f"validation after step {run.step} gave {scalars}, expected a finite 'loss'. "
+            f"validation after step {run.step} gave {dict(result.scalars)}, expected a finite 'loss'. "
             "Check the validation patches, or lower the learning rate."
         )
-    is_best = run.best["value"] is None or scalars["loss"] < run.best["value"]
+    is_best = run.best_loss is None or loss < run.best_loss
     if is_best:
-        run.best = {"value": scalars["loss"], "step": run.step}
-    return {
-        "step": run.step,
-        "scalars": scalars,
-        "learning_rate": rate,
-        "seconds": time.perf_counter() - started,
-        "is_validation": True,
-        "is_best": is_best,
-        "images": images,
-        "histograms": histograms,
-    }
+        run.best_loss, run.best_step = loss, run.step
+    return StepReport(
+        step=run.step,
+        scalars=result.scalars,
+        learning_rate=rate,
+        seconds=time.perf_counter() - started,
+        is_validation=True,
+        is_best=is_best,
+        images=result.images,
+        histograms=result.histograms,
+    )
 
 
 def _require_finite(scalars: Mapping[str, float], batch: Tensor, step: int) -> None:
-    """Stop before a number that is not finite reaches the weights."""
+    """Raise before a number that is not finite reaches the weights."""
     if math.isfinite(scalars["loss"]) and math.isfinite(scalars["gradient_norm"]):
         return
     finite = batch[torch.isfinite(batch)]
@@ -225,7 +202,7 @@ def _require_finite(scalars: Mapping[str, float], batch: Tensor, step: int) -> N
 
 
 def _is_due(step: int, interval: int) -> bool:
-    """Whether an interval ends with this step; 0 means never."""
+    """Return True at the last step of each interval; an interval of 0 means never."""
     return interval > 0 and step % interval == 0
 
 

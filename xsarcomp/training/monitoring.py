@@ -1,4 +1,4 @@
-"""What to look at while a model trains: curves, images and the health of the latents."""
+"""Monitoring of a training: curves and images for TensorBoard, and the health of the latents."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from xsarcomp.errors import DimensionError, MissingDependencyError
+from xsarcomp.training.loop import StepReport
 
 if TYPE_CHECKING:
-    from xsarcomp.training.loop import StepReport
+    from torch.utils.tensorboard import SummaryWriter
 
 
-def latent_statistics(latents: Tensor, *, dead_below: float = 1e-6) -> dict[str, float]:
+def latent_health(latents: Tensor, *, dead_below: float = 1e-6) -> dict[str, float]:
     """Summarize latents so that a collapse is seen early.
 
     Parameters
@@ -20,7 +21,7 @@ def latent_statistics(latents: Tensor, *, dead_below: float = 1e-6) -> dict[str,
     latents : Tensor of floating point, shape (tile, latent, y, x)
         Output of an analysis transform.
     dead_below : float
-        A channel whose standard deviation over tiles and space is lower carries nothing.
+        Standard deviation over tiles and space below which a channel counts as dead: it carries nothing.
 
     Returns
     -------
@@ -48,8 +49,8 @@ def latent_statistics(latents: Tensor, *, dead_below: float = 1e-6) -> dict[str,
     }
 
 
-def log_to_tensorboard(reports: Iterable["StepReport"], folder: str | os.PathLike) -> Iterator["StepReport"]:
-    """Pass reports on, and write them for TensorBoard on the way.
+def log_to_tensorboard(reports: Iterable[StepReport], folder: str | os.PathLike[str]) -> Iterator[StepReport]:
+    """Write reports for TensorBoard while they pass.
 
     Parameters
     ----------
@@ -78,8 +79,8 @@ def log_to_tensorboard(reports: Iterable["StepReport"], folder: str | os.PathLik
     return _written(reports, SummaryWriter(os.fspath(folder)))
 
 
-def _written(reports: Iterable["StepReport"], writer) -> Iterator["StepReport"]:
-    """Write and pass on; the files are closed when the caller stops."""
+def _written(reports: Iterable[StepReport], writer: "SummaryWriter") -> Iterator[StepReport]:
+    """Write reports and pass them on; the files are closed when the caller stops."""
     with writer:
         for report in reports:
             part = "validation" if report.is_validation else "training"

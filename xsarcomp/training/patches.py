@@ -14,26 +14,10 @@ from numpy.typing import NDArray
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.training.augmentation import AugmentationConfig, augment
-from xsarcomp.training.planes import Plane, assert_disjoint, load_planes_file, save_planes
-from xsarcomp.training.scenes import MEDIAN_DECIBEL, SceneSource, load_planes
-
-__all__ = [
-    "MEDIAN_DECIBEL",
-    "AugmentationConfig",
-    "PatchConfig",
-    "PatchSampler",
-    "Plane",
-    "SceneSource",
-    "assert_disjoint",
-    "cut_patch",
-    "fixed_batches",
-    "load_planes",
-    "load_planes_file",
-    "save_planes",
-]
+from xsarcomp.training.planes import Plane
 
 MINIMUM_OFFSETS = 16
-"""Offsets per axis that every plane must offer: all phases of a stride of 16."""
+"""Fewest offsets of patches per axis of a plane: all phases of a stride of 16."""
 
 INVALID_LIMIT = 0.05
 """Largest fraction of filled pixels in a patch."""
@@ -43,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchConfig:
-    """How random patches are drawn."""
+    """Size, seed, limits and augmentation of random patches."""
 
     patch: int = 128
     """Rows and columns of a patch in pixels."""
@@ -60,7 +44,7 @@ class PatchConfig:
     augmentation: AugmentationConfig = field(default_factory=lambda: AugmentationConfig(gain_db=2.0))
     """Random changes of each patch."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.patch < 1 or self.batch < 1 or not 0 <= self.invalid_limit < 1:
             raise ConfigurationError(
                 f"patch is {self.patch}, batch {self.batch}, invalid_limit {self.invalid_limit}; "
@@ -93,19 +77,19 @@ class PatchSampler:
     qualifies are left out; how many is logged as a warning.
     """
 
-    def __init__(self, planes: Sequence[Plane], config: PatchConfig):
+    def __init__(self, planes: Sequence[Plane], config: PatchConfig) -> None:
         self.config = config
-        self._places = [_Places(plane, config.patch, config.invalid_limit) for plane in planes]
-        self._places = [places for places in self._places if places.count]
-        if not self._places:
+        offsets = [_PatchOffsets(plane, config.patch, config.invalid_limit) for plane in planes]
+        self._offsets = [of_plane for of_plane in offsets if of_plane.count]
+        if not self._offsets:
             raise ConfigurationError(
                 f"none of {len(planes)} planes has a patch of {config.patch} pixels with at most "
                 f"{config.invalid_limit:.0%} invalid; expected at least one. "
                 "Use smaller patches or other scenes."
             )
-        if len(self._places) < len(planes):
-            _log.warning("%d of %d planes have no usable patch", len(planes) - len(self._places), len(planes))
-        areas = np.array([places.plane.valid.sum() for places in self._places], np.float64)
+        if len(self._offsets) < len(planes):
+            _log.warning("%d of %d planes have no usable patch", len(planes) - len(self._offsets), len(planes))
+        areas = np.array([of_plane.plane.valid.sum() for of_plane in self._offsets], np.float64)
         self._cumulative = np.cumsum(areas) / areas.sum()
         self._generator = np.random.default_rng(config.seed)
 
@@ -113,39 +97,39 @@ class PatchSampler:
         return self
 
     def __next__(self) -> NDArray[np.float32]:
-        return np.stack([self._patch() for _ in range(self.config.batch)])  # (batch, y, x)
+        return np.stack([self._draw_patch() for _ in range(self.config.batch)])  # (batch, y, x)
 
-    def _patch(self) -> NDArray[np.float32]:
+    def _draw_patch(self) -> NDArray[np.float32]:
         """Draw one augmented patch."""
         # The last entry is one only up to rounding: never run past the end.
         chosen = np.searchsorted(self._cumulative[:-1], self._generator.random(), side="right")
-        patch = self._places[chosen].draw(self._generator)
+        patch = self._offsets[chosen].draw(self._generator)
         return augment(patch, self.config.augmentation, self._generator)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the sampler stands, as JSON values."""
+        """Return the state of the random generator as JSON values."""
         return {"generator": self._generator.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken, on the same planes and configuration."""
+        """Go on from a state that `state_dict` returned, with the same planes and configuration."""
         self._generator.bit_generator.state = state["generator"]
 
 
-class _Places:
-    """The offsets in one plane at which a patch may start."""
+class _PatchOffsets:
+    """Offsets in one plane at which a patch may start."""
 
-    def __init__(self, plane: Plane, patch: int, invalid_limit: float):
+    def __init__(self, plane: Plane, patch: int, invalid_limit: float) -> None:
         self.plane = plane
         self.patch = patch
         starts = [_first_and_count(size, patch) for size in plane.decibel.shape]
         self._first = tuple(first for first, _ in starts)
         self._shape = tuple(count for _, count in starts)
         # Planes without gaps, nearly all, need no list of offsets.
-        self._allowed = None
+        self._allowed: NDArray[np.int32] | None = None
         self.count = self._shape[0] * self._shape[1]
         if not plane.valid.all():
             rows, columns = (
-                _reflected(first, count + patch - 1, size)
+                _mirrored_indices(first, count + patch - 1, size)
                 for (first, count), size in zip(starts, plane.valid.shape, strict=True)
             )
             invalid = _window_sums(~plane.valid[np.ix_(rows, columns)], patch)
@@ -181,7 +165,7 @@ def cut_patch(values: NDArray, row: int, column: int, patch: int) -> NDArray:
     rows, columns = values.shape
     if row >= 0 and column >= 0 and row + patch <= rows and column + patch <= columns:
         return values[row : row + patch, column : column + patch]
-    return values[np.ix_(_reflected(row, patch, rows), _reflected(column, patch, columns))]
+    return values[np.ix_(_mirrored_indices(row, patch, rows), _mirrored_indices(column, patch, columns))]
 
 
 def fixed_batches(
@@ -194,8 +178,8 @@ def fixed_batches(
 ) -> list[NDArray[np.float32]]:
     """Cut the same patches every time, for validation.
 
-    The patches of a plane are spread evenly over it without overlap; smaller planes give one patch, continued
-    by reflection on all sides.
+    The patches of a plane are spread evenly over it without overlap. A plane smaller than a patch gives one patch,
+    continued by reflection on all sides.
 
     Parameters
     ----------
@@ -238,20 +222,24 @@ def fixed_batches(
 
 
 def _first_and_count(size: int, patch: int) -> tuple[int, int]:
-    """First offset along an axis and the number of offsets, reflecting both ends where there are too few."""
+    """First offset and number of offsets along an axis; both ends are reflected where there would be too few."""
     count = max(size - patch + 1, MINIMUM_OFFSETS)
     return -((count - (size - patch + 1)) // 2), count
 
 
-def _reflected(start: int, length: int, size: int) -> NDArray[np.intp]:
-    """Indices of a stretch of an axis that is continued by reflection, the edge pixel not repeated."""
+def _mirrored_indices(start: int, length: int, size: int) -> NDArray[np.intp]:
+    """Indices of a part of an axis that is continued by reflection without repeating the edge pixel.
+
+    `xsarcomp.tiling.reflect_indices` repeats it, as the transform needs. The shipped models were trained on patches that do
+    not, and a run resumed with the other extension would not end in the same bits.
+    """
     period = max(1, 2 * (size - 1))
     position = np.arange(start, start + length) % period
     return np.minimum(position, period - position)
 
 
 def _window_sums(values: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
-    """Sums over all square windows, by their first row and column."""
+    """Sums over all square windows of an array, indexed by the first row and column of the window."""
     table = np.zeros((values.shape[0] + 1, values.shape[1] + 1), np.int64)
     np.cumsum(np.cumsum(values, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
     return table[window:, window:] - table[:-window, window:] - table[window:, :-window] + table[:-window, :-window]

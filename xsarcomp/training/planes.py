@@ -1,4 +1,4 @@
-"""Planes: what training sees of a scene, and the file that carries them to the training machine."""
+"""Planes: one polarization of a scene in dB, and the file that carries planes to the training machine."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Plane:
     """One polarization of one scene, free of gaps."""
 
     name: str
-    """Scene, shared by its polarizations: the unit by which data is split."""
+    """Name of the scene, the same for its polarizations: the unit by which data is split."""
 
     polarization: str
     """vv, vh, hh or hv."""
@@ -32,18 +32,18 @@ class Plane:
     """Backscatter in dB, shape (y, x), finite: invalid pixels hold the value of the nearest valid one."""
 
     valid: NDArray[np.bool_]
-    """Where `decibel` was measured, shape (y, x)."""
+    """True where `decibel` was measured, shape (y, x)."""
 
 
 def assert_disjoint(train_planes: Sequence[Plane], validation_planes: Sequence[Plane]) -> None:
     """Refuse a split in which a scene is on both sides.
 
-    Patches of one scene share place and date: a model validated on them measures its memory.
+    Patches of one scene share place and date: validation on them would measure memory, not generalization.
 
     Parameters
     ----------
     train_planes, validation_planes : sequence of Plane
-        The two sides; polarizations of one scene belong to the same side.
+        Polarizations of one scene belong to the same side.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def assert_disjoint(train_planes: Sequence[Plane], validation_planes: Sequence[P
         )
 
 
-def save_planes(path: str | os.PathLike, planes: Sequence[Plane]) -> None:
+def save_planes(path: str | os.PathLike[str], planes: Sequence[Plane]) -> None:
     """Store planes in one safetensors file: 2 bytes a pixel, one bit more for planes with gaps.
 
     Parameters
@@ -67,14 +67,14 @@ def save_planes(path: str | os.PathLike, planes: Sequence[Plane]) -> None:
     path : path
         File to write.
     planes : sequence of Plane
-        In the order in which `load_planes_file` gives them back. Values are rounded to `STORED_STEP_DB`.
+        In the order in which `load_planes_file` returns them. Values are rounded to `STORED_STEP_DB`.
 
     Raises
     ------
     RadiometryError
         If a value is not finite or beyond ±327 dB.
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, NDArray] = {}
     for index, plane in enumerate(planes):
         steps = np.rint(plane.decibel.astype(np.float64) / STORED_STEP_DB)
         if not np.all(np.abs(steps) <= np.iinfo(np.int16).max):
@@ -89,8 +89,8 @@ def save_planes(path: str | os.PathLike, planes: Sequence[Plane]) -> None:
     write_atomically(Path(path), safetensors.numpy.save(tensors, metadata={"planes": listing}))
 
 
-def load_planes_file(path: str | os.PathLike) -> list[Plane]:
-    """Read planes that `save_planes` stored; needs NumPy and safetensors only.
+def load_planes_file(path: str | os.PathLike[str]) -> list[Plane]:
+    """Read planes that `save_planes` stored, with NumPy and safetensors only.
 
     Parameters
     ----------
@@ -121,6 +121,6 @@ def load_planes_file(path: str | os.PathLike) -> list[Plane]:
                 planes.append(Plane(name, polarization, decibel, valid))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelIntegrityError(
-            f"{path} is not a complete file of planes ({error}), expected one that save_planes wrote. Write it again."
+            f"{path} is not a complete file of planes ({error}), expected a file that save_planes wrote. Write it again."
         ) from error
     return planes

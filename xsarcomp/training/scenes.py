@@ -1,10 +1,11 @@
-"""Scenes for training: files of backscatter, read once into gap-free planes in dB."""
+"""Scenes for training: files of backscatter, read once into planes in dB without gaps."""
 
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,20 @@ MEDIAN_DECIBEL = {"vv": -11.0, "vh": -17.0}
 """Medians in dB of calibrated 10 m land scenes, to which scenes of unknown gain are shifted."""
 
 POLARIZATIONS = ("vv", "vh", "hh", "hv")
+
 _log = logging.getLogger(__name__)
+
+
+class RawPlane(NamedTuple):
+    """One polarization of one scene as it stands in a file."""
+
+    name: str
+    """Name of the scene."""
+    polarization: str
+    values: NDArray
+    """Backscatter in the scale of the file, shape (y, x)."""
+    nodata: float | None
+    """Declared nodata value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,33 +47,32 @@ class SceneSource:
     """For scenes of unknown gain: median in dB that each polarization is shifted to, as `MEDIAN_DECIBEL`."""
 
     ceiling: float | None = None
-    """Value, in the unit of the file, at which the provider cut; pixels at or above it are invalid."""
+    """Value at which the provider clipped, in the unit of the file; pixels at or above it are invalid."""
 
     excluded_endings: tuple[str, ...] = ("_water", "_s2", "_dem", "_landcover")
-    """Ends of file names (without extension) that are no backscatter."""
+    """Endings of file names (without extension) of files that contain no backscatter."""
 
     minimum_valid: float = 0.01
     """Fraction of valid pixels below which a plane is dropped."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.scale not in ("decibel", "power"):
             raise ConfigurationError(
                 f"scale of {self.pattern!r} is {self.scale!r}, expected 'decibel' or 'power'. Square amplitudes first."
             )
 
 
-def load_planes(root: str | os.PathLike, sources: Iterable[SceneSource]) -> list[Plane]:
+def load_planes(root: str | os.PathLike[str], sources: Iterable[SceneSource]) -> list[Plane]:
     """Read scenes into planes in dB.
 
-    Invalid are pixels that are not finite, equal the declared nodata value, reach the ceiling of their source
-    or, in power, are not positive. Planes with too few valid pixels are dropped and counted in a log warning.
+    Pixels are invalid if they are not finite, equal the declared nodata value, reach the ceiling of their source
+    or, in power, are not positive. Planes with too few valid pixels are dropped and named in a log warning.
 
     Parameters
     ----------
     root : path
         Folder that the patterns start from.
     sources : iterable of SceneSource
-        What to read.
 
     Returns
     -------
@@ -69,7 +82,7 @@ def load_planes(root: str | os.PathLike, sources: Iterable[SceneSource]) -> list
     Raises
     ------
     ConfigurationError
-        If a pattern finds nothing, a scene comes twice, or a file has no named polarizations.
+        If a pattern matches no file, a scene comes twice, or a file has no named polarizations.
     MissingDependencyError
         If rioxarray or a NetCDF reader is not installed.
     """
@@ -78,17 +91,17 @@ def load_planes(root: str | os.PathLike, sources: Iterable[SceneSource]) -> list
     for source in sources:
         for path in _files(Path(root), source):
             read = _read_netcdf if path.suffix == ".nc" else _read_geotiff
-            for name, polarization, values, nodata in read(path):
-                if (name, polarization) in planes:
+            for raw in read(path):
+                if (raw.name, raw.polarization) in planes:
                     raise ConfigurationError(
-                        f"scene {name!r} ({polarization}) comes twice, the second time from {path.name}; "
-                        "expected one file a scene. Narrow the patterns, or rename a file."
+                        f"scene {raw.name!r} ({raw.polarization}) comes twice, the second time from {path.name}; "
+                        "expected one file for each scene. Narrow the patterns, or rename a file."
                     )
-                plane = _plane(name, polarization, values, nodata, source)
+                plane = _plane(raw, source)
                 if plane is None:
-                    dropped.append(f"{name} {polarization}")
+                    dropped.append(f"{raw.name} {raw.polarization}")
                 else:
-                    planes[name, polarization] = plane
+                    planes[raw.name, raw.polarization] = plane
     if dropped:
         total = len(dropped) + len(planes)
         _log.warning("dropped %d of %d planes, too few valid pixels: %s", len(dropped), total, dropped)
@@ -97,8 +110,8 @@ def load_planes(root: str | os.PathLike, sources: Iterable[SceneSource]) -> list
 
 def _files(root: Path, source: SceneSource) -> list[Path]:
     """Files of a source in a fixed order."""
-    found = root.glob(source.pattern)
-    paths = sorted(path for path in found if not path.stem.endswith(source.excluded_endings))
+    matches = root.glob(source.pattern)
+    paths = sorted(path for path in matches if not path.stem.endswith(source.excluded_endings))
     if not paths:
         raise ConfigurationError(
             f"no backscatter file matches {source.pattern!r} in {root}, expected at least one. Check root and pattern."
@@ -106,15 +119,21 @@ def _files(root: Path, source: SceneSource) -> list[Path]:
     return paths
 
 
-def _read_geotiff(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | None]]:
-    """Give scene name, polarization, values (y, x) and declared nodata of each band."""
+def _read_geotiff(path: Path) -> Iterator[RawPlane]:
+    """Read each band of a GeoTIFF; the file is the scene."""
     try:
         import rioxarray
+        import xarray as xr
     except ImportError as error:
         raise MissingDependencyError(
             'reading GeoTIFF needs rioxarray, which is not installed. Install it with: pip install "rioxarray>=0.18".'
         ) from error
-    with rioxarray.open_rasterio(path, parse_coordinates=False) as scene:
+    scene = rioxarray.open_rasterio(path, parse_coordinates=False)
+    if not isinstance(scene, xr.DataArray):
+        raise ConfigurationError(
+            f"{path.name} holds several arrays, expected the bands of one GeoTIFF. Exclude it, or convert it to GeoTIFF."
+        )
+    with scene:
         names = scene.attrs.get("long_name", ())
         names = [str(name).lower() for name in ([names] if isinstance(names, str) else names)]
         if len(names) != scene.sizes["band"] or not set(names) <= set(POLARIZATIONS):
@@ -122,12 +141,12 @@ def _read_geotiff(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | No
                 f"bands of {path.name} are named {names}, expected {POLARIZATIONS}. "
                 "Write band descriptions, or exclude it."
             )
-        for name, values in zip(names, scene.values, strict=True):
-            yield path.stem, name, values, scene.rio.nodata
+        for polarization, values in zip(names, scene.values, strict=True):
+            yield RawPlane(path.stem, polarization, values, scene.rio.nodata)
 
 
-def _read_netcdf(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | None]]:
-    """Give the same for each patch of a file of patches; each patch is a scene of its own."""
+def _read_netcdf(path: Path) -> Iterator[RawPlane]:
+    """Read each polarization of each patch of a NetCDF file; each patch is a scene."""
     try:
         import xarray as xr
 
@@ -146,37 +165,37 @@ def _read_netcdf(path: Path) -> Iterator[tuple[str, str, np.ndarray, float | Non
         for patch in backscatter:
             for plane in patch:
                 name = f"{path.stem}/{patch['patch'].item()}"
-                yield name, str(plane["polarization"].item()).lower(), plane.values, None
+                yield RawPlane(name, str(plane["polarization"].item()).lower(), plane.values, None)
 
 
-def _plane(name: str, polarization: str, values: NDArray, nodata: float | None, source: SceneSource) -> Plane | None:
-    """Bring values to a gap-free Plane in dB, or give None where too few of them are valid."""
-    values = values.astype(np.float32)
+def _plane(raw: RawPlane, source: SceneSource) -> Plane | None:
+    """Convert a plane of a file to dB without gaps; None if too few of its pixels are valid."""
+    values = raw.values.astype(np.float32)
     valid = np.isfinite(values)
-    if nodata is not None:
-        valid &= values != np.float32(nodata)
+    if raw.nodata is not None:
+        valid &= values != np.float32(raw.nodata)
     if source.ceiling is not None:
         valid &= values < source.ceiling
     if source.scale == "power":
         valid &= values > 0
     if not valid.any() or valid.mean() < source.minimum_valid:
         return None
-    # Only valid pixels meet the logarithm; the rest is filled afterwards.
+    # The logarithm is taken of valid pixels only; the others are filled afterwards.
     decibel = np.zeros_like(values)
     decibel[valid] = 10 * np.log10(values[valid]) if source.scale == "power" else values[valid]
     if source.median_db is not None:
         medians = dict(source.median_db)
-        if polarization not in medians:
+        if raw.polarization not in medians:
             raise ConfigurationError(
-                f"median_db of {source.pattern!r} names {sorted(medians)}, expected {polarization!r} too, "
-                f"which {name} has. Add it."
+                f"median_db of {source.pattern!r} names {sorted(medians)}, expected {raw.polarization!r} too, "
+                f"which {raw.name} has. Add it."
             )
-        decibel += np.float32(medians[polarization]) - np.median(decibel[valid])
-    return Plane(name, polarization, _filled(decibel, valid), valid)
+        decibel += np.float32(medians[raw.polarization]) - np.median(decibel[valid])
+    return Plane(raw.name, raw.polarization, _filled(decibel, valid), valid)
 
 
 def _filled(decibel: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give invalid pixels the value of the nearest valid one, which makes no artificial edge."""
+    """Fill invalid pixels with the value of the nearest valid one, which makes no artificial edge."""
     if valid.all():
         return decibel
     from scipy.ndimage import distance_transform_edt

@@ -1,4 +1,4 @@
-"""How long and how fast to train: the configuration of the loop and its learning rate."""
+"""The schedule of a training: configuration of the loop, and the learning rate of each step."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FINAL_LEARNING_RATE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long and how fast to train."""
+    """Length, rates and intervals of a training."""
 
     steps: int
     """Number of batches."""
@@ -29,24 +29,24 @@ class LoopConfig:
     """Decoupled weight decay of matrices and kernels; vectors (biases, gains) get none."""
 
     seed: int = 0
-    """Seed of everything random in the loop; the sampler has its own."""
+    """Seed of all random numbers in the loop; the sampler has a seed of its own."""
 
     validate_every: int = 0
     """Steps between validations; 0 validates after the last step only."""
 
     checkpoint_every: int = 0
-    """Steps between reports that carry the state; 0 carries it with the last and the best step only."""
+    """Steps between reports that contain the state; with 0 only those of the last and the best step do."""
 
     threads: int | None = None
-    """CPU threads of torch while the loop runs (None: as they are); bit-identical runs need the same."""
+    """CPU threads of torch while the loop runs; None leaves them unchanged. Bit-identical runs need the same number."""
 
     autocast_bfloat16: bool = False
-    """Evaluate the loss in bfloat16 where torch finds that safe; weights stay as they are."""
+    """Evaluate the loss in bfloat16 where torch considers that safe; weights stay in float32."""
 
     ema_decay: float = 0.999
     """Decay per step of the exponential moving average of the weights; 0 makes it equal the weights."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         problems = [
             f"{name} is {getattr(self, name)!r}, expected {rule}"
             for name, rule, is_met in (
@@ -67,7 +67,7 @@ class LoopConfig:
 
 
 def learning_rate_at(index: int, config: LoopConfig) -> float:
-    """Learning rate of a step: linear warm-up, then a cosine down to 1 % of the peak.
+    """Return the learning rate of a step: linear warm-up, then a cosine down to 1 % of the peak.
 
     Parameters
     ----------

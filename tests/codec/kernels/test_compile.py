@@ -1,5 +1,6 @@
 """Compiled kernels: the NumPy formulation that they stand for, and how they are loaded."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from xsarcomp.codec.coder import choose_points, initial_points
 from xsarcomp.codec.contexts import Magnitudes, traverse
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS
 from xsarcomp.codec.installed_models import load_coder
+from xsarcomp.codec.kernels import channels as channel_kernels
 from xsarcomp.codec.kernels import contexts as kernels
 from xsarcomp.codec.kernels import trellis as trellis_kernels
+from xsarcomp.codec.kernels.compile import ReadOnly1D, Writable3D, compiled
 from xsarcomp.codec.quantization import SHIFT_CLASSES
 
 
@@ -125,6 +128,38 @@ def test_the_lowest_channel_is_predicted_as_the_format_says(seed, shape):
                 assert table not in seen
 
 
+def test_annotations_are_the_signature_of_a_kernel():
+    from numba import types
+
+    @compiled
+    def kernel(
+        read: ReadOnly1D[np.bool_],
+        write: Writable3D[np.uint64],
+        integer: int,
+        number: float,
+        small: np.float32,
+        flag: bool,
+    ) -> np.uint32:
+        write[:] = read.size * integer
+        return np.uint32(number + small + flag)
+
+    (signature,) = kernel.nopython_signatures
+    arrays = types.Array(types.boolean, 1, "C", readonly=True), types.Array(types.uint64, 3, "C")
+    assert signature == types.uint32(*arrays, types.int64, types.float64, types.float32, types.boolean)
+    written = np.zeros((1, 2, 3), np.uint64)
+    assert kernel(np.ones(4, bool), written, 5, 1.0, 2.0, True) == 4
+    assert (written == 20).all()
+    with pytest.raises(TypeError):
+        kernel(np.ones(4), written, 5, 1.0, 2.0, True)
+
+
+@pytest.mark.parametrize("name", ["encode_channels", "decode_channels"])
+def test_groups_of_arguments_have_the_order_of_the_kernels(name):
+    arguments = list(inspect.signature(getattr(channel_kernels, name).py_func).parameters)
+    start = arguments.index("trellised")
+    assert arguments[start:-3] == [*channel_kernels.ChannelTables._fields, *channel_kernels.KnownSymbols._fields]
+
+
 def dispatchers():
     """The kernels, by module and name."""
     return {
@@ -164,10 +199,10 @@ def test_no_fused_multiplication_rounds_differently_from_numpy():
     code = (
         "import numba\n"
         "numba.njit = (lambda njit: lambda *a, cache=False, **k: njit(*a, **k))(numba.njit)\n"
-        "from xsarcomp import decoder_kernels, kernels, trellis_kernels as trellis\n"
-        "found = [kernel for kernel in vars(decoder_kernels).values() if hasattr(kernel, 'inspect_asm')]\n"
-        "found += [trellis.weigh_branches, trellis.extend_paths, trellis.choose_paths]\n"
-        "for kernel in (kernels.decide, kernels.choose, *found):\n"
+        "from xsarcomp.codec.kernels import contexts, decoder, trellis\n"
+        "kernels = [kernel for kernel in vars(decoder).values() if hasattr(kernel, 'inspect_asm')]\n"
+        "kernels += [trellis.weigh_branches, trellis.extend_paths, trellis.choose_paths]\n"
+        "for kernel in (contexts.decide, contexts.choose, *kernels):\n"
         "    print(*kernel.inspect_asm().values())"
     )
     assembly = run_python(code).lower()
@@ -180,7 +215,7 @@ def test_no_fused_multiplication_rounds_differently_from_numpy():
 FIRST_CALLS = """
 import threading
 import numpy as np
-from xsarcomp.quantization import quantize_deadzone
+from xsarcomp.codec.quantization import quantize_deadzone
 results, start = [], threading.Barrier(8)
 def quantize(*latents):
     return quantize_deadzone(np.array(latents).reshape(1, 1, 1, -1), np.ones(1)).ravel().tolist()
@@ -214,7 +249,7 @@ def test_a_fork_in_the_middle_of_the_first_import_leaves_a_child_that_works():
 
 
 def test_machine_code_is_kept_for_the_next_process(tmp_path):
-    code = "from xsarcomp import kernels; print(sum(kernels.choose.stats.cache_hits.values()))"
+    code = "from xsarcomp.codec.kernels import contexts; print(sum(contexts.choose.stats.cache_hits.values()))"
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0"]
     assert list(Path(tmp_path).rglob("*.nbc"))
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["1"]
@@ -224,9 +259,9 @@ def test_kernels_work_where_no_folder_can_be_written():
     code = (
         "from numba.core import caching\n"
         "caching._CacheLocator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError('read-only'))\n"
-        "from xsarcomp import kernels\n"
+        "from xsarcomp.codec.kernels import contexts\n"
         "from xsarcomp.codec.quantization import quantize_deadzone\n"
         "import numpy as np\n"
-        "print(type(kernels.choose._cache).__name__, *quantize_deadzone(np.array([[[[2.6, -0.3]]]]), np.ones(1)).ravel())"
+        "print(type(contexts.choose._cache).__name__, *quantize_deadzone(np.array([[[[2.6, -0.3]]]]), np.ones(1)).ravel())"
     )
     assert run_python(code).split() == ["NullCache", "3", "0"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.codec.network.arithmetic import (
-    LARGEST,
+    LARGEST_LEVEL,
     LARGEST_SUM,
     ActivationQuantizer,
     IntegerConv2d,
@@ -23,7 +23,7 @@ steps = st.floats(0.02, 64.0)
 
 def level(point, spacing=1.0):
     """The formula of the format, one number at a time; the spacing is in steps."""
-    return int(math.copysign(min(LARGEST, round(24 * math.log(1 + spacing * abs(point)))), point))
+    return int(math.copysign(min(LARGEST_LEVEL, round(24 * math.log(1 + spacing * abs(point)))), point))
 
 
 def levels_of(points, spacing):
@@ -33,6 +33,7 @@ def levels_of(points, spacing):
     return input_levels(plane, 1.0, np.full(64, spacing != 1.0) & (np.arange(64) > 0))[0, 0, :, 0]
 
 
+@settings(deadline=None)  # the first example may compile kernels
 @given(
     points=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-600, 600), min_size=1, max_size=40),
     spacing=st.sampled_from([1.0, 0.5625]),
@@ -48,13 +49,13 @@ def test_levels_are_odd_and_never_fall(spacing):
     found = levels_of(range(-700, 701), spacing).astype(int)
     np.testing.assert_array_equal(found, -found[::-1])
     assert (np.diff(found) >= 0).all()
-    assert found[-1] == LARGEST
+    assert found[-1] == LARGEST_LEVEL
 
 
 @pytest.mark.parametrize(("spacing", "largest", "distance"), [(1.0, 200, 0.002), (0.5625, 360, 0.0015)])
 def test_no_logarithm_is_so_near_a_tie_that_its_last_bit_decides(spacing, largest, distance):
     parts = [24 * math.log1p(spacing * magnitude) % 1 for magnitude in range(largest)]
-    assert 24 * math.log1p(spacing * (largest - 1)) > LARGEST
+    assert 24 * math.log1p(spacing * (largest - 1)) > LARGEST_LEVEL
     assert min(abs(part - 0.5) for part in parts) > distance
 
 
@@ -79,7 +80,7 @@ def test_input_levels_are_those_of_the_format(seed, height, width, bits, step_db
         lowest = values[0]
         middle = lowest[1][1]
         around = (lowest[0][1], lowest[2][1], lowest[1][0], lowest[1][2])
-        bright = max(-LARGEST, min(LARGEST, round(middle * step_db / 2)))
+        bright = max(-LARGEST_LEVEL, min(LARGEST_LEVEL, round(middle * step_db / 2)))
         expected = [level(values[channel][1][1], 0.5625 if trellised[channel] else 1.0) for channel in range(1, 64)]
         expected += [level(neighbor - middle) for neighbor in around] + [bright, 0, 0, 0, 0]
         assert found[plane, row, column].tolist() == expected
@@ -132,9 +133,9 @@ def test_activations_become_multiples_of_the_unit_with_the_gradients_of_lsq(valu
     outputs = quantizer(inputs)
     outputs.sum().backward()
     scaled = inputs.detach() / quantizer.unit.detach()
-    rounded = scaled.round().clamp(-LARGEST, LARGEST)
+    rounded = scaled.round().clamp(-LARGEST_LEVEL, LARGEST_LEVEL)
     torch.testing.assert_close(outputs.detach(), rounded * quantizer.unit.detach(), rtol=0, atol=0)
-    inside = scaled.abs() <= LARGEST
+    inside = scaled.abs() <= LARGEST_LEVEL
     torch.testing.assert_close(inputs.grad, inside.float())
     # Esser et al. (2020), equation 3, times the derivative of the unit by its logarithm
     by_unit = torch.where(inside, rounded - scaled, rounded)
@@ -146,7 +147,7 @@ def test_weights_are_levels_times_units_and_pass_gradients_unchanged():
     torch.manual_seed(0)
     layer = IntegerConv2d(6, 5, 3)
     levels, units = layer.levels(), layer.units()
-    assert levels.abs().amax((1, 2, 3)).tolist() == [LARGEST] * 5
+    assert levels.abs().amax((1, 2, 3)).tolist() == [LARGEST_LEVEL] * 5
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=0)
     assert (levels * units[:, None, None, None] - layer.weight).abs().max() <= 0.5001 * units.max()
     inputs = torch.randn(2, 6, 7, 7)
@@ -169,5 +170,5 @@ def test_no_weights_can_be_trained_whose_sums_leave_the_exact_range(inputs, shap
         if shape == "one":
             layer.weight[:, 0, 1, 1] = -7.0
     levels = layer.levels().long()
-    assert levels.abs().max() <= LARGEST
-    assert LARGEST * levels.abs().sum((1, 2, 3)).max() < LARGEST_SUM
+    assert levels.abs().max() <= LARGEST_LEVEL
+    assert LARGEST_LEVEL * levels.abs().sum((1, 2, 3)).max() < LARGEST_SUM

@@ -15,7 +15,7 @@ import torch
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.model_file import coder_from_bytes
-from xsarcomp.codec.network import coder as inference
+from xsarcomp.codec.network import coder as coder_module
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.coder import ResidualCoder
 from xsarcomp.codec.settings import Settings
@@ -68,7 +68,7 @@ def torch_threads():
 def test_shipped_model_is_a_network_that_says_how_far_it_reaches(shipped, linear):
     assert isinstance(shipped, ResidualCoder)
     assert not isinstance(linear, ResidualCoder)
-    assert shipped.latent_reach == 1 + shipped.network.reach > linear.latent_reach == 1
+    assert shipped.latent_reach == 1 + shipped.network.config.reach > linear.latent_reach == 1
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -84,7 +84,7 @@ def test_planes_decode_alone_as_in_a_batch(network_coder, planes, decoded):
 
 
 def test_tiles_inside_the_coder_leave_no_trace(network_coder, planes, stream, decoded, monkeypatch):
-    monkeypatch.setattr(inference, "TILE_LATENTS", 5)
+    monkeypatch.setattr(coder_module, "TILE_LATENTS", 5)
     np.testing.assert_allclose(decode_backscatter(stream, None, network_coder), decoded, rtol=0, atol=TOLERANCE_DB)
 
 

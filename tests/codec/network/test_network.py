@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from xsarcomp.codec.network import layers as integer_layers
 from xsarcomp.codec.network import network as integer_network
 from xsarcomp.codec.network.arithmetic import input_levels
-from xsarcomp.codec.network.network import IntegerNetwork, expected_shapes, float_product, integer_product
+from xsarcomp.codec.network.network import STEPS_CACHED, IntegerNetwork, expected_shapes
+from xsarcomp.codec.network.products import float_product, integer_product
 from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import RefinerConfig
@@ -123,7 +124,7 @@ def offsets(network, symbols, step_db):
 def test_network_is_the_one_of_the_format_to_the_bit(seed, channels, blocks, height, width, step_db, spread):
     config = RefinerConfig(channels=channels, blocks=blocks)
     arrays = random_arrays(config, seed)
-    reach = 2 + blocks
+    reach = config.reach
     symbols = symbols_like((height + 2 * reach, width + 2 * reach), seed, spread)
     found = offsets(IntegerNetwork(arrays, config), symbols, step_db)
     assert found.dtype == np.float32
@@ -133,7 +134,7 @@ def test_network_is_the_one_of_the_format_to_the_bit(seed, channels, blocks, hei
 
 @pytest.mark.parametrize("product", [integer_product, float_product])
 def test_each_product_gives_the_network_of_the_format(product, disturbed_refiner, monkeypatch):
-    monkeypatch.setattr(integer_network, "_exact_product", lambda *_: product)
+    monkeypatch.setattr(integer_network, "fastest_product", lambda *_: product)
     arrays = integer_arrays(disturbed_refiner(SMALL))
     symbols = symbols_like((11, 13), 4)
     found = offsets(IntegerNetwork(arrays, SMALL), symbols, 2.9)
@@ -147,37 +148,6 @@ def test_the_size_of_the_strips_changes_nothing(size, disturbed_refiner, monkeyp
     expected = offsets(network, symbols, 2.9)
     monkeypatch.setattr(integer_layers, "STRIP_BYTES", size)
     np.testing.assert_array_equal(offsets(network, symbols, 2.9), expected)
-
-
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**32), rows=st.integers(1, 70), inputs=st.integers(1, 1032), outputs=st.integers(1, 70))
-def test_integer_and_float_products_are_equal_to_the_sums(seed, rows, inputs, outputs):
-    random = np.random.default_rng(seed)
-    levels = random.integers(-127, 128, (rows, inputs)).astype(np.int8)
-    weights = random.integers(-127, 128, (inputs, outputs)).astype(np.int8)
-    levels[:: random.integers(1, 4)] = 127  # 1032 products of 127 and 127 stay just below 2^24
-    weights[:, :: random.integers(1, 4)] = random.choice([-127, 127])
-    expected = levels.astype(np.int64) @ weights.astype(np.int64)
-    for product in (integer_product, float_product):
-        found = product(torch.from_numpy(levels), torch.from_numpy(weights), integer_layers.Scratch())
-        assert found.shape == (rows, outputs)
-        np.testing.assert_array_equal(found.numpy().astype(np.int64), expected)
-
-
-def test_product_that_saturates_is_not_used(monkeypatch):
-    def saturating(levels, weights, _scratch):
-        # as instructions do that multiply unsigned by signed numbers: sums of two products have 16 bits
-        pairs = (levels.long() + 128)[:, :, None] * weights.long()[None]
-        sums = (pairs[:, ::2] + pairs[:, 1::2]).clamp(-(2**15), 2**15 - 1).sum(1)
-        return (sums - 128 * weights.long().sum(0)).int()
-
-    monkeypatch.setattr(integer_network, "integer_product", saturating)
-    assert integer_network._exact_product.__wrapped__(8, 6) is float_product
-
-
-def test_build_of_torch_without_the_integer_product_uses_the_other(monkeypatch):
-    monkeypatch.delattr(torch, "_int_mm")
-    assert integer_network._exact_product.__wrapped__(9, 5) is float_product
 
 
 @pytest.mark.parametrize("step_db", [0.3, 2.9, 17.0])
@@ -199,7 +169,7 @@ def test_training_computes_the_same_but_for_roundings_that_fall_the_other_way(st
 def test_a_tile_of_one_row_or_column_has_the_offsets_of_a_larger_one(size, disturbed_refiner):
     """Windows of the last column were a view with rows that overlap, of which the product of integers made nonsense."""
     network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
-    margin = 2 * network.reach - 2
+    margin = 2 * network.config.reach - 2
     levels = np.random.default_rng(8).integers(-127, 128, (44 + margin, 44 + margin, 72), np.int8)
     whole = network(torch.from_numpy(levels), 2.0)
     part = np.ascontiguousarray(levels[: size[0] + margin, : size[1] + margin])
@@ -221,7 +191,7 @@ def test_network_does_not_depend_on_the_memory_of_its_levels(disturbed_refiner):
 def test_network_can_be_shared_pickled_and_asked_at_more_steps_than_it_keeps(disturbed_refiner):
     network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
     symbols = symbols_like((9, 9), 7)
-    steps = np.geomspace(0.02, 64, 2 * integer_network._STEPS_KEPT + 3).tolist()
+    steps = np.geomspace(0.02, 64, 2 * STEPS_CACHED + 3).tolist()
     expected = [offsets(network, symbols, step_db) for step_db in steps]
     copy = pickle.loads(pickle.dumps(network))
     with ThreadPoolExecutor(4) as pool:
@@ -229,7 +199,7 @@ def test_network_can_be_shared_pickled_and_asked_at_more_steps_than_it_keeps(dis
         copied = list(pool.map(lambda step_db: offsets(copy, symbols, step_db), steps))
     np.testing.assert_array_equal(again, expected)
     np.testing.assert_array_equal(copied, expected)
-    assert len(network._scales_of_step) <= integer_network._STEPS_KEPT
+    assert len(network._scales_by_step) <= STEPS_CACHED
 
 
 def test_arrays_are_copies_that_further_training_does_not_reach(disturbed_refiner):

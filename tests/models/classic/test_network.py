@@ -17,7 +17,8 @@ from xsarcomp.models.classic.network import (
     SelfAttention,
     structural_similarity,
 )
-from xsarcomp.training.loop import LoopConfig, training_loop
+from xsarcomp.training.loop import training_loop
+from xsarcomp.training.schedule import LoopConfig
 
 LOWEST_DB, HIGHEST_DB = -60.0, 20.0
 

@@ -11,7 +11,7 @@ from tests.support.paths import EXAMPLES
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.metrics import fidelity, speckle
 from xsarcomp.models.classic.model_file import load_classic
-from xsarcomp.models.classic.task import entropy_bits, watched_figures
+from xsarcomp.models.classic.task import entropy_bits, validation_metrics
 from xsarcomp.models.config import read_config
 from xsarcomp.models.fitting import train
 from xsarcomp.scenes.simulation import simulate_scene
@@ -86,7 +86,7 @@ def test_the_written_model_is_found_by_name_and_codes(trained, monkeypatch):
     codec = load_classic("classic-test")
     assert codec.model.config.variant == "residual"
     scene = planes(4)[0].decibel[None]
-    assert codec.decompress(codec.compress(scene, 0.5)).shape == scene.shape
+    assert codec.decode_planes(codec.encode_planes(scene, 0.5), 0.5, scene.shape[1:]).shape == scene.shape
 
 
 def test_the_range_is_that_of_the_training_split_alone(trained, monkeypatch):
@@ -143,17 +143,17 @@ def test_resumed_training_gives_the_same_bytes(project, trained, tmp_path):
     assert (config.output / name).read_bytes() == (trained[0] / name).read_bytes()
 
 
-def test_watched_figures_are_those_of_the_evaluation():
+def test_validation_metrics_are_those_of_the_evaluation():
     original, restored = (np.stack([plane.decibel for plane in planes(*seeds)]) for seeds in ((5, 6), (7, 8)))
     restored = 0.6 * original + 0.4 * restored - 1
-    figures = watched_figures(original, restored)
+    metrics = validation_metrics(original, restored)
     valid = np.ones(original.shape[1:], bool)
-    assert figures["rmse_db"] == pytest.approx(np.sqrt(((original - restored) ** 2).mean()), rel=1e-5)
-    assert figures["bias_db"] == pytest.approx((restored - original).mean(), rel=1e-4)
+    assert metrics["rmse_db"] == pytest.approx(np.sqrt(((original - restored) ** 2).mean()), rel=1e-5)
+    assert metrics["bias_db"] == pytest.approx((restored - original).mean(), rel=1e-4)
     looks = [speckle.enl_ratio(10 ** (a / 10), 10 ** (b / 10), valid) for a, b in zip(original, restored, strict=True)]
     edges = [fidelity.edge_preservation(a, b, valid) for a, b in zip(original, restored, strict=True)]
-    assert figures["enl_ratio"] == pytest.approx(np.median(looks), rel=1e-4)
-    assert figures["edges"] == pytest.approx(np.mean(edges), rel=1e-4)
+    assert metrics["enl_ratio"] == pytest.approx(np.median(looks), rel=1e-4)
+    assert metrics["edges"] == pytest.approx(np.mean(edges), rel=1e-4)
 
 
 def test_entropy_counts_each_channel_by_itself():

@@ -8,7 +8,15 @@ import pytest
 
 import xsarcomp
 from xsarcomp.models.refiner.domain import FALSE_ALARMS, FEWEST_BLOCKS, domain_entry, fitted_domain, tolerance_interval
-from xsarcomp.radiometry.domain import DISTINCT, LEVEL, LOOKS, STATISTICS, Domain, cut_windows, flat_window_statistics
+from xsarcomp.radiometry.domain import Domain
+from xsarcomp.radiometry.speckle_statistics import (
+    DISTINCT,
+    LEVEL,
+    LOOKS,
+    STATISTICS,
+    cut_windows,
+    flat_window_statistics,
+)
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane
 
@@ -91,7 +99,7 @@ def test_dark_blocks_count_for_the_level_alone():
 
 def test_planes_give_an_entry_that_holds_them_and_scenes_like_them():
     entry = domain_entry(list(planes(range(3, 9))))
-    found = Domain.from_record(json.loads(json.dumps(entry["domain"])))
+    found = Domain.from_json(json.loads(json.dumps(entry["domain"])))
     assert found.blocks == 24  # two of each plane
     for plane in planes([3, 20]):
         windows = cut_windows(plane.decibel[None], plane.valid[None])
@@ -104,9 +112,14 @@ def test_the_shipped_models_say_what_their_training_data_says(sar_data):
     from xsarcomp.training.scenes import load_planes
 
     config = read_config(ROOT / "examples/s1-grd-10m.toml", sar_data)
-    entry = domain_entry(load_planes(config.data, config.train), config.patches.augmentation.gain_db)
+    planes = load_planes(config.data, config.train)
     for path in (ROOT / "xsarcomp/pretrained").glob("*.json"):
-        shipped = json.loads(path.read_text(encoding="utf-8"))["domain"]
+        record = json.loads(path.read_text(encoding="utf-8"))
+        shipped, scenes = record["domain"], record["training"]["training_scenes"]
+        # the folder may have got scenes that the shipped models were not trained on
+        trained_on = [plane for plane in planes if plane.name in scenes]
+        assert {plane.name for plane in trained_on} == set(scenes)
+        entry = domain_entry(trained_on, config.patches.augmentation.gain_db)
         for name in ("looks", "looks_at_common_sharpness", "correlation_y", "correlation_x", "distinct_values"):
             np.testing.assert_allclose(shipped[name], entry["domain"][name], rtol=1e-3)
         assert shipped["blocks"] == entry["domain"]["blocks"]

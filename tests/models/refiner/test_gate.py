@@ -11,7 +11,7 @@ from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.models.refiner.gate import GATE_STEPS_DB, TEXTURE_BUDGET, gate, mean_corrections, texture_gains
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane
 
@@ -90,7 +90,7 @@ def test_texture_gain_gives_back_variance_for_the_error_that_was_allowed(coder, 
         changed = coder_from_bytes(model_bytes(card, coder.basis, coder.tables, coder.shifts))
         squared, variance = [], []
         for plane in train_planes:
-            signal = rounded_signal(plane.decibel[None].astype(np.float64) - card.offset_db)
+            signal = round_to_signal_steps(plane.decibel[None].astype(np.float64) - card.offset_db)
             decoded = decode_planes(encode_planes(signal, changed, 3.6), plane.decibel.shape, changed, 3.6)
             squared.append(np.mean((decoded - signal) ** 2))
             variance.append(decoded.var())
@@ -127,7 +127,7 @@ def report(coder):
 
 
 def test_gate_measures_each_coder_at_each_step(report):
-    assert report.scenes == 2
+    assert report.planes == 2
     for points in report.points.values():
         assert [point.setting for point in points] == list(GATE_STEPS_DB)
         rates, errors = [p.bits_per_pixel for p in points], [p.rmse_db for p in points]
@@ -136,7 +136,7 @@ def test_gate_measures_each_coder_at_each_step(report):
 
 
 def test_gate_says_which_coder_is_better(report):
-    good, worse = report.record("good"), report.record("worse")
+    good, worse = report.to_json("good"), report.to_json("worse")
     assert good["bd_rate_percent_against"]["worse"] < 0 < worse["bd_rate_percent_against"]["good"]
     assert set(good["rmse_db_at_bits_per_pixel"]) == {"0.25", "0.5", "1.0", "2.0"}
     assert len(report.lines()) == 2

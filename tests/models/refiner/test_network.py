@@ -92,7 +92,7 @@ def test_reach_from_the_layers_is_the_receptive_field(blocks, disturbed_refiner)
     refiner = disturbed_refiner(config)
     network = IntegerNetwork(integer_arrays(refiner), config)
     reach, size = refiner.reach, 25
-    assert reach == network.reach == 2 + blocks
+    assert reach == config.reach == 2 + blocks
     # many tiles: a rounding may swallow what is left of a change at the edge of its reach
     symbols = symbols_like((40, 64, size + 2 * reach, size + 2 * reach))
     changed = symbols.copy()
@@ -200,8 +200,10 @@ def test_basis_is_not_among_the_weights():
     assert all(name.startswith("refiner.") for name in names)
 
 
-def test_network_has_a_finite_reach_from_its_layers_alone():
-    assert LatentRefiner(RefinerConfig(channels=4, blocks=3)).reach == 5
+@pytest.mark.parametrize("blocks", [1, 2, 3, 7])
+def test_reach_of_the_config_is_that_of_the_layers(blocks):
+    config = RefinerConfig(channels=4, blocks=blocks)
+    assert LatentRefiner(config).reach == config.reach == blocks + 2
 
 
 @pytest.mark.parametrize(

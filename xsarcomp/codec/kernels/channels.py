@@ -1,26 +1,38 @@
-"""Compiled loops over the channels of a chunk above the lowest; :mod:`xsarcomp.codec.entropy_coding` imports it inside functions.
+"""Kernels that code all channels of a chunk above the lowest; Python side: :mod:`xsarcomp.codec.entropy_coding`.
 
-One call codes all channels. Called pass by pass, the kernels of contexts, signs, trellis and range coder would give back the
-interpreter lock and ask for it again some 600 times a chunk, each time for microseconds of work, and threads that decode
-beside each other would spend more time on the lock than on symbols.
+One call codes all channels. If the kernels of contexts, signs, trellis and range coder were called pass by pass, they would
+give back the interpreter lock and ask for it again some 600 times a chunk, each time for microseconds of work, and threads
+that decode beside each other would spend more time on the lock than on symbols
+(``docs/decisions/0020-all-channels-in-one-call.md``).
 
 The cache of machine code notices changes of the file of a kernel and of its closure. The kernels that are called here stand
-in other files; a digest of these is in the closure, so that a change there is noticed too.
+in other files; a digest of these files is in the closure, so that a change there is noticed too.
 """
 
 import hashlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xsarcomp.codec.entropy_tables import LARGEST_MAGNITUDE
 from xsarcomp.codec.kernels import contexts as kernels
 from xsarcomp.codec.kernels import range_coder as range_kernels
 from xsarcomp.codec.kernels import signs as sign_kernels
 from xsarcomp.codec.kernels import trellis as trellis_kernels
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import (
+    ReadOnly1D,
+    ReadOnly2D,
+    ReadOnly3D,
+    ReadOnly4D,
+    Writable1D,
+    Writable2D,
+    Writable3D,
+    Writable4D,
+    compiled,
+)
 
 _context_bins, _remember = kernels.context_bins, kernels.remember
 _encode_pass, _decode_pass = range_kernels.encode_pass, range_kernels.decode_pass
@@ -29,30 +41,72 @@ _sign_contexts, _remember_signs = sign_kernels.contexts, sign_kernels.remember
 _advance = trellis_kernels.advance
 WORD, BIT = range_kernels.WORD, range_kernels.BIT
 MOST_WORDS, MOST_BITS = 2, 19
-"""Words and bypass bits that a symbol takes at most: a token and a sign, remainders."""
-
-_CONTEXT_TABLES = (
-    read_only("boolean", 1), read_only("int16", 2), read_only("uint8", 2), read_only("int16", 2), read_only("int32", 2),
-    read_only("uint16", 3),
-)  # fmt: skip
-_SIGN_TABLES = (
-    read_only("int16", 3), read_only("uint8", 3), read_only("int16", 3), read_only("int32", 3), read_only("uint16", 4),
-)  # fmt: skip
-_KNOWN = (
-    written("uint8", 3), scalar("int64"), written("int32", 2), read_only("int64", 2), read_only("int32", 2),
-    scalar("int32"), scalar("int32"),
-)  # fmt: skip
-_PLACES = (read_only("int64", 1),) * 4
-_CODER = (written("uint64", 1), written("uint32", 1), written("uint8", 1))
-_DECODER = (written("uint64", 1), read_only("uint32", 1), read_only("uint8", 1))
+"""Largest numbers of words and of bypass bits that a symbol takes: a token and a sign, remainders."""
 
 
-@compiled(
-    read_only("uint8", 3), read_only("uint8", 1), scalar("boolean"), read_only("int16", 1), read_only("uint8", 1),
-    read_only("int16", 1), read_only("int32", 1), written("uint8", 3),
-)  # fmt: skip
-def _all_bins(known, states, is_trellised, channels, kinds, weights, thresholds, bins):
-    """Context bins of a channel with its quantizers, (plane, y, x)."""
+class ChannelTables(NamedTuple):
+    """Tables of one anchor of :class:`~xsarcomp.codec.entropy_tables.EntropyTables`, in the order of the kernels' arguments.
+
+    The first axis of each is the channel.
+    """
+
+    trellised: NDArray[np.bool_]
+    term_channels: NDArray[np.int16]
+    term_kinds: NDArray[np.uint8]
+    term_weights: NDArray[np.int16]
+    thresholds: NDArray[np.int32]
+    frequencies: NDArray[np.uint16]
+    sign_term_channels: NDArray[np.int16]
+    sign_term_kinds: NDArray[np.uint8]
+    sign_term_weights: NDArray[np.int16]
+    sign_thresholds: NDArray[np.int32]
+    sign_frequencies: NDArray[np.uint16]
+
+
+class KnownSymbols(NamedTuple):
+    """Symbols that are known before a channel is coded, and their geometry, in the order of the kernels' arguments.
+
+    The kernels write into ``magnitudes``, ``signed`` and ``states``.
+    """
+
+    magnitudes: NDArray[np.uint8]
+    """Magnitudes, shape (channel, plane, padded); see :mod:`xsarcomp.codec.kernels.contexts`."""
+    clip: int
+    """Largest magnitude that counts in a context."""
+    signed: NDArray[np.int32]
+    """Signed values, shape (channel, padded); see :mod:`xsarcomp.codec.kernels.signs`."""
+    offsets: NDArray[np.int64]
+    """Offset of each tap of a sign feature from its place, shape (kind, tap=4)."""
+    factors: NDArray[np.int32]
+    """Factor of each tap, same shape."""
+    value_clip: np.int32
+    """Largest magnitude of a signed value that is stored."""
+    feature_clip: np.int32
+    """Largest magnitude of a sign feature."""
+    inside: NDArray[np.int64]
+    """Flat index of each coded latent in (plane, y, x)."""
+    places: NDArray[np.int64]
+    """Place of each coded latent in a padded channel of signed values."""
+    even: NDArray[np.int64]
+    """Coded latents whose signs belong to phase 0."""
+    odd: NDArray[np.int64]
+    """Coded latents whose signs belong to phase 1."""
+    states: NDArray[np.uint8]
+    """State of the trellis of each block, flat."""
+
+
+@compiled
+def _bins_with_quantizer(
+    known: ReadOnly3D[np.uint8],
+    states: ReadOnly1D[np.uint8],
+    is_trellised: bool,
+    channels: ReadOnly1D[np.int16],
+    kinds: ReadOnly1D[np.uint8],
+    weights: ReadOnly1D[np.int16],
+    thresholds: ReadOnly1D[np.int32],
+    bins: Writable3D[np.uint8],
+) -> None:
+    """Compute the context bins of a channel, (plane, y, x); in channels with trellis the odd quantizer has its own."""
     _context_bins(known, channels, kinds, weights, thresholds, bins)
     if is_trellised:
         flat, odd = bins.reshape(-1), np.uint8(thresholds.size + 1)
@@ -60,9 +114,15 @@ def _all_bins(known, states, is_trellised, channels, kinds, weights, thresholds,
             flat[i] += (states[i] & np.uint8(1)) * odd
 
 
-@compiled(read_only("int32", 3), scalar("boolean"), scalar("int64"), written("uint8", 1), written("uint8", 2))
-def _make_known(symbols, is_trellised, clip, states, padded):
-    """Make the symbols of a channel known to contexts and trellis, (plane, y, x)."""
+@compiled
+def _make_known(
+    symbols: ReadOnly3D[np.int32],
+    is_trellised: bool,
+    clip: int,
+    states: Writable1D[np.uint8],
+    padded: Writable2D[np.uint8],
+) -> None:
+    """Make the symbols of a channel, (plane, y, x), known to contexts and trellis."""
     points = symbols.copy()
     if is_trellised:
         _advance(states, points.reshape(-1))
@@ -70,42 +130,48 @@ def _make_known(symbols, is_trellised, clip, states, padded):
 
 
 def _sources(*modules: ModuleType) -> str:
-    """Digest of the files that the kernels below call into."""
+    """Digest of the files of modules: those that the kernels below call into."""
     return hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
 
 
 def _encoder(sources: str) -> Any:
-    @compiled(
-        read_only("int32", 4), read_only("int64", 1), scalar("int64"), *_CONTEXT_TABLES, *_SIGN_TABLES, *_KNOWN, *_PLACES,
-        written("uint8", 1), *_CODER, result="int64",
-    )  # fmt: skip
-    def encode_channels(
-        symbols, order, first, trellised, channels, kinds, weights, thresholds, frequencies,
-        sign_channels, sign_kinds, sign_weights, sign_thresholds, sign_frequencies,
-        known, clip, signed, offsets, factors, value_clip, feature_clip, inside, places, even, odd,
-        states, state, words, bits,
-    ):  # fmt: skip
-        """Encode channels from the one numbered ``first`` in ``order``.
+    """Compile :func:`encode_channels` with a digest of the files that it calls into in its closure."""
 
-        Returns the number of the next one: all, or the first for which ``words`` and ``bits`` may have no room. A magnitude
-        that the format does not hold is returned as a negative number.
+    @compiled
+    def encode_channels(
+        symbols: ReadOnly4D[np.int32], order: ReadOnly1D[np.int64], first: int,
+        # ChannelTables
+        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
+        term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
+        sign_term_channels: ReadOnly3D[np.int16], sign_term_kinds: ReadOnly3D[np.uint8],
+        sign_term_weights: ReadOnly3D[np.int16], sign_thresholds: ReadOnly3D[np.int32],
+        sign_frequencies: ReadOnly4D[np.uint16],
+        # KnownSymbols
+        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
+        factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
+        places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
+        state: Writable1D[np.uint64], words: Writable1D[np.uint32], bits: Writable1D[np.uint8],  # range coder
+    ) -> int:  # fmt: skip
+        """Encode the channels of ``order`` from number ``first`` on; return the number of the next one.
+
+        That is ``order.size`` after the last, or that of the first channel for which ``words`` and ``bits`` may have no room.
+        A magnitude that the format does not hold is returned as a negative number.
         """
         assert sources
         planes, _, height, width = symbols.shape
         count = inside.size
         bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.empty((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
-        index, predicted, agreements = (
-            np.empty(count + 1, np.int64),
-            np.empty(count + 1, np.bool_),
-            np.empty(count + 1, np.uint16),
-        )
+        index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
+        agreements = np.empty(count + 1, np.uint16)
         for number in range(first, order.size):
             words_left, bits_left = words.size - np.int64(state[WORD]), bits.size - np.int64(state[BIT])
             if words_left < MOST_WORDS * count or bits_left < MOST_BITS * count + 1:
                 return number
             c = order[number]
-            _all_bins(known, states, trellised[c], channels[c], kinds[c], weights[c], thresholds[c], bins)
+            _bins_with_quantizer(
+                magnitudes, states, trellised[c], term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins
+            )
             for plane in range(planes):
                 channel_symbols[plane] = symbols[plane, c]
             flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
@@ -115,46 +181,52 @@ def _encoder(sources: str) -> Any:
             if largest >= LARGEST_MAGNITUDE:
                 return -largest
             for phase in range(2):
-                found = _sign_contexts(
-                    signed, offsets, factors, feature_clip, odd if phase else even, places, values, sign_channels[c, phase],
-                    sign_kinds[c, phase], sign_weights[c, phase], sign_thresholds[c, phase], sign_frequencies[c, phase],
-                    index, predicted, agreements,
+                signs = _sign_contexts(
+                    signed, offsets, factors, feature_clip, odd if phase else even, places, values,
+                    sign_term_channels[c, phase], sign_term_kinds[c, phase], sign_term_weights[c, phase],
+                    sign_thresholds[c, phase], sign_frequencies[c, phase], index, predicted, agreements,
                 )  # fmt: skip
-                if found:
-                    _encode_signs(values, index[:found], predicted[:found], agreements[:found], state, words)
+                if signs:
+                    _encode_signs(values, index[:signs], predicted[:signs], agreements[:signs], state, words)
                     _remember_signs(
-                        index[:found], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
+                        index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
                     )
-            _make_known(channel_symbols, trellised[c], clip, states, known[c])
+            _make_known(channel_symbols, trellised[c], clip, states, magnitudes[c])
         return order.size
 
     return encode_channels
 
 
 def _decoder(sources: str) -> Any:
-    @compiled(
-        written("int32", 4), read_only("int64", 1), *_CONTEXT_TABLES, *_SIGN_TABLES, *_KNOWN, *_PLACES,
-        written("uint8", 1), *_DECODER, result="int64",
-    )  # fmt: skip
+    """Compile :func:`decode_channels` with a digest of the files that it calls into in its closure."""
+
+    @compiled
     def decode_channels(
-        symbols, order, trellised, channels, kinds, weights, thresholds, frequencies,
-        sign_channels, sign_kinds, sign_weights, sign_thresholds, sign_frequencies,
-        known, clip, signed, offsets, factors, value_clip, feature_clip, inside, places, even, odd,
-        states, state, words, bits,
-    ):  # fmt: skip
-        """Decode all channels of ``order`` into ``symbols``; returns 0, or what is wrong with the words or bits."""
+        symbols: Writable4D[np.int32], order: ReadOnly1D[np.int64],
+        # ChannelTables
+        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
+        term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
+        sign_term_channels: ReadOnly3D[np.int16], sign_term_kinds: ReadOnly3D[np.uint8],
+        sign_term_weights: ReadOnly3D[np.int16], sign_thresholds: ReadOnly3D[np.int32],
+        sign_frequencies: ReadOnly4D[np.uint16],
+        # KnownSymbols
+        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
+        factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
+        places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
+        state: Writable1D[np.uint64], words: ReadOnly1D[np.uint32], bits: ReadOnly1D[np.uint8],  # range coder
+    ) -> int:  # fmt: skip
+        """Decode all channels of ``order`` into ``symbols``; return the status of the range coder, 0 if all is well."""
         assert sources
         planes, _, height, width = symbols.shape
         count = inside.size
         bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.zeros((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
-        index, predicted, agreements = (
-            np.empty(count + 1, np.int64),
-            np.empty(count + 1, np.bool_),
-            np.empty(count + 1, np.uint16),
-        )
+        index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
+        agreements = np.empty(count + 1, np.uint16)
         for c in order:
-            _all_bins(known, states, trellised[c], channels[c], kinds[c], weights[c], thresholds[c], bins)
+            _bins_with_quantizer(
+                magnitudes, states, trellised[c], term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins
+            )
             flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
             for i in range(count):
                 value_bins[i] = flat_bins[inside[i]]
@@ -162,23 +234,23 @@ def _decoder(sources: str) -> Any:
             if status:
                 return status
             for phase in range(2):
-                found = _sign_contexts(
-                    signed, offsets, factors, feature_clip, odd if phase else even, places, values, sign_channels[c, phase],
-                    sign_kinds[c, phase], sign_weights[c, phase], sign_thresholds[c, phase], sign_frequencies[c, phase],
-                    index, predicted, agreements,
+                signs = _sign_contexts(
+                    signed, offsets, factors, feature_clip, odd if phase else even, places, values,
+                    sign_term_channels[c, phase], sign_term_kinds[c, phase], sign_term_weights[c, phase],
+                    sign_thresholds[c, phase], sign_frequencies[c, phase], index, predicted, agreements,
                 )  # fmt: skip
-                if found:
-                    status = _decode_signs(index[:found], predicted[:found], agreements[:found], state, words, values)
+                if signs:
+                    status = _decode_signs(index[:signs], predicted[:signs], agreements[:signs], state, words, values)
                     if status:
                         return status
                     _remember_signs(
-                        index[:found], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
+                        index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
                     )
             for i in range(count):
                 flat_symbols[inside[i]] = values[i]
             for plane in range(planes):
                 symbols[plane, c] = channel_symbols[plane]
-            _make_known(channel_symbols, trellised[c], clip, states, known[c])
+            _make_known(channel_symbols, trellised[c], clip, states, magnitudes[c])
         return 0
 
     return decode_channels

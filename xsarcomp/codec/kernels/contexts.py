@@ -1,27 +1,40 @@
-"""Compiled inner loops of the contexts and of the choice of symbols.
+"""Kernels of the context model, and of the encoder's choice of each symbol in channels without trellis.
 
-Importing it compiles everything here, or reads it from the cache; :mod:`xsarcomp.codec.kernels.compile` says how to. Kernels that call
-each other stand in this one file, because the cache notices changes of the file of a kernel and of no other.
+Python side: :mod:`xsarcomp.codec.contexts` and :mod:`xsarcomp.codec.coder`.
 
-Magnitudes are kept as uint8, shape (channel=64, plane, padded), where ``padded`` is a plane of (y_latent + 2) rows of
-``stride`` = x_latent + 2 places, row after row, whose outermost places repeat their neighbors. The sum for all places of
-a plane is then one loop without edges. The places between two rows get sums too, which nobody reads.
+Magnitudes are kept as uint8, shape (channel=64, plane, padded). A padded plane has (y_latent + 2) rows of
+``stride`` = x_latent + 2 places, row after row; its outermost places repeat their neighbors. A context sum for all places is
+then one loop without edges. The padding between two rows gets sums too, which are never read.
 
-Sums and bins are integers: they decide probabilities. Only the encoder's choice computes in floating point.
+Context sums and bins are integers, because they decide probabilities. Only the encoder's choice uses floating point.
 """
 
 import numpy as np
 
 from xsarcomp.codec.entropy_tables import DIRECT_TOKENS
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import (
+    ReadOnly1D,
+    ReadOnly2D,
+    ReadOnly3D,
+    ReadOnly4D,
+    Writable1D,
+    Writable2D,
+    Writable3D,
+    Writable4D,
+    compiled,
+)
 
 LAST_PRICE = DIRECT_TOKENS - 1
-"""Largest magnitude with a token of its own; the choice takes larger ones to cost as much."""
+"""Largest magnitude with a token and thus a price of its own; the encoder takes larger ones to cost as much."""
 
 
-@compiled(read_only("int32", 3), scalar("boolean"), scalar("int64"), written("uint8", 2))
-def remember(symbols, is_lowest, clip, padded):
-    """Magnitudes of a channel's symbols, (plane, y, x), into ``padded``; of the lowest channel the local variation."""
+@compiled
+def remember(symbols: ReadOnly3D[np.int32], is_lowest: bool, clip: int, padded: Writable2D[np.uint8]) -> None:
+    """Store the magnitudes that contexts read of one channel, limited to ``clip``.
+
+    ``symbols`` have shape (plane, y, x), ``padded`` has shape (plane, padded). Of the lowest channel contexts read the local
+    variation: half the sum of absolute differences to the four direct neighbors.
+    """
     planes, height, width = symbols.shape
     stride = width + 2
     for plane in range(planes):
@@ -46,17 +59,21 @@ def remember(symbols, is_lowest, clip, padded):
             padded[plane, (height + 1) * stride + x] = padded[plane, height * stride + x]
 
 
-@compiled(
-    read_only("uint8", 3),
-    scalar("int64"),
-    scalar("int64"),
-    read_only("int16", 1),
-    read_only("uint8", 1),
-    read_only("int16", 1),
-    written("int32", 1),
-)
-def add_terms(known, plane, stride, channels, kinds, weights, sums):
-    """Context sums of one plane, padded like the magnitudes; what stands on the padding is of no use."""
+@compiled
+def add_terms(
+    known: ReadOnly3D[np.uint8],
+    plane: int,
+    stride: int,
+    channels: ReadOnly1D[np.int16],
+    kinds: ReadOnly1D[np.uint8],
+    weights: ReadOnly1D[np.int16],
+    sums: Writable1D[np.int32],
+) -> None:
+    """Compute the context sums of one plane, padded like the magnitudes; sums on the padding are meaningless.
+
+    A term is a channel of ``known`` magnitudes, the kind of its places (0: the same place, 1: its four direct neighbors,
+    2: its four diagonal neighbors) and a weight. A negative channel marks a term that is not used.
+    """
     for i in range(sums.size):
         sums[i] = 0
     count = sums.size - 2 * stride - 2
@@ -71,7 +88,7 @@ def add_terms(known, plane, stride, channels, kinds, weights, sums):
             for i in range(count):
                 inside[i] += weight * np.int32(middle[i])
             continue
-        # the four neighbors, named for the direct ones: above, left, right, below
+        # the four neighbors in memory order; direct ones are above, left, right, below
         reach = 0 if kinds[term] == 1 else 1
         first, last = source[1 - reach :], source[2 * stride + 1 + reach :]
         second, third = (source[stride:], source[stride + 2 :]) if reach == 0 else (source[2:], source[2 * stride :])
@@ -79,9 +96,9 @@ def add_terms(known, plane, stride, channels, kinds, weights, sums):
             inside[i] += weight * (np.int32(first[i]) + np.int32(second[i]) + np.int32(third[i]) + np.int32(last[i]))
 
 
-@compiled(read_only("int32", 1), read_only("int32", 1), written("uint8", 1))
-def count_thresholds(sums, thresholds, bins):
-    """Bins of context sums: how many thresholds are at most the sum."""
+@compiled
+def count_thresholds(sums: ReadOnly1D[np.int32], thresholds: ReadOnly1D[np.int32], bins: Writable1D[np.uint8]) -> None:
+    """Compute the context bin of each sum: the number of thresholds that are at most the sum."""
     for i in range(sums.size):
         bins[i] = 0
     for threshold in thresholds:
@@ -89,16 +106,16 @@ def count_thresholds(sums, thresholds, bins):
             bins[i] += sums[i] >= threshold
 
 
-@compiled(
-    read_only("uint8", 3),
-    read_only("int16", 1),
-    read_only("uint8", 1),
-    read_only("int16", 1),
-    read_only("int32", 1),
-    written("uint8", 3),
-)
-def context_bins(known, channels, kinds, weights, thresholds, bins):
-    """Context bins of a channel, (plane, y, x)."""
+@compiled
+def context_bins(
+    known: ReadOnly3D[np.uint8],
+    channels: ReadOnly1D[np.int16],
+    kinds: ReadOnly1D[np.uint8],
+    weights: ReadOnly1D[np.int16],
+    thresholds: ReadOnly1D[np.int32],
+    bins: Writable3D[np.uint8],
+) -> None:
+    """Compute the context bins of a channel, shape (plane, y, x), from ``known`` magnitudes; see :func:`add_terms`."""
     planes, height, width = bins.shape
     stride = width + 2
     sums = np.empty(known.shape[2], np.int32)
@@ -108,26 +125,30 @@ def context_bins(known, channels, kinds, weights, thresholds, bins):
             count_thresholds(sums[(y + 1) * stride + 1 : (y + 2) * stride - 1], thresholds, bins[plane, y])
 
 
-@compiled(scalar("int64"), scalar("int64"), scalar("int64"), result="int64")
-def neighbor(position, offset, size):
-    """Position of a neighbor on an axis; beyond the edge the opposite one stands in, and else the place itself."""
+@compiled
+def neighbor(position: int, offset: int, size: int) -> int:
+    """Position of a neighbor on an axis; beyond the edge that of the opposite neighbor, or the position itself."""
     if 0 <= position + offset < size:
         return position + offset
     return position - offset if 0 <= position - offset < size else position
 
 
-@compiled(
-    read_only("int32", 4),
-    scalar("int64"),
-    scalar("int64"),
-    scalar("int64"),
-    scalar("boolean"),
-    read_only("int32", 1),
-    written("int32", 3),
-    written("uint8", 3),
-)
-def predict_lowest(values, spacing, first_row, first_column, is_diagonal, thresholds, predicted, bins):
-    """Predictions and context bins of one pass over channel 0 of ``values``, from four neighbors at ``spacing``."""
+@compiled
+def predict_lowest(
+    values: ReadOnly4D[np.int32],
+    spacing: int,
+    first_row: int,
+    first_column: int,
+    is_diagonal: bool,
+    thresholds: ReadOnly1D[np.int32],
+    predicted: Writable3D[np.int32],
+    bins: Writable3D[np.uint8],
+) -> None:
+    """Predict one coarse-to-fine pass over channel 0 of ``values`` from four neighbors at a distance of ``spacing``.
+
+    ``values`` have shape (plane, channel, y, x); the places of the pass are ``first_row`` and ``first_column`` and every
+    2 * spacing from there. The context bin of a place counts the thresholds up to the spread of its four neighbors.
+    """
     _, _, height, width = values.shape
     planes, rows, columns = predicted.shape
     spread = np.empty(columns, np.int32)
@@ -143,7 +164,7 @@ def predict_lowest(values, spacing, first_row, first_column, is_diagonal, thresh
                     a, b, c, d = known[up, left], known[down, right], known[up, right], known[down, left]
                 else:
                     a, b, c, d = known[up, x], known[down, x], known[y, left], known[y, right]
-                    # a grid of one row or column has no neighbors across: those along it stand in
+                    # a grid of one row or column has no neighbors across: those along it count twice
                     if height <= spacing:
                         a, b = c, d
                     elif width <= spacing:
@@ -153,24 +174,34 @@ def predict_lowest(values, spacing, first_row, first_column, is_diagonal, thresh
             count_thresholds(spread, thresholds, bins[plane, i])
 
 
-@compiled(read_only("float64", 4), read_only("float64", 1), scalar("float64"), written("int32", 4))
-def round_to_zero(latents, spacings, rounding, points):
-    """Integers of latents in units of their channel's spacing, with a widened zone around zero; (plane, latent, y, x)."""
+@compiled
+def round_to_zero(
+    latents: ReadOnly4D[np.float64], spacings: ReadOnly1D[np.float64], rounding: float, points: Writable4D[np.int32]
+) -> None:
+    """Quantize latents, shape (plane, latent, y, x), in units of their channel's spacing, with a deadzone around zero.
+
+    ``rounding`` is added to a magnitude before its fraction is dropped: 0.5 rounds to the nearest integer, less widens the
+    deadzone.
+    """
     planes, channels, height, _ = latents.shape
     for plane in range(planes):
         for channel in range(channels):
             spacing = spacings[channel]
             for y in range(height):
-                row, found = latents[plane, channel, y], points[plane, channel, y]
+                row, quantized = latents[plane, channel, y], points[plane, channel, y]
                 for x in range(row.size):
                     scaled = row[x] / spacing
                     magnitude = np.int32(np.floor(abs(scaled) + rounding))
-                    found[x] = -magnitude if scaled < 0 else magnitude
+                    quantized[x] = -magnitude if scaled < 0 else magnitude
 
 
-@compiled(read_only("float32", 2), scalar("float32"), written("float32", 1))
-def weigh(code_length, lagrangian, prices):
-    """What the bits of each bin and magnitude cost, with one for the sign; float32 like the code lengths."""
+@compiled
+def weigh(code_length: ReadOnly2D[np.float32], lagrangian: np.float32, prices: Writable1D[np.float32]) -> None:
+    """Compute the price of each context bin and magnitude: the Lagrange multiplier times its bits, sign included.
+
+    ``code_length`` has shape (bin, magnitude), bits; ``prices`` has shape (bin * magnitude,), squared steps. Float32 like
+    the code lengths.
+    """
     width = LAST_PRICE + 1
     for context_bin in range(code_length.shape[0]):
         for magnitude in range(width):
@@ -178,9 +209,11 @@ def weigh(code_length, lagrangian, prices):
             prices[context_bin * width + magnitude] = lagrangian * bits
 
 
-@compiled(read_only("float64", 1), scalar("float64"), written("float64", 1), written("int32", 1), result="int32")
-def round_to_nearest(latents, step, magnitudes, nearest):
-    """Magnitudes in units of a step, and the nearest integers; returns the largest of these."""
+@compiled
+def round_to_nearest(
+    latents: ReadOnly1D[np.float64], step: float, magnitudes: Writable1D[np.float64], nearest: Writable1D[np.int32]
+) -> np.int32:
+    """Compute magnitudes in units of a step, and the nearest integers; return the largest of these."""
     largest = np.int32(0)
     for x in range(latents.size):
         magnitude = abs(latents[x] / step)
@@ -190,51 +223,55 @@ def round_to_nearest(latents, step, magnitudes, nearest):
     return largest
 
 
-@compiled(
-    read_only("uint8", 1),
-    read_only("int32", 1),
-    read_only("float32", 1),
-    read_only("float64", 1),
-    written("float32", 2),
-    written("float64", 2),
-)
-def look_up(bins, nearest, prices, points, price, point):
-    """Prices of zero, the integer below the nearest and the nearest, and the shifts of the last two."""
-    last, last_point = np.int32(LAST_PRICE), np.int32(points.size - 1)
+@compiled
+def look_up(
+    bins: ReadOnly1D[np.uint8],
+    nearest: ReadOnly1D[np.int32],
+    prices: ReadOnly1D[np.float32],
+    shifts: ReadOnly1D[np.float64],
+    candidate_prices: Writable2D[np.float32],
+    candidate_shifts: Writable2D[np.float64],
+) -> None:
+    """Look up prices and shifts of the candidates for each symbol.
+
+    Candidates are zero, the integer below the nearest, and the nearest. ``candidate_prices`` has shape (candidate=3, x);
+    ``candidate_shifts``, of the last two, shape (candidate=2, x).
+    """
+    last, last_shift = np.int32(LAST_PRICE), np.int32(shifts.size - 1)
     for x in range(bins.size):
         below = max(np.int32(nearest[x] - 1), np.int32(0))
-        # unsigned indices spare the look for negative ones
+        # unsigned indices: compiled code need not check for negative ones
         first = np.uint32(bins[x]) * np.uint32(LAST_PRICE + 1)
-        price[0, x] = prices[first]
-        price[1, x] = prices[first + np.uint32(min(below, last))]
-        price[2, x] = prices[first + np.uint32(min(nearest[x], last))]
-        point[0, x] = points[np.uint32(min(below, last_point))]
-        point[1, x] = points[np.uint32(min(nearest[x], last_point))]
+        candidate_prices[0, x] = prices[first]
+        candidate_prices[1, x] = prices[first + np.uint32(min(below, last))]
+        candidate_prices[2, x] = prices[first + np.uint32(min(nearest[x], last))]
+        candidate_shifts[0, x] = shifts[np.uint32(min(below, last_shift))]
+        candidate_shifts[1, x] = shifts[np.uint32(min(nearest[x], last_shift))]
 
 
-@compiled(
-    read_only("float64", 1),
-    read_only("float64", 1),
-    read_only("int32", 1),
-    read_only("float32", 2),
-    read_only("float64", 2),
-    written("int32", 1),
-)
-def decide(latents, magnitudes, nearest, price, point, symbols):
-    """The candidate with the least cost, the smaller if two cost the same.
+@compiled
+def decide(
+    latents: ReadOnly1D[np.float64],
+    magnitudes: ReadOnly1D[np.float64],
+    nearest: ReadOnly1D[np.int32],
+    prices: ReadOnly2D[np.float32],
+    shifts: ReadOnly2D[np.float64],
+    symbols: Writable1D[np.int32],
+) -> None:
+    """Choose the candidate with the least cost, the smaller one of two that cost the same; see :func:`look_up`.
 
-    Products with 0 or 1 stand for branches. Which candidate wins is close to random: a processor would guess wrong every
-    other time (17 ns a symbol), and without branches several symbols are decided together (1 ns).
+    Products with 0 or 1 stand for branches. It is close to random which candidate wins: a processor would guess wrong every
+    other time (17 ns a symbol). Without branches several symbols are decided together (1 ns).
     """
     for x in range(latents.size):
         magnitude, above = magnitudes[x], nearest[x]
         below = max(np.int32(above - 1), np.int32(0))
-        cost_zero = magnitude * magnitude + price[0, x]
-        distance = magnitude - (below - point[0, x])
-        cost_below = distance * distance + price[1, x]
-        distance = magnitude - (above - point[1, x])
-        cost_above = distance * distance + price[2, x]
-        # where it is zero, the one below costs the same as zero, and not less
+        cost_zero = magnitude * magnitude + prices[0, x]
+        distance = magnitude - (below - shifts[0, x])
+        cost_below = distance * distance + prices[1, x]
+        distance = magnitude - (above - shifts[1, x])
+        cost_above = distance * distance + prices[2, x]
+        # where the one below is zero it costs the same as zero, and not less
         choice = np.int32(cost_below < cost_zero) * below
         is_above = np.int32(cost_above < min(cost_below, cost_zero))
         choice = np.int32(choice + is_above * (above - choice))
@@ -243,29 +280,33 @@ def decide(latents, magnitudes, nearest, price, point, symbols):
         symbols[x] = choice * np.int32(1 - 2 * np.int32(latents[x] < 0))
 
 
-@compiled(
-    read_only("float64", 4),
-    scalar("float64"),
-    read_only("int64", 1),
-    read_only("uint8", 3),
-    read_only("int16", 2),
-    read_only("uint8", 2),
-    read_only("int16", 2),
-    read_only("int32", 2),
-    read_only("float32", 3),
-    read_only("float32", 2),
-    scalar("float32"),
-    written("int32", 4),
-)
-def choose(latents, step, wanted, known, channels, kinds, weights, thresholds, code_length, shifts, lagrangian, chosen):
-    """Symbols of the ``wanted`` channels, (plane, latent=64, y, x); see :func:`xsarcomp.codec.coder.choose_points`."""
+@compiled
+def choose(
+    latents: ReadOnly4D[np.float64],
+    step: float,
+    wanted: ReadOnly1D[np.int64],
+    known: ReadOnly3D[np.uint8],
+    channels: ReadOnly2D[np.int16],
+    kinds: ReadOnly2D[np.uint8],
+    weights: ReadOnly2D[np.int16],
+    thresholds: ReadOnly2D[np.int32],
+    code_length: ReadOnly3D[np.float32],
+    shifts: ReadOnly2D[np.float32],
+    lagrangian: np.float32,
+    chosen: Writable4D[np.int32],
+) -> None:
+    """Choose the symbols of the ``wanted`` channels, shape (plane, latent=64, y, x), with the least error and bits.
+
+    :func:`xsarcomp.codec.coder.choose_points` describes the choice. Context terms, ``thresholds``, ``code_length`` and
+    ``shifts`` have the channel as first axis; see :func:`add_terms` and :func:`weigh`.
+    """
     planes, _, height, width = latents.shape
     stride = width + 2
     sums, bins = np.empty(known.shape[2], np.int32), np.empty(width, np.uint8)
     magnitudes, nearest = np.empty(width, np.float64), np.empty(width, np.int32)
-    price, point = np.empty((3, width), np.float32), np.empty((2, width), np.float64)
+    candidate_prices, candidate_shifts = np.empty((3, width), np.float32), np.empty((2, width), np.float64)
     prices = np.empty(code_length.shape[1] * (LAST_PRICE + 1), np.float32)
-    points = np.zeros(shifts.shape[1] + 1, np.float64)
+    channel_shifts = np.zeros(shifts.shape[1] + 1, np.float64)  # by magnitude: that of zero is 0
     for plane in range(planes):
         for channel in wanted:
             is_prepared = False
@@ -280,9 +321,9 @@ def choose(latents, step, wanted, known, channels, kinds, weights, thresholds, c
                     add_terms(known, plane, stride, channels[channel], kinds[channel], weights[channel], sums)
                     weigh(code_length[channel], lagrangian, prices)
                     for i in range(shifts.shape[1]):
-                        points[i + 1] = shifts[channel, i]
+                        channel_shifts[i + 1] = shifts[channel, i]
                     is_prepared = True
                 row_sums = sums[(y + 1) * stride + 1 : (y + 2) * stride - 1]
                 count_thresholds(row_sums, thresholds[channel], bins)
-                look_up(bins, nearest, prices, points, price, point)
-                decide(row, magnitudes, nearest, price, point, symbols)
+                look_up(bins, nearest, prices, channel_shifts, candidate_prices, candidate_shifts)
+                decide(row, magnitudes, nearest, candidate_prices, candidate_shifts, symbols)

@@ -1,22 +1,38 @@
-"""Compiled inner loops between symbols and latents: reconstruction points, and what lies between the network's products.
+"""Kernels of decoding: reconstruction of latents, per-element work between the network's convolutions, and tile gains.
 
-Importing it compiles everything here, or reads it from the cache; :mod:`xsarcomp.codec.kernels.compile` says how to. Each operation in
-floating point is rounded on its own and none is fused with another: ``docs/format.md``, sections 6.1 and 6.3, asks for the
-bits. Activations have shape (y, x, channel), points and latents (latent=64, y, x).
+Python side: :mod:`xsarcomp.codec.quantization`, :mod:`xsarcomp.codec.network.layers` and :mod:`xsarcomp.codec.tile_means`.
+
+Each floating-point operation is rounded on its own and none is fused with another: ``docs/format.md``, sections 6.1 and 6.3,
+defines the bits of the results. Activations have shape (y, x, channel), points and latents (latent=64, y, x). *Features* are
+float32 activations, *levels* are activations quantized to int8.
 """
 
 import numpy as np
 
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import (
+    ReadOnly1D,
+    ReadOnly2D,
+    ReadOnly3D,
+    ReadOnly4D,
+    Writable3D,
+    Writable4D,
+    compiled,
+)
 
-_LARGEST = np.float32(127)  # level of an activation
+_LARGEST = np.float32(127)  # largest magnitude of a level
 
 
-@compiled(read_only("int32", 4), read_only("float64", 2), read_only("float64", 1), written("float32", 4))
-def dequantize(points, shifts, spacings, latents):
-    """Latents of points, (plane, latent=64, y, x).
+@compiled
+def dequantize(
+    points: ReadOnly4D[np.int32],
+    shifts: ReadOnly2D[np.float64],
+    spacings: ReadOnly1D[np.float64],
+    latents: Writable4D[np.float32],
+) -> None:
+    """Compute the latents that points stand for, (plane, latent=64, y, x).
 
-    ``shifts`` are those towards zero by channel and magnitude, of which the last serves all larger ones.
+    ``shifts`` towards zero have shape (latent=64, magnitude); the last magnitude serves all larger ones. ``spacings`` have
+    shape (latent=64,).
     """
     planes, channels, height, width = points.shape
     last = np.int32(shifts.shape[1] - 1)
@@ -29,13 +45,20 @@ def dequantize(points, shifts, spacings, latents):
                     result[x] = np.float32((row[x] - (-shift if row[x] < 0 else shift)) * spacings[channel])
 
 
-@compiled(
-    read_only("int32", 3), read_only("int8", 2), read_only("boolean", 1), scalar("float64"), scalar("float64"),
-    written("int8", 3),
-)  # fmt: skip
-def input_levels(points, listed, trellised, step, unit, levels):
-    """What the network sees of points; ``listed`` are the levels of points from one end to the other, without trellis
-    and with it."""
+@compiled
+def input_levels(
+    points: ReadOnly3D[np.int32],
+    listed: ReadOnly2D[np.int8],
+    trellised: ReadOnly1D[np.bool_],
+    step: float,
+    unit: float,
+    levels: Writable3D[np.int8],
+) -> None:
+    """Compute the network's input, (y, x, feature=72), from points with one more row and column on each side.
+
+    ``listed`` are the levels of points from the smallest to the largest, shape (has trellis, point). ``unit`` is the number
+    of dB a level of the lowest channel.
+    """
     height, width, _ = levels.shape
     last = np.int64(listed.shape[1] // 2)
     for y in range(height):
@@ -54,18 +77,25 @@ def input_levels(points, listed, trellised, step, unit, levels):
             levels[y, x, 68:] = 0
 
 
-@compiled(scalar("float32"), result="int8")
-def level(value):
-    """Level of a value in units: the nearest integer, of two the even one, limited."""
+@compiled
+def level(value: np.float32) -> np.int8:
+    """Round a value in units of a level to int8: to the nearest integer, of two the even one, limited to 127."""
     return np.int8(min(max(np.rint(value), -_LARGEST), _LARGEST))
 
 
-@compiled(
-    read_only("int32", 3), read_only("float32", 1), read_only("float32", 1), scalar("float32"),
-    written("float32", 3), written("int8", 3),
-)  # fmt: skip
-def first_features(sums, factor, addend, inverse, features, levels):
-    """Features from the sums of the first layer, and their levels for the next."""
+@compiled
+def entry_features(
+    sums: ReadOnly3D[np.int32],
+    factor: ReadOnly1D[np.float32],
+    addend: ReadOnly1D[np.float32],
+    inverse: np.float32,
+    features: Writable3D[np.float32],
+    levels: Writable3D[np.int8],
+) -> None:
+    """Scale the sums of the entry layer to features, and round these to levels for the next layer.
+
+    ``factor`` and ``addend`` have shape (channel,); ``inverse`` is one over the unit of the levels.
+    """
     for y in range(sums.shape[0]):
         for x in range(sums.shape[1]):
             for channel in range(sums.shape[2]):
@@ -74,9 +104,14 @@ def first_features(sums, factor, addend, inverse, features, levels):
                 levels[y, x, channel] = level(value * inverse)
 
 
-@compiled(read_only("int32", 3), read_only("float32", 1), read_only("float32", 1), written("int8", 3))
-def hidden_levels(sums, factor, addend, levels):
-    """Levels of what is positive of a layer."""
+@compiled
+def hidden_levels(
+    sums: ReadOnly3D[np.int32],
+    factor: ReadOnly1D[np.float32],
+    addend: ReadOnly1D[np.float32],
+    levels: Writable3D[np.int8],
+) -> None:
+    """Scale the sums of a block's 3x3 layer, apply the ReLU, and round to int8 levels."""
     for y in range(sums.shape[0]):
         for x in range(sums.shape[1]):
             for channel in range(sums.shape[2]):
@@ -84,12 +119,22 @@ def hidden_levels(sums, factor, addend, levels):
                 levels[y, x, channel] = level(max(value, np.float32(0)))
 
 
-@compiled(
-    read_only("int32", 3), read_only("float32", 1), read_only("float32", 1), read_only("float32", 3), scalar("float32"),
-    scalar("float32"), written("float32", 3), written("int8", 3),
-)  # fmt: skip
-def next_features(sums, factor, addend, around, smallest, inverse, features, levels):
-    """Features of a block: those before it, cut by one on each side, plus its sums; and their levels for the next."""
+@compiled
+def block_features(
+    sums: ReadOnly3D[np.int32],
+    factor: ReadOnly1D[np.float32],
+    addend: ReadOnly1D[np.float32],
+    around: ReadOnly3D[np.float32],
+    smallest: np.float32,
+    inverse: np.float32,
+    features: Writable3D[np.float32],
+    levels: Writable3D[np.int8],
+) -> None:
+    """Add the scaled sums of a block's 1x1 layer to the block's input, and round to levels for the next layer.
+
+    ``around`` is the input of the block, one row and column larger on each side. ``smallest`` limits the levels from below:
+    0 is a ReLU, minus infinity none.
+    """
     for y in range(sums.shape[0]):
         for x in range(sums.shape[1]):
             for channel in range(sums.shape[2]):
@@ -99,12 +144,21 @@ def next_features(sums, factor, addend, around, smallest, inverse, features, lev
                 levels[y, x, channel] = level(max(value, smallest) * inverse)
 
 
-@compiled(
-    written("float32", 3), read_only("float64", 3), read_only("float64", 3), scalar("float64"), scalar("int64"),
-    scalar("int64"), scalar("int64"),
-)  # fmt: skip
-def lift(signal, factors, powers, level, edge, top, left):
-    """Multiply powers by 1 + factor P^2 / (P^2 + power^2) of their tile, in place; signal in dB above ``level``."""
+@compiled
+def lift(
+    signal: Writable3D[np.float32],
+    factors: ReadOnly3D[np.float64],
+    powers: ReadOnly3D[np.float64],
+    level_db: float,
+    edge: int,
+    top: int,
+    left: int,
+) -> None:
+    """Multiply powers P by 1 + factor P^2 / (P^2 + P0^2) of their tile, in place; ``docs/format.md``, section 6.6.
+
+    ``signal`` has shape (plane, y, x), dB above ``level_db``. ``factors`` and ``powers`` P0 have shape (plane, tile row, tile
+    column); tiles are ``edge`` pixels wide, and the signal begins ``top`` and ``left`` pixels into the first of them.
+    """
     planes, height, width = signal.shape
     to_exponent, to_decibel = np.log(10.0) / 10, 10 / np.log(10.0)
     for plane in range(planes):
@@ -114,6 +168,6 @@ def lift(signal, factors, powers, level, edge, top, left):
                 factor = factors[plane, (y + top) // edge, (x + left) // edge]
                 if factor != 0:
                     below = powers[plane, (y + top) // edge, (x + left) // edge] / np.exp(
-                        (row[x] + level) * to_exponent
+                        (row[x] + level_db) * to_exponent
                     )
                     row[x] += np.float32(np.log1p(factor / (1 + below * below)) * to_decibel)

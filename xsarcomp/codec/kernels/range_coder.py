@@ -1,33 +1,37 @@
-"""Compiled inner loops of the range coder; :mod:`xsarcomp.codec.range_coder` imports it inside functions.
+"""Kernels of the range coder; Python side: :mod:`xsarcomp.codec.range_coder`.
 
-``docs/format.md``, section 3.5, is the normative text. What a coder remembers between two calls is an array of four uint64,
-its *state*. An encoder has lower end and width of its interval, words and bits written; a decoder the distance of the words
-from the lower end, the width, words and bits read. A loop keeps the first two in registers.
+``docs/format.md``, section 3.5, is the normative text. A range coder keeps an interval of 64-bit integers. Each token or sign
+narrows it to a part as wide as its probability; whenever the interval is narrower than 2**32, its upper 32 bits are fixed and
+become a word of the stream. The bits that need no probability (remainders of large magnitudes, some signs) are *bypass bits*
+in a second sequence.
 
-Signed and unsigned integers of 64 bits meet in float64: where ``uint64`` is written out, it keeps them apart.
+The *state* of a coder between two calls is an array of four uint64. An encoder keeps the lower end and the width of its
+interval, and the numbers of words and of bits written; a decoder the distance of the words from the lower end, the width, and
+the numbers of words and of bits read. Loops keep the first two in registers.
+
+Signed and unsigned integers of 64 bits would meet in float64. Where ``uint64`` is written out, it keeps them apart.
 """
 
 import numpy as np
 
 from xsarcomp.codec.entropy_tables import DIRECT_TOKENS, LARGEST_MAGNITUDE, TOKEN_BITS, TOKEN_START, TOKENS
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import ReadOnly1D, ReadOnly2D, Writable1D, compiled
 
 IMPOSSIBLE_WORDS, MISSING_BITS = -1, -2
-"""What the kernels of the decoder return for damaged data, and 0 else."""
+"""Status that kernels of the decoder return for damaged data; 0 if all is well."""
 PROBABILITY_BITS = 24
 LOW, WIDTH, WORD, BIT = range(4)
-"""Places in a state."""
-_FINER = PROBABILITY_BITS - 16  # tables are in 2**-16
-_GLANCE_BITS = 6  # of a quantile, which say where to begin looking for its token
-_WORD = np.uint64(32)
+"""Indices of a state."""
+_EXTRA_BITS = PROBABILITY_BITS - 16  # tables have probabilities in units of 2**-16
+_GLANCE_BITS = 6  # upper bits of a quantile that say where the search for its token begins
+_WORD_BITS = np.uint64(32)
 _SMALLEST_WIDTH = np.uint64(2**32)
 _FULL_WORD = np.uint32(2**32 - 1)
-_STATE, _WORDS, _WRITTEN_WORDS = written("uint64", 1), read_only("uint32", 1), written("uint32", 1)
 
 
-@compiled(_WRITTEN_WORDS, scalar("int64"))
-def add_one(words, count):
-    """Carry: add one to the number that the first words are. It never is the largest already."""
+@compiled
+def add_one(words: Writable1D[np.uint32], count: int) -> None:
+    """Carry: add one to the number that the first ``count`` words form. It never is the largest already."""
     place = count - 1
     while words[place] == _FULL_WORD:
         words[place] = 0
@@ -35,9 +39,14 @@ def add_one(words, count):
     words[place] += np.uint32(1)
 
 
-@compiled(_WORDS, _WORDS, _STATE, _WRITTEN_WORDS)
-def narrow(starts, widths, state, words):
-    """Encode what has these shares of 2**24, one after the other."""
+@compiled
+def narrow(
+    starts: ReadOnly1D[np.uint32],
+    widths: ReadOnly1D[np.uint32],
+    state: Writable1D[np.uint64],
+    words: Writable1D[np.uint32],
+) -> None:
+    """Narrow the interval to one part after the other; starts and widths of the parts are in units of 2**-24 of it."""
     low, width, count = state[LOW], state[WIDTH], np.int64(state[WORD])
     for i in range(starts.size):
         scale = width >> np.uint64(PROBABILITY_BITS)
@@ -47,17 +56,17 @@ def narrow(starts, widths, state, words):
             add_one(words, count)
         low = moved
         if width < _SMALLEST_WIDTH:
-            words[count] = np.uint32(low >> _WORD)
+            words[count] = np.uint32(low >> _WORD_BITS)
             count += 1
-            low <<= _WORD
-            width <<= _WORD
+            low <<= _WORD_BITS
+            width <<= _WORD_BITS
     state[LOW], state[WIDTH], state[WORD] = low, width, np.uint64(count)
 
 
-@compiled(read_only("uint8", 1), written("int64", 1))
-def first_places(bins, places):
-    """Where the list of each bin begins if the lists stand one after the other; one place more holds the end."""
-    # two histograms: where one bin follows itself, a count waits for the one before
+@compiled
+def first_places(bins: ReadOnly1D[np.uint8], places: Writable1D[np.int64]) -> None:
+    """Compute the first place of each bin in a list that is sorted by bins; one place more holds the end."""
+    # two histograms: where one bin follows itself, a count need not wait for the one before
     second = np.zeros(places.size, np.int64)
     places[:] = 0
     for i in range(1, bins.size, 2):
@@ -67,18 +76,21 @@ def first_places(bins, places):
         places[bins[bins.size - 1]] += 1
     total = 0
     for context_bin in range(places.size):
-        found = places[context_bin] + second[context_bin]
+        count = places[context_bin] + second[context_bin]
         places[context_bin] = total
-        total += found
+        total += count
 
 
-@compiled(read_only("int32", 1), written("uint8", 1), result="int64")
-def tokenize(values, tokens):
-    """Tokens of integers; returns the largest magnitude, and tokens are wrong if the format does not hold it."""
+@compiled
+def tokenize(values: ReadOnly1D[np.int32], tokens: Writable1D[np.uint8]) -> np.int64:
+    """Compute the tokens of integers; return the largest magnitude.
+
+    Tokens are wrong if the format does not hold that magnitude.
+    """
     largest = np.int64(0)
     for i in range(values.size):
         magnitude = abs(np.int64(values[i]))
-        tokens[i] = min(magnitude, DIRECT_TOKENS - 1)
+        tokens[i] = min(magnitude, np.int64(DIRECT_TOKENS - 1))
         largest = max(largest, magnitude)
     if DIRECT_TOKENS <= largest < LARGEST_MAGNITUDE:
         for i in range(values.size):
@@ -88,9 +100,15 @@ def tokenize(values, tokens):
     return largest
 
 
-@compiled(read_only("int32", 1), read_only("uint8", 1), scalar("boolean"), _STATE, written("uint8", 1))
-def write_bits(values, tokens, has_signs, state, bits):
-    """Bypass bits of a pass: signs in list order if it has them here, then remainders token by token."""
+@compiled
+def write_bits(
+    values: ReadOnly1D[np.int32],
+    tokens: ReadOnly1D[np.uint8],
+    has_signs: bool,
+    state: Writable1D[np.uint64],
+    bits: Writable1D[np.uint8],
+) -> None:
+    """Write the bypass bits of a pass: the signs in list order if it has them here, then remainders token by token."""
     count, last = np.int64(state[BIT]), 0
     for i in range(values.size):
         last = max(last, tokens[i])
@@ -107,18 +125,20 @@ def write_bits(values, tokens, has_signs, state, bits):
     state[BIT] = np.uint64(count)
 
 
-@compiled(
-    read_only("int32", 1),
-    read_only("uint8", 1),
-    read_only("uint16", 2),
-    scalar("boolean"),
-    _STATE,
-    _WRITTEN_WORDS,
-    written("uint8", 1),
-    result="int64",
-)
-def encode_pass(values, bins, frequencies, has_signs, state, words, bits):
-    """Encode integers, bin by bin; returns the largest magnitude, and nothing is coded if the format does not hold it."""
+@compiled
+def encode_pass(
+    values: ReadOnly1D[np.int32],
+    bins: ReadOnly1D[np.uint8],
+    frequencies: ReadOnly2D[np.uint16],
+    has_signs: bool,
+    state: Writable1D[np.uint64],
+    words: Writable1D[np.uint32],
+    bits: Writable1D[np.uint8],
+) -> int:
+    """Encode integers, sorted by context bin; return the largest magnitude.
+
+    Nothing is encoded if the format does not hold that magnitude. ``frequencies`` has shape (bin, token).
+    """
     tokens = np.empty(values.size, np.uint8)
     largest = tokenize(values, tokens)
     if largest >= LARGEST_MAGNITUDE:
@@ -126,64 +146,73 @@ def encode_pass(values, bins, frequencies, has_signs, state, words, bits):
     cumulative = np.zeros((len(frequencies), TOKENS + 1), np.uint32)
     for context_bin in range(len(frequencies)):
         for token in range(TOKENS):
-            share = np.uint32(frequencies[context_bin, token]) << np.uint32(_FINER)
+            share = np.uint32(frequencies[context_bin, token]) << np.uint32(_EXTRA_BITS)
             cumulative[context_bin, token + 1] = cumulative[context_bin, token] + share
     places = np.empty(len(frequencies) + 1, np.int64)
     first_places(bins, places)
     starts, widths = np.empty(values.size, np.uint32), np.empty(values.size, np.uint32)
     for i in range(values.size):
-        context_bin, token = np.uint64(bins[i]), np.uint64(tokens[i])
-        place = places[context_bin]
-        places[context_bin] = place + 1
-        starts[place] = cumulative[context_bin, token]
-        widths[place] = np.uint32(frequencies[context_bin, token]) << np.uint32(_FINER)
+        bin_index, token_index = np.uint64(bins[i]), np.uint64(tokens[i])
+        place = places[bin_index]
+        places[bin_index] = place + 1
+        starts[place] = cumulative[bin_index, token_index]
+        widths[place] = np.uint32(frequencies[bin_index, token_index]) << np.uint32(_EXTRA_BITS)
     narrow(starts, widths, state, words)
     if has_signs or largest >= DIRECT_TOKENS:
         write_bits(values, tokens, has_signs, state, bits)
     return largest
 
 
-@compiled(scalar("uint16"), result="uint32")
-def agreement_share(agreement):
-    """Share of 2**24 of the bit "the sign is the predicted one"."""
-    return (np.uint32(agreement) << np.uint32(_FINER)) - np.uint32(agreement > 2**15)
+@compiled
+def agreement_share(agreement: np.uint16) -> np.uint32:
+    """Probability, in units of 2**-24, that a sign is the predicted one; ``agreement`` is in units of 2**-16.
+
+    It is one less above one half, as the Bernoulli model of constriction rounds; ``docs/format.md``, section 3.4.1.
+    """
+    return (np.uint32(agreement) << np.uint32(_EXTRA_BITS)) - np.uint32(agreement > 2**15)
 
 
-@compiled(
-    read_only("int32", 1),
-    read_only("int64", 1),
-    read_only("boolean", 1),
-    read_only("uint16", 1),
-    _STATE,
-    _WRITTEN_WORDS,
-)
-def encode_signs(values, index, predicted, agreements, state, words):
-    """Encode whether the signs of the values at ``index`` are other than predicted."""
+@compiled
+def encode_signs(
+    values: ReadOnly1D[np.int32],
+    index: ReadOnly1D[np.int64],
+    predicted: ReadOnly1D[np.bool_],
+    agreements: ReadOnly1D[np.uint16],
+    state: Writable1D[np.uint64],
+    words: Writable1D[np.uint32],
+) -> None:
+    """Encode for each value at ``index`` whether its sign differs from the predicted one."""
     starts, widths = np.empty(index.size, np.uint32), np.empty(index.size, np.uint32)
     for i in range(index.size):
         share = agreement_share(agreements[i])
         is_surprise = np.uint32((values[index[i]] < 0) != predicted[i])
-        # without branches: which sign it is cannot be guessed
+        # without branches: a processor cannot guess the sign
         starts[i] = is_surprise * share
         widths[i] = share + is_surprise * (np.uint32(2**PROBABILITY_BITS) - share - share)
     narrow(starts, widths, state, words)
 
 
-@compiled(read_only("uint16", 1), read_only("int64", 1), _STATE, _WORDS, written("uint8", 1), result="int64")
-def decode_run(row, places, state, words, tokens):
-    """Decode tokens of one table to ``places`` of a list."""
+@compiled
+def decode_run(
+    row: ReadOnly1D[np.uint16],
+    places: ReadOnly1D[np.int64],
+    state: Writable1D[np.uint64],
+    words: ReadOnly1D[np.uint32],
+    tokens: Writable1D[np.uint8],
+) -> int:
+    """Decode the tokens of one context bin, whose table is ``row``, to ``places`` of a list; return the status."""
     cumulative = np.zeros(TOKENS + 1, np.uint64)
-    for token in range(TOKENS):
-        cumulative[token + 1] = cumulative[token] + np.uint64(row[token])
+    for entry in range(TOKENS):
+        cumulative[entry + 1] = cumulative[entry] + np.uint64(row[entry])
     begin = np.empty(1 << _GLANCE_BITS, np.uint8)
-    token = 0
+    entry = 0
     for glance in range(begin.size):
-        while cumulative[token + 1] <= np.uint64(glance << (16 - _GLANCE_BITS)):
-            token += 1
-        begin[glance] = token
+        while cumulative[entry + 1] <= np.uint64(glance << (16 - _GLANCE_BITS)):
+            entry += 1
+        begin[glance] = entry
     low, width, word = state[LOW], state[WIDTH], np.int64(state[WORD])
     for place in places:
-        scale = (width >> np.uint64(PROBABILITY_BITS)) << np.uint64(_FINER)
+        scale = (width >> np.uint64(PROBABILITY_BITS)) << np.uint64(_EXTRA_BITS)
         token = np.uint64(0)
         if low < scale * cumulative[1]:  # most tokens are zero, and a division takes as long as all the rest
             width = scale * cumulative[1]
@@ -198,16 +227,22 @@ def decode_run(row, places, state, words, tokens):
             width = scale * np.uint64(row[token])
         tokens[place] = token
         if width < _SMALLEST_WIDTH:
-            low = low << _WORD | np.uint64(words[word] if word < words.size else 0)
-            width <<= _WORD
+            low = low << _WORD_BITS | np.uint64(words[word] if word < words.size else 0)
+            width <<= _WORD_BITS
             word += 1
     state[LOW], state[WIDTH], state[WORD] = low, width, np.uint64(word)
     return 0
 
 
-@compiled(read_only("uint8", 1), scalar("boolean"), _STATE, read_only("uint8", 1), written("int32", 1), result="int64")
-def read_bits(tokens, has_signs, state, bits, values):
-    """Integers from their tokens and bypass bits; the inverse of :func:`write_bits`."""
+@compiled
+def read_bits(
+    tokens: ReadOnly1D[np.uint8],
+    has_signs: bool,
+    state: Writable1D[np.uint64],
+    bits: ReadOnly1D[np.uint8],
+    values: Writable1D[np.int32],
+) -> int:
+    """Make integers of their tokens and bypass bits, the inverse of :func:`write_bits`; return the status."""
     count, last, signs = np.int64(state[BIT]), 0, np.int64(state[BIT])
     for i in range(tokens.size):
         values[i] = TOKEN_START[tokens[i]]
@@ -232,25 +267,27 @@ def read_bits(tokens, has_signs, state, bits, values):
     return 0
 
 
-@compiled(
-    read_only("uint8", 1),
-    read_only("uint16", 2),
-    scalar("boolean"),
-    _STATE,
-    _WORDS,
-    read_only("uint8", 1),
-    written("int32", 1),
-    result="int64",
-)
-def decode_pass(bins, frequencies, has_signs, state, words, bits, values):
-    """Decode integers, magnitudes if their signs do not stand here; the inverse of :func:`encode_pass`."""
+@compiled
+def decode_pass(
+    bins: ReadOnly1D[np.uint8],
+    frequencies: ReadOnly2D[np.uint16],
+    has_signs: bool,
+    state: Writable1D[np.uint64],
+    words: ReadOnly1D[np.uint32],
+    bits: ReadOnly1D[np.uint8],
+    values: Writable1D[np.int32],
+) -> int:
+    """Decode integers, or magnitudes if their signs are coded elsewhere; return the status.
+
+    The inverse of :func:`encode_pass`.
+    """
     places = np.empty(len(frequencies) + 1, np.int64)
     first_places(bins, places)
     order = np.empty(bins.size, np.int64)
     for i in range(bins.size):
-        context_bin = np.uint64(bins[i])
-        order[places[context_bin]] = i
-        places[context_bin] += 1
+        bin_index = np.uint64(bins[i])
+        order[places[bin_index]] = i
+        places[bin_index] += 1
     tokens = np.empty(bins.size, np.uint8)
     start = 0
     for context_bin in range(len(frequencies)):
@@ -263,17 +300,16 @@ def decode_pass(bins, frequencies, has_signs, state, words, bits, values):
     return read_bits(tokens, has_signs, state, bits, values)
 
 
-@compiled(
-    read_only("int64", 1),
-    read_only("boolean", 1),
-    read_only("uint16", 1),
-    _STATE,
-    _WORDS,
-    written("int32", 1),
-    result="int64",
-)
-def decode_signs(index, predicted, agreements, state, words, values):
-    """Give the magnitudes at ``index`` their signs; the inverse of :func:`encode_signs`."""
+@compiled
+def decode_signs(
+    index: ReadOnly1D[np.int64],
+    predicted: ReadOnly1D[np.bool_],
+    agreements: ReadOnly1D[np.uint16],
+    state: Writable1D[np.uint64],
+    words: ReadOnly1D[np.uint32],
+    values: Writable1D[np.int32],
+) -> int:
+    """Give the magnitudes at ``index`` their signs, the inverse of :func:`encode_signs`; return the status."""
     low, width, word = state[LOW], state[WIDTH], np.int64(state[WORD])
     for i in range(index.size):
         scale = width >> np.uint64(PROBABILITY_BITS)
@@ -281,14 +317,14 @@ def decode_signs(index, predicted, agreements, state, words, values):
         if low >= whole:
             return IMPOSSIBLE_WORDS
         border = scale * np.uint64(agreement_share(agreements[i]))
-        # without branches: which sign it is cannot be guessed
+        # without branches: a processor cannot guess the sign
         is_surprise = np.uint64(low >= border)
         low -= is_surprise * border
         width = border + is_surprise * (whole - border - border)
         values[index[i]] *= np.int32(1) - np.int32(2) * np.int32(predicted[i] != np.bool_(is_surprise))
         if width < _SMALLEST_WIDTH:
-            low = low << _WORD | np.uint64(words[word] if word < words.size else 0)
-            width <<= _WORD
+            low = low << _WORD_BITS | np.uint64(words[word] if word < words.size else 0)
+            width <<= _WORD_BITS
             word += 1
     state[LOW], state[WIDTH], state[WORD] = low, width, np.uint64(word)
     return 0

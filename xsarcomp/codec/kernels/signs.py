@@ -1,28 +1,36 @@
-"""Compiled inner loops of the sign contexts; :mod:`xsarcomp.codec.signs` imports it inside functions.
+"""Kernels of the sign contexts; Python side: :mod:`xsarcomp.codec.signs`.
 
-Known values are kept as int32, shape (channel=64, padded), where ``padded`` are all planes of y_latent + 2 rows of
-x_latent + 2 places, row after row, whose outermost places repeat their neighbors. Everything here is integer arithmetic.
+Signed values are kept as int32, shape (channel=64, padded): all planes of y_latent + 2 rows of x_latent + 2 places, row after
+row, whose outermost places repeat their neighbors. All arithmetic is in integers, because it decides probabilities.
+
+Two kinds of positions occur. An index is a position in the list of coded values of a channel; ``places`` gives for each
+index its place in a padded channel.
 """
 
 import numpy as np
 
 from xsarcomp.codec.entropy_tables import SIGN_CLASSES
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import ReadOnly1D, ReadOnly2D, Writable1D, Writable3D, compiled
 
 
-@compiled(
-    read_only("int32", 2),
-    read_only("int64", 2),
-    read_only("int32", 2),
-    scalar("int32"),
-    read_only("int64", 1),
-    read_only("int16", 1),
-    read_only("uint8", 1),
-    read_only("int16", 1),
-    written("int32", 1),
-)
-def predict(known, offsets, factors, clip, places, channels, kinds, weights, sums):
-    """Weighted sums of features at ``places``; ``offsets`` and ``factors`` of the taps have shape (kind, tap=4)."""
+@compiled
+def predict(
+    known: ReadOnly2D[np.int32],
+    offsets: ReadOnly2D[np.int64],
+    factors: ReadOnly2D[np.int32],
+    clip: np.int32,
+    places: ReadOnly1D[np.int64],
+    channels: ReadOnly1D[np.int16],
+    kinds: ReadOnly1D[np.uint8],
+    weights: ReadOnly1D[np.int16],
+    sums: Writable1D[np.int32],
+) -> None:
+    """Compute weighted sums of features at ``places`` of the padded channels.
+
+    A feature is a sum of up to four ``known`` values around a place, limited to ``clip``; its kind gives ``offsets`` and
+    ``factors`` of these taps, shape (kind, tap=4). A term is a channel, a kind and a weight; a negative channel marks a term
+    that is not used.
+    """
     sums[:] = 0
     for term in range(channels.size):
         if channels[term] < 0:
@@ -30,7 +38,7 @@ def predict(known, offsets, factors, clip, places, channels, kinds, weights, sum
         source, weight = known[channels[term]], np.int32(weights[term])
         offset, factor = offsets[kinds[term]], factors[kinds[term]]
         count = np.count_nonzero(factor)
-        # unsigned indices spare the look for negative ones
+        # unsigned indices: compiled code need not check for negative ones
         if count == 2:  # most terms
             for i in range(places.size):
                 feature = factor[0] * source[np.uint64(places[i] + offset[0])]
@@ -44,16 +52,18 @@ def predict(known, offsets, factors, clip, places, channels, kinds, weights, sum
                 sums[i] += weight * min(max(feature, np.int32(-clip)), clip)
 
 
-@compiled(
-    read_only("int64", 1),
-    read_only("int64", 1),
-    read_only("int32", 1),
-    written("int64", 1),
-    written("int64", 1),
-    result="int64",
-)
-def select(phase, places, values, index, chosen):
-    """Those of a phase whose value is not zero, into ``index``, and their padded places; returns how many."""
+@compiled
+def select(
+    phase: ReadOnly1D[np.int64],
+    places: ReadOnly1D[np.int64],
+    values: ReadOnly1D[np.int32],
+    index: Writable1D[np.int64],
+    chosen: Writable1D[np.int64],
+) -> int:
+    """List the indices of a phase whose value is not zero, and their places; return their number.
+
+    ``index`` and ``chosen`` need room for one entry more than that.
+    """
     count = 0
     for i in phase:
         index[count], chosen[count] = i, places[i]
@@ -61,19 +71,22 @@ def select(phase, places, values, index, chosen):
     return count
 
 
-@compiled(
-    read_only("int32", 1),
-    read_only("int64", 1),
-    read_only("int32", 1),
-    read_only("int32", 1),
-    read_only("uint16", 2),
-    written("boolean", 1),
-    written("uint16", 1),
-)
-def look_up(sums, index, values, thresholds, frequencies, predicted, agreements):
-    """Whether a minus is predicted, and how often of 65536 rightly, of the signs of values at ``index``."""
+@compiled
+def look_up(
+    sums: ReadOnly1D[np.int32],
+    index: ReadOnly1D[np.int64],
+    values: ReadOnly1D[np.int32],
+    thresholds: ReadOnly1D[np.int32],
+    frequencies: ReadOnly2D[np.uint16],
+    predicted: Writable1D[np.bool_],
+    agreements: Writable1D[np.uint16],
+) -> None:
+    """Predict the signs of the values at ``index``: True for minus, and how often of 65536 that is right.
+
+    ``frequencies`` has shape (class of magnitude, bin).
+    """
     bins = np.zeros(sums.size, np.uint8)
-    for threshold in thresholds:  # threshold by threshold: so the inner loop is vectorised
+    for threshold in thresholds:  # threshold by threshold, so that the inner loop is vectorized
         for i in range(sums.size):
             bins[i] += threshold <= abs(sums[i])
     for i in range(sums.size):
@@ -81,29 +94,25 @@ def look_up(sums, index, values, thresholds, frequencies, predicted, agreements)
         agreements[i] = frequencies[min(abs(values[index[i]]), SIGN_CLASSES) - 1, bins[i]]
 
 
-@compiled(
-    read_only("int32", 2),
-    read_only("int64", 2),
-    read_only("int32", 2),
-    scalar("int32"),
-    read_only("int64", 1),
-    read_only("int64", 1),
-    read_only("int32", 1),
-    read_only("int16", 1),
-    read_only("uint8", 1),
-    read_only("int16", 1),
-    read_only("int32", 1),
-    read_only("uint16", 2),
-    written("int64", 1),
-    written("boolean", 1),
-    written("uint16", 1),
-    result="int64",
-)
+@compiled
 def contexts(
-    known, offsets, factors, clip, phase, places, values, channels, kinds, weights, thresholds, frequencies,
-    index, predicted, agreements,
-):  # fmt: skip
-    """All of the above for the signs of a phase; returns how many there are."""
+    known: ReadOnly2D[np.int32],
+    offsets: ReadOnly2D[np.int64],
+    factors: ReadOnly2D[np.int32],
+    clip: np.int32,
+    phase: ReadOnly1D[np.int64],
+    places: ReadOnly1D[np.int64],
+    values: ReadOnly1D[np.int32],
+    channels: ReadOnly1D[np.int16],
+    kinds: ReadOnly1D[np.uint8],
+    weights: ReadOnly1D[np.int16],
+    thresholds: ReadOnly1D[np.int32],
+    frequencies: ReadOnly2D[np.uint16],
+    index: Writable1D[np.int64],
+    predicted: Writable1D[np.bool_],
+    agreements: Writable1D[np.uint16],
+) -> int:
+    """Predict all signs of a phase: :func:`select`, :func:`predict` and :func:`look_up`; return their number."""
     chosen = np.empty(index.size, np.int64)
     count = select(phase, places, values, index, chosen)
     sums = np.empty(count, np.int32)
@@ -112,9 +121,15 @@ def contexts(
     return count
 
 
-@compiled(read_only("int64", 1), read_only("int64", 1), read_only("int32", 1), scalar("int32"), written("int32", 3))
-def remember(index, places, values, clip, padded):
-    """Values at ``index`` into a padded channel, (plane, y + 2, x + 2), and the repetition around it."""
+@compiled
+def remember(
+    index: ReadOnly1D[np.int64],
+    places: ReadOnly1D[np.int64],
+    values: ReadOnly1D[np.int32],
+    clip: np.int32,
+    padded: Writable3D[np.int32],
+) -> None:
+    """Store the values at ``index``, limited to ``clip``, in a padded channel, (plane, y + 2, x + 2), and renew its edge."""
     flat = padded.reshape(-1)
     for i in index:
         flat[places[i]] = min(max(values[i], np.int32(-clip)), clip)
@@ -122,6 +137,6 @@ def remember(index, places, values, clip, padded):
     for plane in range(planes):
         for y in range(1, height - 1):
             padded[plane, y, 0], padded[plane, y, width - 1] = padded[plane, y, 1], padded[plane, y, width - 2]
-        # whole rows, after the columns: so the corners follow
+        # whole rows, after the columns, so that the corners follow
         for x in range(width):
             padded[plane, 0, x], padded[plane, height - 1, x] = padded[plane, 1, x], padded[plane, height - 2, x]

@@ -1,43 +1,56 @@
-"""Compiled inner loops of the restoration of speckle; see :mod:`xsarcomp.codec.speckle`.
+"""Kernels that add synthetic speckle to decoded backscatter; Python side: :mod:`xsarcomp.codec.speckle`.
 
-Importing it compiles everything here, or reads it from the cache; :mod:`xsarcomp.codec.kernels.compile` says how to. The random numbers
-are integers made from places alone, so they are the same on every machine, in every window and in any order.
+Random numbers are integers computed only from positions, so they are the same on every machine, in every window and in any
+order.
 """
 
 import numpy as np
 
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import (
+    ReadOnly1D,
+    ReadOnly2D,
+    ReadOnly3D,
+    ReadOnly4D,
+    Writable1D,
+    Writable3D,
+    Writable4D,
+    compiled,
+)
+from xsarcomp.codec.lapped import BLOCK, OVERLAP
 
 _STRIDE = np.uint64(0x9E3779B97F4A7C15)
 _FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _QUARTER = np.uint64(0xFFFF)
 _MEAN = np.int64(2 * 65535)
 _TO_UNIT = np.float32(1 / np.sqrt((65536.0**2 - 1) / 3))
-"""One over the standard deviation of the sum of four numbers, each evenly drawn from 0 to 65535."""
+"""One over the standard deviation of the sum of four numbers, each uniform from 0 to 65535."""
 LEAST_SHARE = np.float32(0.3)
-"""Least share of a missing variance that is given back, however much the texture gain has given already."""
+"""Smallest share of a missing variance that is added, however much the texture gain has added already."""
 _NEPER_DB = np.float32(10 / np.log(10.0))  # decibels of a factor e in power
 _BRIGHTER = np.float32(4 / 3)
-BLOCK, OVERLAP = 8, 4  # of xsarcomp.codec.lapped, which stands above
 
 
-@compiled(scalar("uint64"), result="uint64")
-def scattered(counter):
+@compiled
+def scattered(counter: np.uint64) -> np.uint64:
     """Mix the bits of a counter, one to one (splitmix64: Steele, Lea and Flood 2014, OOPSLA)."""
     counter = (counter ^ (counter >> np.uint64(30))) * _FIRST_FACTOR
     counter = (counter ^ (counter >> np.uint64(27))) * _SECOND_FACTOR
     return counter ^ (counter >> np.uint64(31))
 
 
-@compiled(
-    read_only("uint64", 1), read_only("int64", 1), read_only("boolean", 1), read_only("int64", 1), read_only("boolean", 1),
-    written("float32", 4),
-)  # fmt: skip
-def draw(keys, rows, rows_reversed, columns, columns_reversed, numbers):
-    """Random numbers of latents, (plane, latent=64, y, x): mean 0, variance 1, nearly normal, within 3.5.
+@compiled
+def draw(
+    keys: ReadOnly1D[np.uint64],
+    rows: ReadOnly1D[np.int64],
+    rows_reversed: ReadOnly1D[np.bool_],
+    columns: ReadOnly1D[np.int64],
+    columns_reversed: ReadOnly1D[np.bool_],
+    numbers: Writable4D[np.float32],
+) -> None:
+    """Draw random numbers of latents, (plane, latent=64, y, x): mean 0, variance 1, nearly normal, within 3.5.
 
-    ``rows`` and ``columns`` are absolute places on the grid; where an axis is reversed, odd frequencies change their sign,
-    as latents of a mirrored scene do.
+    ``rows`` and ``columns`` are absolute positions on the grid of latents. Where an axis is reversed, odd frequencies change
+    their sign, as latents of a mirrored scene do.
     """
     planes, channels, height, width = numbers.shape
     for plane in range(planes):
@@ -58,17 +71,21 @@ def draw(keys, rows, rows_reversed, columns, columns_reversed, numbers):
                     row[x] = sign * np.float32(np.int64(total) - _MEAN) * _TO_UNIT
 
 
-@compiled(
-    read_only("int32", 4), read_only("float32", 4), read_only("float32", 2), scalar("float32"), written("float32", 4),
-    written("float32", 3),
-)  # fmt: skip
-def scale(points, latents, missing, gained, noise, variances):
-    """Bring numbers of variance 1 in ``noise``, (plane, latent=64, y, x), to the missing variances.
+@compiled
+def scale(
+    points: ReadOnly4D[np.int32],
+    latents: ReadOnly4D[np.float32],
+    missing: ReadOnly2D[np.float32],
+    gained: np.float32,
+    noise: Writable4D[np.float32],
+    variances: Writable3D[np.float32],
+) -> None:
+    """Scale ``noise`` of variance 1, (plane, latent=64, y, x), to the variances that decoded latents lack, in place.
 
-    ``variances``, (plane, y, x), gets their mean over the latents of a block, which is that of its pixels.
+    ``variances``, (plane, y, x), receives their mean over the latents of a block, which is that of its pixels.
 
-    ``missing`` has a row for each channel: of points 0, of points 1 and -1, of all others. ``gained`` is the share of a
-    squared latent that the texture gain has added to it.
+    ``missing`` has a row for each channel: the variances of points 0, of points 1 and -1, and of all others. ``gained`` is the
+    share of a squared latent that the texture gain has added to it.
     """
     planes, channels, height, width = points.shape
     variances[:] = np.float32(0)
@@ -86,9 +103,14 @@ def scale(points, latents, missing, gained, noise, variances):
                     row[x] *= np.sqrt(left)
 
 
-@compiled(read_only("float32", 2), read_only("float32", 1), scalar("int64"), written("float32", 1))
-def spread_row(values, taps, y, pixels):
-    """One row of pixels between the centers of blocks, from one value of each block, (y_latent, x_latent)."""
+@compiled
+def spread_row(
+    values: ReadOnly2D[np.float32], taps: ReadOnly1D[np.float32], y: int, pixels: Writable1D[np.float32]
+) -> None:
+    """Interpolate one row of pixels between the centers of blocks, from one value a block, (y_latent, x_latent).
+
+    ``taps``, shape (16,), are the weights of a value at the pixels of its block and the halves of the two beside it.
+    """
     row, tap = y // BLOCK, y % BLOCK
     early, late = taps[tap], taps[BLOCK + tap]
     left = late * values[row, 0] + early * values[row + 1, 0]
@@ -99,18 +121,22 @@ def spread_row(values, taps, y, pixels):
         left = right
 
 
-@compiled(
-    read_only("float32", 3), read_only("float32", 2), read_only("float32", 3), read_only("float32", 3), written("float32", 3)
-)  # fmt: skip
-def add_skewed(lowest, taps, variances, noise, signal):
+@compiled
+def add_skewed(
+    lowest: ReadOnly3D[np.float32],
+    taps: ReadOnly2D[np.float32],
+    variances: ReadOnly3D[np.float32],
+    noise: ReadOnly3D[np.float32],
+    signal: Writable3D[np.float32],
+) -> None:
     """Add noise to a signal, skewed as speckle in dB is, without a change of the expected power; (plane, y, x), dB.
 
     With n = noise in nepers of power and s its variance, n - n^2 / 6 has the skewness of the logarithm of a gamma
-    distribution, and its expected power is exp(s / (2 d)) / sqrt(d) with d = 1 + s / 3, which is taken off. Where the
-    decoded signal is brighter than its surroundings the noise is less, where it is darker more, for the same reason. The
-    surroundings are what the lowest channel alone gives.
+    distribution. Its expected power is exp(s / (2 d)) / sqrt(d) with d = 1 + s / 3; its logarithm is subtracted. Where the
+    decoded signal is brighter than its surroundings the noise is less, where it is darker more, because detail and noise are
+    skewed together. The surroundings are the signal of the lowest channel only.
 
-    ``lowest`` and ``variances`` have shape (plane, y_latent, x_latent), ``taps`` shape (2, 16): the weights that they have at
+    ``lowest`` and ``variances`` have shape (plane, y_latent, x_latent), ``taps`` has shape (2, 16): the weights of both at
     pixels. Weights of variances are sums of the squared basis over the frequencies. The variances that the frequencies have
     at single pixels differ from that by up to 15 %, and the expected power by 0.01 dB, up and down within each block.
     """

@@ -1,23 +1,34 @@
-"""Compiled inner loops of the trellis.
+"""Kernels of trellis-coded quantization; Python side: :mod:`xsarcomp.codec.quantization`.
 
-See :mod:`xsarcomp.codec.quantization` and, for how kernels are made, :mod:`xsarcomp.codec.kernels.contexts`.
+A state has three bits, z + 2 b + 4 c. z is the quantizer of the next symbol: 0 the even one, 1 the odd one. A symbol of
+parity p leads to the state z' = z xor b, b' = c xor p, c' = z. This is the code of eight states of Ungerboeck (1982), *Channel
+coding with multilevel/phase signals*, IEEE Transactions on Information Theory 28(1), with the parity checks 13 and 4 (octal).
 
-A state has three bits, z + 2 b + 4 c. z is the quantizer of the next symbol. A symbol of parity p leads to the state
-z' = z xor b, b' = c xor p, c' = z. That is the code of eight states of Ungerboeck (1982), *Channel coding with
-multilevel/phase signals*, IEEE Transactions on Information Theory 28(1), with the parity checks 13 and 4 (octal).
+A path goes through the channels with trellis of one block, in coding order, and begins in state 0. The encoder searches the
+cheapest path with the algorithm of Viterbi, for all blocks of a row at once.
 """
 
 import numpy as np
 
 from xsarcomp.codec.entropy_tables import DIRECT_TOKENS
-from xsarcomp.codec.kernels.compile import compiled, read_only, scalar, written
+from xsarcomp.codec.kernels.compile import (
+    ReadOnly1D,
+    ReadOnly2D,
+    ReadOnly3D,
+    ReadOnly4D,
+    Writable1D,
+    Writable2D,
+    Writable4D,
+    compiled,
+)
 
 STATES = 8
 UNREACHABLE = np.float32(1e30)
+"""Cost of a state that no path leads to yet."""
 
 
-@compiled(written("uint8", 1), written("int32", 1))
-def advance(states, symbols):
+@compiled
+def advance(states: Writable1D[np.uint8], symbols: Writable1D[np.int32]) -> None:
     """Lead states on by one symbol each, and replace the symbols by their points."""
     for i in range(states.size):
         state, symbol = states[i], symbols[i]
@@ -30,9 +41,9 @@ def advance(states, symbols):
         states[i] = ((state & 1) ^ middle) | ((last ^ np.uint8(magnitude & 1)) << 1) | ((state & 1) << 2)
 
 
-@compiled(read_only("int64", 1), written("int32", 4))
-def replace_by_points(channels, symbols):
-    """Replace the symbols of channels, in coding order, by their points; (plane, latent=64, y, x)."""
+@compiled
+def replace_by_points(channels: ReadOnly1D[np.int64], symbols: Writable4D[np.int32]) -> None:
+    """Replace the symbols of channels, given in coding order, by their points; shape (plane, latent=64, y, x)."""
     planes, _, height, width = symbols.shape
     states = np.empty(width, np.uint8)
     for plane in range(planes):
@@ -43,25 +54,28 @@ def replace_by_points(channels, symbols):
                 advance(states, symbols[plane, channel, y])
 
 
-@compiled(scalar("int64"), scalar("int64"), result="int64")
-def predecessor(state, parity):
-    """The state from which a symbol of a parity leads to a state."""
+@compiled
+def predecessor(state: int, parity: int) -> int:
+    """Return the state from which a symbol of a parity leads to ``state``."""
     first, second, third = state & 1, (state >> 1) & 1, (state >> 2) & 1
     return third | ((first ^ third) << 1) | ((second ^ parity) << 2)
 
 
-@compiled(
-    read_only("float64", 1),
-    scalar("float64"),
-    read_only("uint8", 1),
-    read_only("float32", 1),
-    scalar("int64"),
-    read_only("float32", 1),
-    written("float32", 2),
-    written("int32", 2),
-)
-def weigh_branches(latents, spacing, bins, prices, bin_count, shifts, branches, points):
-    """Cost and point of the best symbol of each quantizer and parity, in this order, for a row of one channel.
+@compiled
+def weigh_branches(
+    latents: ReadOnly1D[np.float64],
+    spacing: float,
+    bins: ReadOnly1D[np.uint8],
+    prices: ReadOnly1D[np.float32],
+    bin_count: int,
+    shifts: ReadOnly1D[np.float32],
+    branches: Writable2D[np.float32],
+    points: Writable2D[np.int32],
+) -> None:
+    """Find the best symbol of each quantizer and parity for a row of one channel: its cost and its point.
+
+    ``branches`` (costs) and ``points`` have shape (2 * quantizer + parity, x). ``prices`` has shape
+    (quantizer * bin * magnitude,), ``shifts`` has one entry a magnitude of points.
 
     The points of a quantizer and a parity are four apart: 0, 4, 8, ... and 2, 6, ... in the even quantizer, 0, 3, 7, ...
     and 1, 5, ... in the odd one.
@@ -89,9 +103,17 @@ def weigh_branches(latents, spacing, bins, prices, bin_count, shifts, branches, 
             points[branch, x] = point
 
 
-@compiled(read_only("float32", 2), written("float32", 2), written("float32", 2), written("uint8", 1))
-def extend_paths(branches, costs, extended, decisions):
-    """Cheapest way into each state, one bit a state in ``decisions`` for the parity of its last symbol."""
+@compiled
+def extend_paths(
+    branches: ReadOnly2D[np.float32],
+    costs: Writable2D[np.float32],
+    extended: Writable2D[np.float32],
+    decisions: Writable1D[np.uint8],
+) -> None:
+    """Find the cheapest way into each state; one bit a state in ``decisions`` is the parity of its last symbol.
+
+    ``costs`` before the symbol and ``extended`` costs after it have shape (state, x).
+    """
     for x in range(decisions.size):
         decisions[x] = 0
     for state in range(STATES):
@@ -106,11 +128,15 @@ def extend_paths(branches, costs, extended, decisions):
             decisions[x] |= bit if is_odd else np.uint8(0)
 
 
-@compiled(
-    read_only("float32", 2), read_only("uint8", 2), read_only("int32", 3), read_only("int64", 1), written("int32", 2)
-)
-def trace_back(costs, decisions, points, channels, chosen):
-    """Points of the cheapest path of each block of a row, without sign, (latent=64, x)."""
+@compiled
+def trace_back(
+    costs: ReadOnly2D[np.float32],
+    decisions: ReadOnly2D[np.uint8],
+    points: ReadOnly3D[np.int32],
+    channels: ReadOnly1D[np.int64],
+    chosen: Writable2D[np.int32],
+) -> None:
+    """Follow the cheapest path of each block of a row back, to the magnitudes of its points, shape (latent=64, x)."""
     for x in range(costs.shape[1]):
         state = 0
         for other in range(1, STATES):
@@ -122,25 +148,25 @@ def trace_back(costs, decisions, points, channels, chosen):
             state = predecessor(state, parity)
 
 
-@compiled(
-    read_only("float64", 4),
-    scalar("float64"),
-    read_only("int64", 1),
-    read_only("uint8", 4),
-    read_only("float32", 2),
-    read_only("float32", 2),
-    written("int32", 4),
-)
-def choose_paths(latents, spacing, channels, bins, prices, shifts, chosen):
-    """Points of the cheapest path of every block, into the channels with trellis of (plane, latent=64, y, x).
+@compiled
+def choose_paths(
+    latents: ReadOnly4D[np.float64],
+    spacing: float,
+    channels: ReadOnly1D[np.int64],
+    bins: ReadOnly4D[np.uint8],
+    prices: ReadOnly2D[np.float32],
+    shifts: ReadOnly2D[np.float32],
+    chosen: Writable4D[np.int32],
+) -> None:
+    """Choose the points of the cheapest path of every block, in the channels with trellis of (plane, latent=64, y, x).
 
-    ``channels`` are those with trellis in coding order; ``bins`` are theirs without the quantizer, (channel, plane, y, x),
-    and ``prices`` what each symbol from 0 to 15 costs in squared spacings, (channel, quantizer * bin * symbol).
-    ``shifts`` is that of all channels.
+    ``channels`` are those with trellis in coding order; ``bins`` are their context bins without the quantizer, (channel,
+    plane, y, x), and ``prices`` the cost of each symbol from 0 to 15 in squared spacings, (channel, quantizer * bin *
+    symbol). ``shifts``, (latent=64, magnitude), are for all channels.
     """
     planes, _, height, width = latents.shape
     bin_count = prices.shape[1] // (2 * DIRECT_TOKENS)
-    points_shifts = np.zeros((channels.size, shifts.shape[1] + 1), np.float32)
+    points_shifts = np.zeros((channels.size, shifts.shape[1] + 1), np.float32)  # by magnitude: that of zero is 0
     for number in range(channels.size):
         for i in range(shifts.shape[1]):
             points_shifts[number, i + 1] = shifts[channels[number], i]

@@ -1,15 +1,18 @@
-"""A trained network behind the NumPy interface of the coder.
+"""The network behind the NumPy interface of the coder.
 
-Symbols go in, latents in dB come out, and these are the same bits for every number of threads, tile, batch, mode of torch
-and machine (``docs/format.md``, section 6.3).
+Points go in and latents in dB come out, the same bits for every number of threads, tile, batch, mode of torch and machine
+(``docs/format.md``, section 6.3).
 """
 
 import contextlib
+import ctypes
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,100 +22,157 @@ from threadpoolctl import ThreadpoolController
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.config import RefinerConfig
-from xsarcomp.codec.network.gpu import AcceleratedNetwork, accelerated, most_tiles
+from xsarcomp.codec.network.gpu import DeviceNetwork, network_on_device, tiles_per_batch
 from xsarcomp.codec.network.network import IntegerNetwork
 from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.tiling import equal_spans
 
 TILE_LATENTS = 68
-"""Largest tile of latents that goes through the network at once; bounds its memory. A little more than half of what a block
-of 128 latents and the synthesis around it ask for: a thin rest would cost its surroundings over again."""
+"""Largest tile of latents that goes through the network at once on the processor; bounds its memory. It is a little more than
+half of a window of 128 latents with the surroundings that the synthesis reads: two equal tiles cost less than a large one and
+a thin rest, whose surroundings would be computed again."""
 
-BATCHED_LATENTS = 256
-"""Largest tile on another device: a block of 2048 pixels."""
+DEVICE_TILE_LATENTS = 256
+"""Largest tile on another device: a window of 2048 pixels."""
 
 Span = tuple[int, int]
 
 
-class ResidualCoder(LappedCoder):
-    """The coder of architecture "lapped-residual": reconstruction points, then the network in integers."""
+class Tile(NamedTuple):
+    """A part of the latents that goes through the network at once, without its surroundings."""
 
-    def __init__(self, *, weights: Mapping[str, NDArray], **parts):
-        super().__init__(**parts)
-        network = self.card.network
-        config = RefinerConfig(channels=network["channels"], blocks=network["blocks"])
+    plane: int
+    rows: Span
+    columns: Span
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+    def slices(self, margin: int = 0) -> tuple[slice, slice]:
+        """Rows and columns of the tile in an array that is larger by ``margin`` in all, half of it on each side."""
+        return slice(self.rows[0], self.rows[1] + margin), slice(self.columns[0], self.columns[1] + margin)
+
+
+def tiles_of(shape: tuple[int, ...], largest: int) -> list[Tile]:
+    """Divide latents into tiles of about equal size.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (plane, latent=64, y_latent, x_latent).
+    largest : int
+        Largest number of rows and columns of a tile.
+
+    Returns
+    -------
+    list of Tile
+    """
+    planes, _, height, width = shape
+    spans = (equal_spans(height, largest), equal_spans(width, largest))
+    return [Tile(plane, rows, columns) for plane, rows, columns in itertools.product(range(planes), *spans)]
+
+
+class ResidualCoder(LappedCoder):
+    """The coder of architecture "lapped-residual": reconstruction points, refined by the network in integers.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Arrays of the network, see :func:`xsarcomp.codec.network.network.expected_shapes`.
+    **fields
+        Fields of :class:`~xsarcomp.codec.coder.LappedCoder`. The card holds the sizes of the network.
+
+    Raises
+    ------
+    ModelIntegrityError
+        If the weights do not fit the sizes in the card.
+    """
+
+    network: IntegerNetwork
+
+    def __init__(self, *, weights: Mapping[str, NDArray], **fields: Any):
+        super().__init__(**fields)
+        sizes = self.card.network
+        assert sizes is not None, "the card of architecture lapped-residual has the sizes of its network"
+        config = RefinerConfig(channels=sizes["channels"], blocks=sizes["blocks"])
         try:
+            # the dataclass is frozen
             object.__setattr__(self, "network", IntegerNetwork(weights, config))
         except ModelIntegrityError as error:
             raise ModelIntegrityError(
-                f"the weights of model {self.card.name!r} do not fit its network {network}: {error}. Install it again."
+                f"the weights of model {self.card.name!r} do not fit its network {sizes}: {error}. Install it again."
             ) from error
 
     @property
     def latent_reach(self) -> int:
-        """Latents around a tile that its decoding reads, from the layers of the network and the transform."""
-        return 1 + self.network.reach
+        """Latents around a tile that its decoding reads, for the layers of the network and the overlap of the transform."""
+        return 1 + self.network.config.reach
 
     def restore(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Latents in dB from points, tile by tile; consumes the reach of the network."""
-        network = accelerated(self.network)
-        if network is not None:
-            return self._restore_in_batches(network, points, step_db)
-        reach = self.network.reach
+        """Compute latents from points, tile by tile.
+
+        Parameters
+        ----------
+        points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+            With the reach of the network on each side.
+        step_db : float
+            Quantization step in dB.
+
+        Returns
+        -------
+        ndarray of float32, shape (plane, latent=64, y_latent - 2 * reach, x_latent - 2 * reach), dB
+        """
+        device_network = network_on_device(self.network)
+        if device_network is not None:
+            return self._restore_in_batches(device_network, points, step_db)
+        margin = 2 * self.network.config.reach
         planes, channels, height, width = points.shape
-        restored = np.empty((planes, channels, height - 2 * reach, width - 2 * reach), np.float32)
-        jobs = [
-            (plane, rows, columns)
-            for plane in range(planes)
-            for rows in equal_spans(restored.shape[2], TILE_LATENTS)
-            for columns in equal_spans(restored.shape[3], TILE_LATENTS)
-        ]
+        latents = np.empty((planes, channels, height - margin, width - margin), np.float32)
+        tiles = tiles_of(latents.shape, TILE_LATENTS)
 
-        def run(job: tuple[int, Span, Span]) -> None:
-            plane, (top, bottom), (left, right) = job
-            tile = points[plane, :, top : bottom + 2 * reach, left : right + 2 * reach]
-            restored[plane, :, top:bottom, left:right] = self._refine(tile, step_db)
+        def restore_tile(tile: Tile) -> None:
+            around = points[tile.plane][:, *tile.slices(margin)]
+            latents[tile.plane][:, *tile.slices()] = self._refine(around, step_db)
 
-        workers = min(len(jobs), torch.get_num_threads())
+        workers = min(len(tiles), torch.get_num_threads())
         if threading.current_thread() is threading.main_thread() and workers > 1:
             with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(run, jobs))
-        else:  # somebody else's pool: the other cores have work of their own
-            for job in jobs:
-                run(job)
-        return restored
+                list(pool.map(restore_tile, tiles))
+        else:  # a pool of the caller runs this thread, and the other cores have work of their own
+            for tile in tiles:
+                restore_tile(tile)
+        return latents
 
     def _restore_in_batches(
-        self, network: AcceleratedNetwork, points: NDArray[np.int32], step_db: float
+        self, network: DeviceNetwork, points: NDArray[np.int32], step_db: float
     ) -> NDArray[np.float32]:
-        """The same on another device, in batches of tiles of one size."""
-        reach = self.network.reach
-        restored = super().restore(np.ascontiguousarray(points[:, :, reach:-reach, reach:-reach]), step_db)
+        """Compute latents from points on another device, in batches of tiles of one size."""
+        reach = self.network.config.reach
+        latents = super().restore(np.ascontiguousarray(points[:, :, reach:-reach, reach:-reach]), step_db)
         levels = input_levels(points, step_db, self.trellised(step_db))
-        by_shape: dict[Span, list[tuple[int, Span, Span]]] = {}
-        for plane, rows, columns in itertools.product(
-            range(len(points)), *(equal_spans(size, BATCHED_LATENTS) for size in restored.shape[2:])
-        ):
-            by_shape.setdefault((rows[1] - rows[0], columns[1] - columns[0]), []).append((plane, rows, columns))
+        tiles_by_shape: dict[tuple[int, int], list[Tile]] = {}
+        for tile in tiles_of(latents.shape, DEVICE_TILE_LATENTS):
+            tiles_by_shape.setdefault(tile.shape, []).append(tile)
         margin = 2 * reach - 2  # the levels have lost one latent on each side already
-        for (height, width), jobs in by_shape.items():
-            count = most_tiles(self.network, (height + margin) * (width + margin))
-            for some in (jobs[start : start + count] for start in range(0, len(jobs), count)):
-                tiles = [levels[p, r[0] : r[1] + margin, c[0] : c[1] + margin] for p, r, c in some]
-                offsets = network(np.stack(tiles), step_db).transpose(0, 3, 1, 2)
-                for (plane, rows, columns), offset in zip(some, offsets, strict=True):
-                    restored[plane, :, slice(*rows), slice(*columns)] += offset * np.float32(step_db)
-        return restored
+        for (height, width), tiles in tiles_by_shape.items():
+            count = tiles_per_batch(self.network, (height + margin) * (width + margin))
+            for batch in (tiles[start : start + count] for start in range(0, len(tiles), count)):
+                offsets = network(np.stack([levels[tile.plane][tile.slices(margin)] for tile in batch]), step_db)
+                for tile, offset in zip(batch, offsets.transpose(0, 3, 1, 2), strict=True):
+                    latents[tile.plane][:, *tile.slices()] += offset * np.float32(step_db)
+        return latents
 
-    def _refine(self, tile: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
-        """Latents of the inside of a tile (latent=64, y, x), whatever autocast or gradient mode the caller is in."""
-        reach = self.network.reach
-        inside = super().restore(tile[None, :, reach:-reach, reach:-reach], step_db)[0]
+    def _refine(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
+        """Compute the latents inside a tile (latent=64, y, x), whatever autocast or gradient mode the caller is in."""
+        reach = self.network.config.reach
+        latents = super().restore(points[None, :, reach:-reach, reach:-reach], step_db)[0]
         with _one_thread():
-            levels = torch.from_numpy(input_levels(tile[None], step_db, self.trellised(step_db))[0])
+            levels = torch.from_numpy(input_levels(points[None], step_db, self.trellised(step_db))[0])
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded
-        return inside + offsets * np.float32(step_db)
+        return latents + offsets * np.float32(step_db)
 
 
 @functools.cache
@@ -121,15 +181,34 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@functools.cache
+def _limit_mkl() -> Callable[[int], int]:
+    """Function that sets the MKL threads of the calling thread, 0 for the usual number, and returns the earlier number.
+
+    Builds of torch with MKL carry it inside, where threadpoolctl does not see it. Its matrix products in float32, which
+    processors without 8-bit instructions run, would fork however many threads OpenMP is allowed.
+    """
+    library = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
+    try:
+        function = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):  # a build without MKL, or for another system
+        return lambda threads: 0
+    return function
+
+
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """One OpenMP thread for the calls of this thread of Python.
+    """Limit the calls of this Python thread to one OpenMP and one MKL thread.
 
     Work is shared out by tiles, not inside a layer. If each call forked into as many threads as there are cores, calls
     from the pools of Dask and Zarr, or other programs, would make them wait for each other at every layer (20 times
-    slower was seen). OpenMP keeps the number for each calling thread, so nobody else notices; torch.set_num_threads
-    would change what threads that start later are given.
+    slower was seen). OpenMP keeps the number for each calling thread, so no other thread is affected; torch.set_num_threads
+    would change the number of threads that start later.
     """
     torch.get_num_threads()  # torch sets its own number when a thread first calls it: let that happen before
     with _openmp().limit(limits=1, user_api="openmp"):
-        yield
+        before = _limit_mkl()(1)
+        try:
+            yield
+        finally:
+            _limit_mkl()(before)

@@ -9,12 +9,18 @@ from xsarcomp.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefinerConfig:
-    """Sizes of the residual network and the range of steps that it is trained for."""
+    """Sizes of the residual network and the range of quantization steps that it is trained for.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size or a step is out of range.
+    """
 
     channels: int = 128
-    """Width of the network."""
+    """Width of the network, 1 to 1024."""
     blocks: int = 3
-    """Number of residual blocks; each adds one latent (8 pixels) to the halo."""
+    """Number of residual blocks, 1 to 32; each adds one latent (8 pixels) to the halo."""
     smallest_step_db: float = 0.3
     """Smallest quantization step in training, dB."""
     largest_step_db: float = 20.0
@@ -32,12 +38,12 @@ class RefinerConfig:
     def reach(self) -> int:
         """Latents on each side that an output depends on.
 
-        One for the differences of the lowest channel, one for the entry, and one for each block.
+        One for the differences of the lowest channel, one for the entry layer, and one for each block.
         """
         return self.blocks + 2
 
     def check_patch(self, pixels: int) -> None:
-        """Refuse patches that leave no latents between the borders that training cuts off.
+        """Refuse training patches of which no latents remain once the borders are cut off.
 
         Parameters
         ----------

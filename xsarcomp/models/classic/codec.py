@@ -1,17 +1,15 @@
-"""The classic autoencoder as a codec of scenes of any size: planes in dB to bytes and back, NumPy in and out.
+"""The classic autoencoder applied to planes of any size: dB to symbols and back, NumPy in and out.
 
 Normalization over space and attention make a latent depend on its whole tile of 256 x 256 pixels, so tiles overlap by 64
-pixels on both ways, and raised cosines blend them. All tiles share *one grid of latents*: where tiles overlap, the encoder
-blends their latents and stores each once. Storing every tile by itself would store 1.78 latents for each place,
-(256 / 192)^2; the price of the one grid is that the decoder meets latents which two tiles agreed upon.
+pixels when they are encoded and when they are decoded, and raised cosines blend them. All tiles share *one grid of latents*:
+where tiles overlap, the encoder blends their latents and keeps each once. If every tile kept latents of its own, there would
+be 1.78 for each place, (256 / 192)^2; the price of the one grid is that the decoder gets latents that are compromises of two
+tiles.
 
-Invalid pixels are filled as for the default codec and are not marked in the stream: who decodes keeps the mask elsewhere.
-The same bytes give the same integers everywhere, but pixels only up to the rounding of floating point. That is why no
-store uses this codec.
+Invalid pixels are filled as for the default codec and are not marked in the symbols. Symbols come out of floating point, and
+pixels too: both are the same on another machine only up to rounding. That is why no store uses this codec yet.
 """
 
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from xsarcomp.codec.residual_coding import decode_integers, encode_integers
-from xsarcomp.errors import (
-    ConfigurationError,
-    CorruptStreamError,
-    DimensionError,
-    LimitExceededError,
-    ModelError,
-    ModelIntegrityError,
-    UnsupportedFormatError,
-)
+from xsarcomp.errors import ConfigurationError, DimensionError, ModelIntegrityError, RateError
 from xsarcomp.models.classic.network import STRIDE, ClassicAutoencoder, ClassicConfig
 from xsarcomp.radiometry.decibel import to_signal
 from xsarcomp.radiometry.filling import fill_invalid
@@ -39,22 +28,15 @@ from xsarcomp.tiling import blended, reflect_indices, round_up
 TILE_LATENTS = 16
 """Side of a tile in latents: 256 pixels."""
 OVERLAP_LATENTS = 4
-"""Latents that neighboring tiles share: 64 pixels."""
+"""Latents that neighboring tiles share along an axis: 64 pixels."""
 SMALLEST_STEP, LARGEST_STEP = 2.0**-11, 4.0
-"""Range of quantization steps. Latents of a tile have variance 1, so that none of at most 2**16 exceeds 2**8, and the
-entropy coder holds magnitudes below 2**20."""
-LARGEST_SCENE = 2**28
-"""Values of a stream that is decoded, over all planes."""
-
-MAGIC = b"XSCA"
-VERSION = 1
-_HEADER = struct.Struct("<4sBxHIIf8sI")
-"""Magic, version, planes, rows, columns, step, first bytes of the model's id, CRC-32 of what follows."""
+"""Range of quantization steps. Latents of a tile have variance 1, so that none of at most 2**16 exceeds 2**8, and symbols stay
+below 2**20, the limit of `xsarcomp.codec.residual_coding.encode_integers`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicCodec:
-    """A trained classic autoencoder, ready to code."""
+    """A trained classic autoencoder, ready to encode and decode."""
 
     name: str
     """Name of the model."""
@@ -63,7 +45,7 @@ class ClassicCodec:
     model: ClassicAutoencoder
     """In evaluation mode; never changed."""
     offset_db: float
-    """Mean of the training split, which fills what has no valid neighbor."""
+    """Mean of the training split, dB: the value of planes without a valid pixel."""
 
     @classmethod
     def from_weights(
@@ -75,7 +57,7 @@ class ClassicCodec:
         name: str,
         model_id: str,
     ) -> "ClassicCodec":
-        """Codec from the content of a model file.
+        """Build the codec from the content of a model file.
 
         Parameters
         ----------
@@ -84,8 +66,12 @@ class ClassicCodec:
         network : mapping
             Fields of `ClassicConfig`.
         levels_db : tuple of three float
-            What becomes 0, the mean, and what becomes 1, dB.
+            Level that becomes 0, mean, and level that becomes 1, dB.
         name, model_id : str
+
+        Returns
+        -------
+        ClassicCodec
 
         Raises
         ------
@@ -104,8 +90,13 @@ class ClassicCodec:
             ) from error
         return cls(name=name, model_id=model_id, model=model.requires_grad_(False).eval(), offset_db=offset_db)
 
-    def compress(self, planes_db: ArrayLike, step: float) -> bytes:
-        """Code planes.
+    def latent_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]:
+        """Return the shape (latent, ceil(y / 16), ceil(x / 16)) of the latents of a plane of shape (y, x)."""
+        rows, columns = shape
+        return self.model.config.latents, round_up(rows, STRIDE) // STRIDE, round_up(columns, STRIDE) // STRIDE
+
+    def encode_planes(self, planes_db: ArrayLike, step: float) -> NDArray[np.int32]:
+        """Compute the symbols of planes.
 
         Parameters
         ----------
@@ -116,39 +107,35 @@ class ClassicCodec:
 
         Returns
         -------
-        bytes
-            A header of 32 bytes and the entropy-coded integers.
+        ndarray of int32, shape (plane, latent, ceil(y / 16), ceil(x / 16))
+            Magnitudes below 2**20.
 
         Raises
         ------
         DimensionError
             If there are not three dimensions, or no pixel.
-        LimitExceededError
-            If the step or the number of planes is beyond what the format holds.
+        RateError
+            If the step is outside `SMALLEST_STEP` to `LARGEST_STEP`.
         """
-        planes_db = np.asarray(planes_db)
+        planes_db, step32 = np.asarray(planes_db), _checked_step(step)
         if planes_db.ndim != 3 or 0 in planes_db.shape:
             raise DimensionError(
                 f"planes have shape {planes_db.shape}, expected (plane, y, x) with at least one pixel."
             )
-        step = float(np.float32(step))
-        if not SMALLEST_STEP <= step <= LARGEST_STEP or len(planes_db) > 65535:
-            raise LimitExceededError(
-                f"step {step} and {len(planes_db)} planes: expected a step from {SMALLEST_STEP:.2g} to {LARGEST_STEP:g} and "
-                "at most 65535 planes"
-            )
-        integers = np.concatenate([np.rint(self.latents(plane) / step) for plane in self._filled(planes_db)])
-        payload = encode_integers(integers.astype(np.int32))
-        checksum = zlib.crc32(payload)
-        return _HEADER.pack(MAGIC, VERSION, *planes_db.shape, step, self._short_id, checksum) + payload
+        symbols = [np.rint(self.analyze(plane) / step32) for plane in self._filled(planes_db)]
+        return np.stack(symbols).astype(np.int32)
 
-    def decompress(self, content: bytes) -> NDArray[np.float32]:
-        """Restore planes.
+    def decode_planes(self, symbols: NDArray[np.int32], step: float, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Compute planes from their symbols.
 
         Parameters
         ----------
-        content : bytes
-            What :meth:`compress` of the same model wrote.
+        symbols : ndarray of int32, shape (plane, latent, ceil(y / 16), ceil(x / 16))
+            From :meth:`encode_planes` of the same model.
+        step : float
+            The same as for encoding.
+        shape : tuple of two int
+            Rows and columns of the planes, (y, x).
 
         Returns
         -------
@@ -157,25 +144,23 @@ class ClassicCodec:
 
         Raises
         ------
-        UnsupportedFormatError
-            If the bytes are no such stream.
-        CorruptStreamError
-            If they were changed or cut off.
-        LimitExceededError
-            If the stream is for more than `LARGEST_SCENE` values.
-        ModelError
-            If another model wrote them.
+        DimensionError
+            If the symbols are not those of planes of this shape.
+        RateError
+            If the step is outside `SMALLEST_STEP` to `LARGEST_STEP`.
         """
-        shape, step = self._read_header(content)
-        planes, rows, columns = shape
-        channels = self.model.config.latents
-        grid = round_up(rows, STRIDE) // STRIDE, round_up(columns, STRIDE) // STRIDE
-        integers = decode_integers(content[_HEADER.size :], (planes * channels, *grid))
-        latents = integers.reshape(planes, channels, *grid).astype(np.float32) * np.float32(step)
-        return np.stack([self.restore(plane)[:rows, :columns] for plane in latents])
+        step32, expected = _checked_step(step), self.latent_shape(shape)
+        if symbols.ndim != 4 or not len(symbols) or symbols.shape[1:] != expected:
+            raise DimensionError(
+                f"symbols have shape {symbols.shape}, expected (plane, {', '.join(map(str, expected))}) for planes of "
+                f"{shape[0]} x {shape[1]} pixels."
+            )
+        rows, columns = shape
+        latents = symbols.astype(np.float32) * step32
+        return np.stack([self.synthesize(plane)[:rows, :columns] for plane in latents])
 
-    def latents(self, plane_db: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Grid of latents of a plane.
+    def analyze(self, plane_db: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the latents of a plane.
 
         Parameters
         ----------
@@ -194,11 +179,20 @@ class ClassicCodec:
 
         rows, columns = (reflect_indices(0, round_up(size, STRIDE), size)[0] for size in plane_db.shape)
         padded = plane_db[np.ix_(rows, columns)][None]
-        sizes = {"tile": TILE_LATENTS * STRIDE, "overlap": OVERLAP_LATENTS * STRIDE}
-        return blended(encode, padded, **sizes, stride=STRIDE)
+        tile, overlap = TILE_LATENTS * STRIDE, OVERLAP_LATENTS * STRIDE
+        return blended(encode, padded, tile=tile, overlap=overlap, stride=STRIDE)
 
-    def restore(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Plane in dB, float32 of shape (16 y, 16 x), from a grid of latents of shape (latent, y, x)."""
+    def synthesize(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute a plane from its latents.
+
+        Parameters
+        ----------
+        latents : ndarray of float32, shape (latent, y_latent, x_latent)
+
+        Returns
+        -------
+        ndarray of float32, shape (16 y_latent, 16 x_latent), dB
+        """
 
         @torch.inference_mode()
         def decode(tile: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -206,40 +200,16 @@ class ClassicCodec:
 
         return blended(decode, latents, tile=TILE_LATENTS, overlap=OVERLAP_LATENTS, scale=STRIDE)[0]
 
-    @property
-    def _short_id(self) -> bytes:
-        return bytes.fromhex(self.model_id[:16])
-
     def _filled(self, planes_db: NDArray) -> NDArray[np.float32]:
-        """Planes in dB without invalid pixels."""
+        """Fill the invalid pixels of planes in dB."""
         classes = classify(planes_db, "decibel")
         signal = to_signal(planes_db, classes, "decibel", self.offset_db)
         return (fill_invalid(signal, classes) + self.offset_db).astype(np.float32)
 
-    def _read_header(self, content: bytes) -> tuple[tuple[int, int, int], float]:
-        """Shape and step of a stream that is whole and of this model."""
-        if len(content) < _HEADER.size or content[:4] != MAGIC:
-            raise UnsupportedFormatError(
-                f"found {len(content)} bytes that begin with {content[:4]!r}, expected a stream of a classic autoencoder"
-            )
-        _, version, planes, rows, columns, step, short_id, checksum = _HEADER.unpack_from(content)
-        if version != VERSION:
-            raise UnsupportedFormatError(
-                f"the stream has version {version}, this xsarcomp reads {VERSION}: update xsarcomp"
-            )
-        if zlib.crc32(content[_HEADER.size :]) != checksum:
-            raise CorruptStreamError("the checksum of the stream disagrees: it was changed or cut off. Read it again.")
-        if short_id != self._short_id:
-            raise ModelError(
-                f"the stream was written with the model {short_id.hex()}..., not with {self.name!r} "
-                f"({self.model_id[:16]}...): load that model"
-            )
-        if not (planes and rows and columns) or planes * rows * columns > LARGEST_SCENE:
-            raise LimitExceededError(
-                f"the stream is for {planes} planes of {rows} x {columns} pixels, expected 1 to {LARGEST_SCENE} values"
-            )
-        if not SMALLEST_STEP <= step <= LARGEST_STEP:
-            raise CorruptStreamError(
-                f"the stream has the step {step}, expected {SMALLEST_STEP:.2g} to {LARGEST_STEP:g}"
-            )
-        return (planes, rows, columns), step
+
+def _checked_step(step: float) -> np.float32:
+    """Convert a quantization step to float32, in which symbols are computed, and check its range."""
+    step32 = np.float32(step)
+    if not SMALLEST_STEP <= step32 <= LARGEST_STEP:
+        raise RateError(f"step is {step}, expected {SMALLEST_STEP:.2g} to {LARGEST_STEP:g}.")
+    return step32

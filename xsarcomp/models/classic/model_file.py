@@ -1,7 +1,7 @@
-"""Model files of classic autoencoders: a file format beside that of the codec's models, and a loader that no store calls.
+"""Model files of classic autoencoders: written, read and found by name.
 
-Such a file is found, named and verified like any model (:mod:`xsarcomp.codec.installed_models`), but holds the weights in floating point
-and a card of its own. Stores refuse it, because they promise exact symbols.
+Such a file is found, named and verified like any model (:mod:`xsarcomp.codec.installed_models`), but contains weights in
+floating point and a card of its own. Stores refuse it, because they guarantee exact symbols.
 """
 
 import hashlib
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from xsarcomp.models.classic.codec import ClassicCodec
 
 CARD_FORMAT = 1
+"""Version of the card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicCard:
-    """What a classic autoencoder needs to be known by, beside its weights."""
+    """Description of a classic autoencoder in its model file, beside the weights."""
 
     name: str
     """Lower case letters, digits, dots and dashes."""
@@ -37,7 +38,7 @@ class ClassicCard:
     offset_db: float
     """Mean of the training split, dB."""
     lowest_db: float
-    """Level that becomes 0 at the entry of the network, dB."""
+    """Level that becomes 0 at the input of the network, dB."""
     highest_db: float
     """Level that becomes 1, dB."""
 
@@ -56,7 +57,7 @@ class ClassicCard:
 
 
 def classic_model_bytes(card: ClassicCard, weights: Mapping[str, NDArray]) -> bytes:
-    """Bytes of a model file; the same input gives the same bytes.
+    """Write a model file to bytes; the same input gives the same bytes.
 
     Parameters
     ----------
@@ -70,13 +71,21 @@ def classic_model_bytes(card: ClassicCard, weights: Mapping[str, NDArray]) -> by
         A safetensors file.
     """
     record = {"architecture": CLASSIC, "format": CARD_FORMAT, **asdict(card)}
-    # safetensors writes the memory of an array as it lies, whatever its strides
+    # safetensors writes the memory of an array and ignores its strides
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
     return safetensors.numpy.save(arrays, metadata={"card": json.dumps(record, sort_keys=True, separators=(",", ":"))})
 
 
 def classic_codec_from_bytes(content: bytes) -> "ClassicCodec":
-    """Ready codec from the bytes of a model file, as :func:`classic_model_bytes` writes it.
+    """Build the codec from the bytes of a model file, as :func:`classic_model_bytes` writes it.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    ClassicCodec
 
     Raises
     ------
@@ -86,41 +95,59 @@ def classic_codec_from_bytes(content: bytes) -> "ClassicCodec":
         If they are a model of another architecture.
     """
     arrays, text = arrays_and_card(content)
-    record = _record(text)
-    architecture = record.pop("architecture", None)
+    entries = _card_entries(text)
+    architecture = entries.pop("architecture", None)
     if architecture != CLASSIC:
         raise ModelError(
             f"the model has the architecture {architecture!r}, expected {CLASSIC!r}: "
             "load it with xsarcomp.codec.installed_models.load_coder"
         )
-    if record.pop("format", None) != CARD_FORMAT or set(record) != {field.name for field in fields(ClassicCard)}:
+    if entries.pop("format", None) != CARD_FORMAT or set(entries) != {field.name for field in fields(ClassicCard)}:
         raise ModelIntegrityError(
-            f"the card of the classic autoencoder has the fields {sorted(record)}, expected those of format {CARD_FORMAT}: "
+            f"the card of the classic autoencoder has the fields {sorted(entries)}, expected those of format {CARD_FORMAT}: "
             "update xsarcomp, or install the model again"
         )
-    return _ready(ClassicCard(**record), arrays, hashlib.sha256(content).hexdigest())
+    return _codec(ClassicCard(**entries), arrays, hashlib.sha256(content).hexdigest())
 
 
-def _record(text: str) -> dict[str, Any]:
-    """Fields of a card of any architecture."""
+def _card_entries(text: str) -> dict[str, Any]:
+    """Parse the card of a model of any architecture."""
     try:
-        record = json.loads(text)
+        entries = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelIntegrityError(f"the model card is not readable JSON ({error}). Install the model again.") from error
-    if not isinstance(record, dict):
+    if not isinstance(entries, dict):
         raise ModelIntegrityError(
-            f"the model card is {type(record).__name__}, expected fields. Install the model again."
+            f"the model card is of type {type(entries).__name__}, expected fields. Install the model again."
         )
-    return record
+    return entries
 
 
 def is_classic(model: str) -> bool:
-    """Whether an installed model, by name or id, is a classic autoencoder; errors are those of :func:`load_classic`."""
-    return _record(arrays_and_card(model_content(resolve_model(model)))[1]).get("architecture") == CLASSIC
+    """Return True if an installed model is a classic autoencoder.
+
+    Parameters
+    ----------
+    model : str
+        Name or 64-digit id.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ModelNotFoundError
+        If no installed model has that name or id.
+    ModelIntegrityError
+        If the file is damaged.
+    """
+    _, text = arrays_and_card(model_content(resolve_model(model)))
+    return _card_entries(text).get("architecture") == CLASSIC
 
 
-def _ready(card: ClassicCard, arrays: Mapping[str, NDArray], model_id: str) -> "ClassicCodec":
-    """Codec from a card and weights that fit it."""
+def _codec(card: ClassicCard, arrays: Mapping[str, NDArray], model_id: str) -> "ClassicCodec":
+    """Build the codec from a card and weights that must fit it."""
     try:
         from xsarcomp.models.classic.codec import ClassicCodec
     except ImportError as error:
@@ -137,7 +164,7 @@ def _ready(card: ClassicCard, arrays: Mapping[str, NDArray], model_id: str) -> "
 
 
 def load_classic(model: str) -> "ClassicCodec":
-    """Load a classic autoencoder.
+    """Load an installed classic autoencoder.
 
     Parameters
     ----------

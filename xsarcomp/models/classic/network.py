@@ -1,11 +1,11 @@
 """The classic convolutional autoencoder: a bottleneck of 16 x 16 x C latents for 256 x 256 pixels.
 
-It stands here for comparison and for users' own models, not for stores: its symbols come out of floating point, and what
-the decoder makes of them is not the same to the last bit on another machine. ``docs/decisions/0014`` says what it gives.
+It is meant for comparison and for users' own models, not for stores: its symbols come out of floating point, and pixels
+decoded from them are not the same to the last bit on another machine. Its results are in ``docs/decisions/0014``.
 
 Four stages of stride 2 on each side, group normalization, a sigmoid on [0, 1]. Convolutions continue their edges, and
-upsampling repeats pixels before a convolution: so a constant image stays constant, and no chessboard can appear.
-Normalization and attention look at the whole tile. Tiles must therefore overlap and be blended.
+upsampling repeats pixels before a convolution: so a constant image stays constant, and no checkerboard can appear.
+Normalization and attention depend on the whole tile. Tiles must therefore overlap and be blended.
 """
 
 import math
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xsarcomp.errors import ConfigurationError
+from xsarcomp.training.interfaces import Trainable
 
 STAGES = 4
 STRIDE = 2**STAGES
@@ -59,13 +60,13 @@ class ClassicConfig:
             problems.append(f"ssim_weight is {self.ssim_weight}, expected 0 to 1")
         if not 0 < self.smallest_step <= self.largest_step <= 4:
             problems.append(
-                f"steps from {self.smallest_step} to {self.largest_step}, expected 0 < smallest <= largest <= 2"
+                f"steps from {self.smallest_step} to {self.largest_step}, expected 0 < smallest <= largest <= 4"
             )
         if problems:
             raise ConfigurationError("; ".join(problems) + ". Correct the network of the configuration.")
 
     def check_patch(self, pixels: int) -> None:
-        """Refuse patches that cannot be cut into whole latents, two on each axis at least.
+        """Refuse patches that are not a whole number of latents, at least two along each axis.
 
         Parameters
         ----------
@@ -84,40 +85,59 @@ class ClassicConfig:
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Convolution that continues its input at the edges, so that a constant gives a constant."""
+    """Make a convolution that continues its input at the edges, so that a constant image stays constant.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    kernel, stride : int
+        Pixels along each axis.
+
+    Returns
+    -------
+    torch.nn.Conv2d
+    """
     return nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, padding_mode="replicate")
+
+
+def _start_at_zero(layer: nn.Module) -> None:
+    """Set all weights of a layer to zero, so that the branch that it ends adds nothing at first."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 class ResidualBlock(nn.Module):
     """Twice normalization, ReLU and a 3x3 convolution, added to the input; starts as the identity."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.GroupNorm(NORM_GROUPS, channels), nn.ReLU(), convolution(channels, channels, 3),
             nn.GroupNorm(NORM_GROUPS, channels), nn.ReLU(), convolution(channels, channels, 3),
         )  # fmt: skip
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        _start_at_zero(self.layers[-1])
 
     def forward(self, features: Tensor) -> Tensor:
-        """(tile, channel, y, x), same shape."""
+        """Map features of shape (tile, channel, y, x) to features of the same shape."""
         return features + self.layers(features)
 
 
 class SelfAttention(nn.Module):
-    """Each place looks at all places of the tile; no positions, so any tile size; starts as the identity."""
+    """Attention of each place to all places of the tile, added to the input; starts as the identity.
 
-    def __init__(self, channels: int):
+    It has no encoding of positions, so tiles may have any size.
+    """
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(NORM_GROUPS, channels)
         self.entry = nn.Conv2d(channels, 3 * channels, 1)
         self.exit = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.exit.weight)
-        nn.init.zeros_(self.exit.bias)
+        _start_at_zero(self.exit)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(tile, channel, y, x), same shape."""
+        """Map features of shape (tile, channel, y, x) to features of the same shape."""
         tiles, channels, rows, columns = features.shape
         heads = self.entry(self.norm(features)).reshape(tiles, 3, ATTENTION_HEADS, -1, rows * columns).transpose(3, 4)
         mixed = F.scaled_dot_product_attention(*heads.unbind(1))
@@ -125,14 +145,14 @@ class SelfAttention(nn.Module):
 
 
 def _extra_layers(channels: int, config: ClassicConfig, *, bottleneck: bool) -> list[nn.Module]:
-    """What a variant adds after a stage."""
+    """Layers that a variant adds after a stage."""
     layers: list[nn.Module] = [ResidualBlock(channels)] if config.variant != "plain" else []
     if config.variant == "attention" and bottleneck:
         layers.append(SelfAttention(channels))
     return layers
 
 
-class ClassicAutoencoder(nn.Module):
+class ClassicAutoencoder(Trainable):
     """Convolutional encoder and decoder around a quantized bottleneck.
 
     ::
@@ -140,20 +160,21 @@ class ClassicAutoencoder(nn.Module):
         dB --(dB - lowest) / (highest - lowest)--> [0, 1] --encoder, normalization--> latents --round--> integers
         integers * step --decoder, sigmoid--> [0, 1] --> dB
 
-    In training, uniform noise of the width of the step stands for rounding: its variance is that of rounding, gradients pass
-    it exactly, and as a step is drawn for each patch, one model serves many rates. (Rounding with a straight-through gradient
-    tells the encoder nothing of what the width costs.) There is no rate in the loss, so something must keep the encoder from
-    making latents so large that noise does not matter: all latents of a tile together are brought to mean 0 and variance 1.
-    (Bounding each does not do: channels that a tanh had driven to its ends did not come back, 3 of 16 after 2000 steps.)
+    In training, uniform noise of the width of the step replaces rounding: its variance is the same, gradients pass it
+    exactly, and as a step is drawn for each patch, one model serves many rates. (Rounding with a straight-through gradient
+    does not tell the encoder the cost of the width.) There is no rate in the loss, so something must keep the encoder from
+    making latents so large that noise does not matter: all latents of a tile together are normalized to mean 0 and
+    variance 1. (Bounding each latent does not suffice: channels that a tanh had driven to its ends did not come back, 3 of
+    16 after 2000 steps.)
 
     Parameters
     ----------
     config : ClassicConfig
     lowest_db, highest_db : float
-        Level in dB that becomes 0 and 1; what lies outside is cut. From the training split alone.
+        Levels in dB that become 0 and 1; values outside are clipped. They come from the training split only.
     """
 
-    def __init__(self, config: ClassicConfig, lowest_db: float, highest_db: float):
+    def __init__(self, config: ClassicConfig, lowest_db: float, highest_db: float) -> None:
         super().__init__()
         if not (math.isfinite(lowest_db) and math.isfinite(highest_db) and lowest_db < highest_db):
             raise ConfigurationError(
@@ -176,10 +197,11 @@ class ClassicAutoencoder(nn.Module):
             if stage < STAGES - 1:
                 decoder += [nn.GroupNorm(NORM_GROUPS, outputs), nn.ReLU()]
         self.decoder = nn.Sequential(*decoder)
-        self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+        # a quarter faster on a CPU; torch's hints lack this overload of Module.to
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, decibel: Tensor) -> Tensor:
-        """Latents of mean 0 and variance 1 over each tile.
+        """Compute latents of mean 0 and variance 1 over each tile.
 
         Parameters
         ----------
@@ -194,15 +216,27 @@ class ClassicAutoencoder(nn.Module):
         return F.group_norm(self.encoder(unit[:, None]).float(), 1)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(tile, latent, y, x) -> [0, 1], float32 of shape (tile, 16 y, 16 x)."""
+        """Compute pixels on [0, 1] from latents.
+
+        Parameters
+        ----------
+        latents : Tensor of float32, shape (tile, latent, y_latent, x_latent)
+
+        Returns
+        -------
+        Tensor of float32, shape (tile, 16 y_latent, 16 x_latent)
+        """
         return torch.sigmoid(self.decoder(latents).float())[:, 0]
 
     def decibel(self, unit: Tensor) -> Tensor:
-        """Values on [0, 1] in dB."""
+        """Convert values on [0, 1] to dB."""
         return self.lowest_db + (self.highest_db - self.lowest_db) * unit
 
     def loss(self, batch: Tensor, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
-        """Loss with uniform noise of a random width for each patch; see the class."""
+        """Compute the loss with uniform noise of a random width for each patch; see the class.
+
+        Parameters and returned value are those of `xsarcomp.training.interfaces.Trainable.loss`.
+        """
         latents = self.encode(batch)
         low, high = math.log(self.config.smallest_step), math.log(self.config.largest_step)
         drawn = torch.rand((len(batch), 1, 1, 1), generator=generator, device=generator.device)
@@ -210,10 +244,22 @@ class ClassicAutoencoder(nn.Module):
         return self._losses(batch, latents + torch.exp(low + (high - low) * drawn) * noise)
 
     def loss_at(self, batch: Tensor, step: float) -> dict[str, Tensor]:
-        """Loss with latents rounded to a step, as the codec rounds."""
+        """Compute the loss with latents rounded to multiples of a step, as the codec rounds.
+
+        Parameters
+        ----------
+        batch : Tensor of float32, shape (tile, y, x), dB
+        step : float
+
+        Returns
+        -------
+        dict of str to Tensor
+            "loss", "ssim", "rmse_db".
+        """
         return self._losses(batch, step * torch.round(self.encode(batch) / step))
 
     def _losses(self, batch: Tensor, latents: Tensor) -> dict[str, Tensor]:
+        """Compare a batch with what decoding makes of latents."""
         unit = self.decode(latents)
         with torch.autocast(batch.device.type, enabled=False):
             target_db = batch.clamp(self.lowest_db, self.highest_db)
@@ -225,7 +271,7 @@ class ClassicAutoencoder(nn.Module):
 
 
 def structural_similarity(first_db: Tensor, second_db: Tensor) -> Tensor:
-    """Mean structural similarity, differentiable, as `xsarcomp.metrics.fidelity.structural_similarity` defines it.
+    """Compute the mean structural similarity of `xsarcomp.metrics.fidelity.structural_similarity`, with gradients.
 
     Parameters
     ----------
@@ -241,7 +287,7 @@ def structural_similarity(first_db: Tensor, second_db: Tensor) -> Tensor:
     ----------
     Wang et al. (2004), IEEE Trans. Image Processing 13(4); uniform window, sample covariance, range 50 dB.
     """
-    level = first_db.detach().mean()  # squares of what is near zero keep more digits
+    level = first_db.detach().mean()  # squares of values near zero keep more digits
     values = torch.stack([first_db - level, second_db - level], dim=1)
     products = torch.cat([values, values**2, values[:, :1] * values[:, 1:]], dim=1)
     means = F.avg_pool2d(F.avg_pool2d(products, (SSIM_WINDOW, 1), stride=1), (1, SSIM_WINDOW), stride=1)

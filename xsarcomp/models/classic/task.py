@@ -1,7 +1,7 @@
-"""Train the classic autoencoder with the loop of every model, and write its model file.
+"""Train the classic autoencoder with the common loop, and write its model file.
 
-The radiometry comes from the training split, as for the default codec: the range that the sigmoid spans is that of all
-training values, so that bright targets are not cut. Beside the loss, validation watches what the loss does not see: the
+The radiometry comes from the training split, as for the default codec: the sigmoid spans the range of all training values,
+so that bright targets are not clipped. Beside the loss, validation measures metrics that the loss does not contain: the
 ratio of the number of looks, the edges, the error in dB, the bits.
 """
 
@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,30 +17,36 @@ from numpy.typing import NDArray
 from xsarcomp.metrics.fidelity import edge_preservation
 from xsarcomp.metrics.speckle import enl_ratio
 from xsarcomp.models.classic.model_file import ClassicCard, classic_model_bytes
-from xsarcomp.models.classic.network import STRIDE, ClassicAutoencoder
+from xsarcomp.models.classic.network import STRIDE, ClassicAutoencoder, ClassicConfig
 from xsarcomp.models.config import TrainConfig
-from xsarcomp.models.fitting import Report, fit, training_record, write_model
-from xsarcomp.training.loop import latent_statistics
+from xsarcomp.models.fitting import ReportLine, fit, training_record, write_model
+from xsarcomp.training.interfaces import ValidationResult
+from xsarcomp.training.monitoring import latent_health
 from xsarcomp.training.patches import fixed_batches
 from xsarcomp.training.planes import Plane
 
 VALIDATION_STEPS = (0.1, 0.3, 1.0)
-"""Quantization steps of the validation; what is watched beside the loss is measured at the second."""
+"""Quantization steps of the validation; metrics beside the loss are measured at the second."""
 VALIDATION_PATCHES = 32
+"""Most patches of the validation."""
 
 
 def train_classic(
-    config: TrainConfig, train: Sequence[Plane], validation: Sequence[Plane], *, resume: bool, report: Report
+    config: TrainConfig[ClassicConfig],
+    train_planes: Sequence[Plane],
+    validation_planes: Sequence[Plane],
+    *,
+    resume: bool,
+    report: ReportLine,
 ) -> Path:
-    """Train, and write the model file and its JSON file.
+    """Train a classic autoencoder, and write its model file and its JSON file.
 
     Parameters
     ----------
-    config : TrainConfig
-        Of architecture "classic".
-    train, validation : sequence of Plane
+    config : TrainConfig of ClassicConfig
+    train_planes, validation_planes : sequence of Plane
     resume : bool
-        Go on from the last checkpoint in the output folder.
+        Resume from the last checkpoint in the output folder.
     report : callable
         Receives lines about the progress.
 
@@ -50,27 +55,30 @@ def train_classic(
     Path
         The written model file.
     """
-    card = _card(config, train)
+    card = _card(config, train_planes)
     report(f"0 to 1 is {card.lowest_db:g} to {card.highest_db:g} dB; the mean is {card.offset_db:g} dB")
     model = ClassicAutoencoder(config.network, card.lowest_db, card.highest_db)
-    batches = fixed_batches(validation, config.patches.patch, batch=4, limit=VALIDATION_PATCHES)
+    batches = fixed_batches(validation_planes, config.patches.patch, batch=4, limit=VALIDATION_PATCHES)
 
-    def validate(averaged: ClassicAutoencoder) -> dict[str, Any]:
+    def validate(averaged: ClassicAutoencoder) -> ValidationResult:
         return _validate(averaged, batches)
 
     metadata = {"name": config.name, "architecture": config.architecture, "card": asdict(card)}
-    fit(model, config, train, validate, metadata, resume=resume, report=report)
+    fit(model, config, train_planes, validate, metadata, resume=resume, report=report)
     with torch.inference_mode():
-        watched = _validate(model.eval(), batches)
-    measured = {name: value for name, value in watched.items() if isinstance(value, float) and math.isfinite(value)}
+        scalars = _validate(model.eval(), batches).scalars
     content = classic_model_bytes(card, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
-    record = {"training": training_record(config, train, validation), "validation": measured}
-    write_model(config, config.name, content, {"architecture": config.architecture, **record})
+    entries = {
+        "architecture": config.architecture,
+        "training": training_record(config, train_planes, validation_planes),
+        "validation": {name: value for name, value in scalars.items() if math.isfinite(value)},
+    }
+    write_model(config, config.name, content, entries)
     return config.output / f"{config.name}.safetensors"
 
 
-def _card(config: TrainConfig, planes: Sequence[Plane]) -> ClassicCard:
-    """Range and mean of the training split, in whole decibels outward."""
+def _card(config: TrainConfig[ClassicConfig], planes: Sequence[Plane]) -> ClassicCard:
+    """Card with the mean and the range of the training split; the range in whole decibels, rounded outward."""
     values = np.concatenate([plane.decibel[plane.valid] for plane in planes])
     return ClassicCard(
         name=config.name,
@@ -81,30 +89,29 @@ def _card(config: TrainConfig, planes: Sequence[Plane]) -> ClassicCard:
     )
 
 
-def _validate(model: ClassicAutoencoder, batches: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-    """Loss over fixed patches and steps, and what is watched beside it; pictures and latents for TensorBoard."""
-    measured: dict[str, Any] = {}
+def _validate(model: ClassicAutoencoder, batches: Sequence[NDArray[np.float32]]) -> ValidationResult:
+    """Measure loss and metrics over fixed patches and steps, with pictures and latents for TensorBoard."""
+    scalars: dict[str, float] = {}
     for step in VALIDATION_STEPS:
         losses = [model.loss_at(torch.from_numpy(batch), step)["loss"].item() for batch in batches]
-        measured[f"loss_{step}"] = float(np.average(losses, weights=[len(batch) for batch in batches]))
-    measured["loss"] = float(np.mean([measured[f"loss_{step}"] for step in VALIDATION_STEPS]))
+        scalars[f"loss_{step}"] = float(np.average(losses, weights=[len(batch) for batch in batches]))
+    scalars["loss"] = float(np.mean([scalars[f"loss_{step}"] for step in VALIDATION_STEPS]))
     step = VALIDATION_STEPS[1]
     patches = np.concatenate(batches)
-    rounded = [torch.round(model.encode(torch.from_numpy(batch)) / step) for batch in batches]
-    restored = np.concatenate([model.decibel(model.decode(step * integers)).numpy() for integers in rounded])
-    integers = torch.cat(rounded).numpy()
-    measured |= watched_figures(patches, restored)
-    measured["bits_per_pixel"] = entropy_bits(integers) * integers.shape[1] / STRIDE**2
-    measured |= latent_statistics(torch.from_numpy(step * integers))
+    symbols_of_batches = [torch.round(model.encode(torch.from_numpy(batch)) / step) for batch in batches]
+    restored = np.concatenate([model.decibel(model.decode(step * symbols)).numpy() for symbols in symbols_of_batches])
+    symbols = torch.cat(symbols_of_batches).numpy()
+    scalars |= validation_metrics(patches, restored)
+    scalars["bits_per_pixel"] = entropy_bits(symbols) * symbols.shape[1] / STRIDE**2
+    scalars |= latent_health(torch.from_numpy(step * symbols))
     low, high = np.percentile(patches[0], [1, 99])
-    pictures = {"original": patches[0], "restored": restored[0]}
-    measured["images"] = {name: np.clip((image - low) / (high - low), 0, 1) for name, image in pictures.items()}
-    measured["histograms"] = {"latents": step * integers.reshape(-1)}
-    return measured
+    planes = {"original": patches[0], "restored": restored[0]}
+    images = {name: np.clip((plane - low) / (high - low), 0, 1) for name, plane in planes.items()}
+    return ValidationResult(scalars=scalars, images=images, histograms={"latents": step * symbols.reshape(-1)})
 
 
-def watched_figures(patches_db: NDArray[np.float32], restored_db: NDArray[np.float32]) -> dict[str, float]:
-    """What the loss does not see.
+def validation_metrics(patches_db: NDArray[np.float32], restored_db: NDArray[np.float32]) -> dict[str, float]:
+    """Measure errors, speckle and edges, which the loss does not contain.
 
     Parameters
     ----------
@@ -128,10 +135,20 @@ def watched_figures(patches_db: NDArray[np.float32], restored_db: NDArray[np.flo
     }
 
 
-def entropy_bits(integers: NDArray) -> float:
-    """Empirical entropy of integers of shape (tile, channel, y, x), bits each, every channel with its own frequencies."""
+def entropy_bits(symbols: NDArray) -> float:
+    """Compute the empirical entropy of symbols, with frequencies of its own for each latent channel.
+
+    Parameters
+    ----------
+    symbols : ndarray of integers in any dtype, shape (tile, latent, y, x)
+
+    Returns
+    -------
+    float
+        Bits for each symbol.
+    """
     entropies = []
-    for channel in integers.swapaxes(0, 1):
+    for channel in symbols.swapaxes(0, 1):
         shares = np.unique(channel, return_counts=True)[1] / channel.size
         entropies.append(-(shares * np.log2(shares)).sum())
     return float(np.mean(entropies))

@@ -1,6 +1,6 @@
 """The domain of a model: usual ranges of the statistics of its training planes, with a margin.
 
-Encoders compare their input with it (`xsarcomp.radiometry.domain`). It stands in the model's JSON file.
+Encoders compare their input with it (`xsarcomp.radiometry.domain`). It is an entry of the model's JSON file.
 """
 
 import math
@@ -10,53 +10,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.radiometry.domain import (
+from xsarcomp.radiometry.domain import Domain
+from xsarcomp.radiometry.speckle_statistics import (
     COMMON_LOOKS,
     DISTINCT,
     LEVEL,
     LOOKS,
     STATISTICS,
-    Domain,
     cut_windows,
     plane_statistics,
 )
 from xsarcomp.training.planes import Plane
 
 BLOCK_PIXELS = 256
-"""Planes are cut into blocks hardly larger than a verdict needs: larger ones would vary less than what is judged later."""
+"""Edge of the blocks that planes are cut into, hardly larger than a verdict needs: larger blocks would vary less than the
+inputs that are judged later."""
 FEWEST_BLOCKS = 20
-"""Blocks below which no range can be told."""
+"""Fewest blocks that a range can be estimated from."""
 TAIL_SHARE = 0.1
-"""Share of the blocks on each side that counts as its tail."""
+"""Share of the blocks on each side that counts as a tail."""
 FALSE_ALARMS = 1 / 500
 """Share of blocks like those of the training data that may lie beyond an end of a range."""
 LEAST_DISTINCT = 0.75
-"""Share of distinct values that is no reason to warn whatever the training data: decibels in float16 come near to it."""
+"""Share of distinct values that is never a reason to warn, for any training data: decibels in float16 come near to it."""
 SPACING_TOLERANCE = 1.2
 """Factor by which the pixel spacing may differ from that of the training data before a correlation is out of range."""
 
 
 def domain_entry(planes: Sequence[Plane], gain_db: float = 0.0) -> dict[str, dict[str, Any]]:
-    """What the JSON file of a model says of its domain.
+    """Describe the domain of a model for its JSON file.
 
     Parameters
     ----------
     planes : sequence of Plane
-        What it is trained on.
+        Training split.
     gain_db : float, dB
-        Largest gain that augmentation adds or takes away.
+        Largest gain, up or down, of the augmentation.
 
     Returns
     -------
     dict
-        ``domain`` and its JSON object; empty where the planes give less than `FEWEST_BLOCKS` blocks with enough windows.
+        ``domain`` and its JSON object; empty if the planes have fewer than `FEWEST_BLOCKS` blocks with enough windows.
     """
-    found = fitted_domain(plane_statistics(_blocks(planes)), gain_db)
-    return {} if found is None else {"domain": found.record()}
+    domain = fitted_domain(plane_statistics(_blocks(planes)), gain_db)
+    return {} if domain is None else {"domain": domain.to_json()}
 
 
 def _blocks(planes: Sequence[Plane]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Polarization and windows of each block; what is left at the end of an axis belongs to its last block."""
+    """Cut planes into blocks of about `BLOCK_PIXELS`; gives the polarization and the windows of each."""
     for plane in planes:
         rows, columns = (np.array_split(np.arange(size), max(1, size // BLOCK_PIXELS)) for size in plane.decibel.shape)
         for y in rows:
@@ -65,36 +66,36 @@ def _blocks(planes: Sequence[Plane]) -> Iterator[tuple[str, NDArray[np.float32]]
                 yield plane.polarization, cut_windows(plane.decibel[block][None], plane.valid[block][None])
 
 
-def fitted_domain(blocks: Sequence[tuple[str, Mapping[str, float]]], gain_db: float = 0.0) -> Domain | None:
-    """Ranges from the statistics of blocks of training data.
+def fitted_domain(blocks: Sequence[tuple[str | None, Mapping[str, float]]], gain_db: float = 0.0) -> Domain | None:
+    """Estimate the usual ranges from the statistics of blocks of training data.
 
     Each end lies where the tail of the blocks, taken as exponential, leaves `FALSE_ALARMS` of them outside, and never
-    inside the outermost block: the mean excess over a threshold tells the scale of such a tail (peaks over threshold).
+    inside the outermost block: the mean excess over a threshold is the scale of such a tail (peaks over threshold).
     Correlations may differ as much as another pixel spacing would make them, for a Gaussian impulse response, and levels
     by the gain of augmentation.
 
     Parameters
     ----------
     blocks : sequence of (polarization, statistics)
-        As `plane_statistics` gives them.
+        From `plane_statistics`; blocks of training data have a polarization.
     gain_db : float, dB
-        Largest gain that augmentation adds or takes away.
+        Largest gain, up or down, of the augmentation.
 
     Returns
     -------
     Domain or None
-        None with less than `FEWEST_BLOCKS` blocks that have all statistics.
+        None if fewer than `FEWEST_BLOCKS` blocks have all statistics.
 
     References
     ----------
     Coles (2001), *An Introduction to Statistical Modeling of Extreme Values*, chapter 4.
     """
-    complete = [one for _, one in blocks if set(one) == set(STATISTICS)]
+    complete = [statistics for _, statistics in blocks if set(statistics) == set(STATISTICS)]
     if len(complete) < FEWEST_BLOCKS:
         return None
     ranges = {}
     for statistic in STATISTICS:
-        values = np.array([one[statistic] for one in complete])
+        values = np.array([statistics[statistic] for statistics in complete])
         if statistic in (LOOKS, COMMON_LOOKS):
             ranges[statistic] = _rounded(*np.exp(tolerance_interval(np.log(values))))
         elif statistic == DISTINCT:
@@ -104,14 +105,15 @@ def fitted_domain(blocks: Sequence[tuple[str, Mapping[str, float]]], gain_db: fl
             # a Gaussian falls with the square of the distance in its exponent
             ranges[statistic] = _rounded(low**SPACING_TOLERANCE**2, high**SPACING_TOLERANCE**-2)
     levels = {}
-    for polarization in sorted({name for name, _ in blocks}):
-        low, high = tolerance_interval(np.array([one[LEVEL] for name, one in blocks if name == polarization]))
+    for polarization in sorted({name for name, _ in blocks if name is not None}):
+        of_polarization = [statistics[LEVEL] for name, statistics in blocks if name == polarization]
+        low, high = tolerance_interval(np.array(of_polarization))
         levels[polarization] = _rounded(low - gain_db, high + gain_db)
     return Domain(ranges=ranges, levels_db=levels, blocks=len(complete))
 
 
 def tolerance_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Lowest and highest value to expect.
+    """Estimate the lowest and the highest value to expect.
 
     Parameters
     ----------
@@ -120,8 +122,8 @@ def tolerance_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
     Returns
     -------
-    tuple of two float
-        Ends that `FALSE_ALARMS` of further values exceed, each, if both tails are exponential.
+    lowest, highest : float
+        Each is exceeded by `FALSE_ALARMS` of further values if both tails are exponential.
     """
     ends = []
     for sign in (-1, 1):
@@ -135,4 +137,5 @@ def tolerance_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _rounded(low: float, high: float) -> tuple[float, float]:
+    """Round a range to the digits of the JSON file."""
     return round(float(low), 4), round(float(high), 4)

@@ -1,7 +1,8 @@
-"""Compare coders on whole scenes: the corrections of a coder, and the gate between two."""
+"""Measurements of coders on whole planes: mean corrections, texture gains, and the gate that compares two coders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +12,44 @@ from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.lapped import BLOCK, OVERLAP
 from xsarcomp.codec.window import decode_planes, encode_planes
 from xsarcomp.metrics.rate_distortion import RatePoint, bd_rate, rmse_at_rates
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.training.planes import Plane
 
 GATE_STEPS_DB = (0.7, 1.2, 2.0, 3.4, 5.6, 9.6, 14.0)
+"""Quantization steps in dB of the curves."""
 GATE_RATES = (0.25, 0.5, 1.0, 2.0)
+"""Bits per pixel at which errors are reported."""
 CORRECTION_PLANES = 24
+"""About the number of planes, of those given, that corrections and gains are measured on."""
 TEXTURE_BUDGET = 0.003
 """Share of the squared error that the texture gain may add: about 0.2 % of the bits."""
 
 
 def _round_trip(coder: LappedCoder, plane: Plane, step_db: float) -> tuple[float, NDArray[np.float64]]:
-    """Ideal code length in bits, and the error in dB at valid pixels, without the mean correction."""
+    """Measure the ideal code length in bits, and the error in dB at valid pixels, without the mean correction."""
     signal = plane.decibel[None].astype(np.float64) - coder.card.offset_db
-    symbols = encode_planes(rounded_signal(signal), coder, step_db)
+    symbols = encode_planes(round_to_signal_steps(signal), coder, step_db)
     bits = estimate_bits(symbols, coder.tables, coder.anchor(step_db))
     restored = decode_planes(symbols, plane.decibel.shape, coder, step_db)[0]
     return bits, (restored - signal[0])[plane.valid]
 
 
 def mean_corrections(coder: LappedCoder, planes: Sequence[Plane]) -> tuple[float, ...]:
-    """Decibels to add at each anchor so that the mean power of the training planes stays.
+    """Measure the decibels to add at each anchor so that decoding keeps the mean power of the training planes.
 
-    Decoding to the mean in dB lowers the mean of the power; the correction is the median over planes of the ratio of
-    the mean powers, measured, since the errors are not quite Gaussian.
+    Decoding to the mean in dB lowers the mean of the power. The correction is the median over planes of the ratio of
+    the mean powers; it is measured, because the errors are not quite Gaussian.
+
+    Parameters
+    ----------
+    coder : LappedCoder
+    planes : sequence of Plane
+        Training split.
+
+    Returns
+    -------
+    tuple of float
+        dB, one for each anchor.
     """
     chosen = planes[:: max(1, len(planes) // CORRECTION_PLANES)]
     corrections = []
@@ -49,20 +64,32 @@ def mean_corrections(coder: LappedCoder, planes: Sequence[Plane]) -> tuple[float
 
 
 def texture_gains(coder: LappedCoder, planes: Sequence[Plane]) -> tuple[float, ...]:
-    """Factors of the latents at each anchor that give back variance for little error.
+    """Measure the factors of the latents at each anchor that restore variance for little error.
 
     Decoding to the mean lowers the variance of speckle, so the number of looks rises. The squared error is flat around
-    its minimum over a factor: taken is the largest that raises it by ``TEXTURE_BUDGET``.
+    its minimum over a factor: the result is the largest factor that raises it by at most ``TEXTURE_BUDGET``.
+
+    Parameters
+    ----------
+    coder : LappedCoder
+    planes : sequence of Plane
+        Training split.
+
+    Returns
+    -------
+    tuple of float
+        One for each anchor.
     """
     chosen = planes[:: max(1, len(planes) // CORRECTION_PLANES)]
     return tuple(round(_texture_gain(coder, chosen, step_db), 5) for step_db in coder.card.anchor_steps_db)
 
 
 def _texture_gain(coder: LappedCoder, planes: Sequence[Plane], step_db: float) -> float:
+    """Measure the texture gain at one step; 1 where all restored latents are zero."""
     product = energy = squared = 0.0
     for plane in planes:
         height, width = (size // BLOCK * BLOCK for size in plane.decibel.shape)
-        signal = rounded_signal(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
+        signal = round_to_signal_steps(plane.decibel[None, :height, :width].astype(np.float64) - coder.card.offset_db)
         points = coder.points(encode_planes(signal, coder, step_db), step_db)
         restored = coder.restore(points, step_db).astype(np.float64)
         latents = coder.analyze(np.pad(signal, ((0, 0), (OVERLAP, OVERLAP), (OVERLAP, OVERLAP)), mode="symmetric"))
@@ -84,13 +111,24 @@ class GateReport:
 
     points: Mapping[str, Sequence[RatePoint]]
     """Model name to the points of its curve; the setting is the step in dB."""
-    scenes: int
-    """Number of planes."""
+    planes: int
+    """Number of measured planes."""
 
-    def record(self, name: str) -> dict:
-        """What the model's JSON file says about this coder and how it stands against the others."""
+    def to_json(self, name: str) -> dict[str, Any]:
+        """Entry ``validation`` of a model's JSON file: errors of its coder, and its rates relative to the other coders.
+
+        Parameters
+        ----------
+        name : str
+            Name of the model.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
         return {
-            "planes": self.scenes,
+            "planes": self.planes,
             "rmse_db_at_bits_per_pixel": dict(
                 zip(
                     map(str, GATE_RATES),
@@ -106,8 +144,8 @@ class GateReport:
         }
 
     def lines(self) -> list[str]:
-        """Lines to print."""
-        return [f"{name} on {self.scenes} validation planes: {self.record(name)}" for name in self.points]
+        """Lines to print, one for each coder."""
+        return [f"{name} on {self.planes} validation planes: {self.to_json(name)}" for name in self.points]
 
 
 def gate(coders: Mapping[str, LappedCoder], planes: Sequence[Plane]) -> GateReport:
@@ -123,7 +161,7 @@ def gate(coders: Mapping[str, LappedCoder], planes: Sequence[Plane]) -> GateRepo
     -------
     GateReport
     """
-    points = {}
+    curves = {}
     pixels = sum(plane.decibel.size for plane in planes)
     valid = sum(int(plane.valid.sum()) for plane in planes)
     for name, coder in coders.items():
@@ -134,5 +172,5 @@ def gate(coders: Mapping[str, LappedCoder], planes: Sequence[Plane]) -> GateRepo
             rate = sum(bits for bits, _ in trips) / pixels
             rmse_db = float(np.sqrt(squared / valid))
             curve.append(RatePoint(setting=step_db, bits_per_pixel=rate, rmse_db=rmse_db))
-        points[name] = curve
-    return GateReport(points=points, scenes=len(planes))
+        curves[name] = curve
+    return GateReport(points=curves, planes=len(planes))

@@ -1,4 +1,4 @@
-"""Freeze the contexts of signs: weights, thresholds and frequencies from the symbols of the training split."""
+"""Fit the contexts of signs to the symbols of the training split: weights, thresholds, frequencies."""
 
 from collections.abc import Sequence
 
@@ -17,24 +17,29 @@ from xsarcomp.codec.entropy_tables import (
 )
 from xsarcomp.codec.signs import SignedValues
 
-FEWEST_SYMBOLS = 200  # a channel with fewer that are not zero gets no sign contexts
-LARGEST_TARGET = 8  # magnitudes above count as this in the regression
+FEWEST_SYMBOLS = 200
+"""Symbols other than zero below which a channel gets no sign contexts."""
+LARGEST_TARGET = 8
+"""Largest magnitude in the regression; larger ones count as this."""
 LARGEST_WEIGHT = 4096
-PRIOR_COUNT = 2  # agreements and disagreements that each cell of a table is thought to have seen before
-NEVER = np.iinfo(np.int32).max  # a threshold that no prediction reaches
+PRIOR_COUNT = 2
+"""Agreements and as many disagreements that each cell of a table counts before any symbol."""
+NEVER = np.iinfo(np.int32).max
+"""A threshold that no prediction reaches."""
+
+KINDS = {(0, 0): (0, 1, 2), (0, 1): (3,), (1, 0): (4,), (1, 1): (5,)}
+"""Kinds of features that mirror as a channel does, by the parity of (vertical, horizontal) of source and channel together."""
+LOWEST_KINDS = KINDS | {(0, 0): (6, 7)}
+"""The same where the source is the lowest channel."""
 
 _ONE = np.ones(1, np.int16)
 
-# Kinds of features that mirror as a channel does, by the parity of (v, h) of source and channel together.
-KINDS = {(0, 0): (0, 1, 2), (0, 1): (3,), (1, 0): (4,), (1, 1): (5,)}
-LOWEST_KINDS = KINDS | {(0, 0): (6, 7)}
-
 
 def candidate_sign_terms(channel: int, phase: int) -> list[tuple[int, int]]:
-    """Pairs (channel, kind) that the sign context of a channel may read.
+    """List the features that the sign context of a channel may read.
 
-    Mirroring a scene changes the sign of channels of odd frequency. Only features that change with it can say something:
-    for a channel of the same parity sums along an axis, for one of another parity differences.
+    Mirroring a scene changes the sign of channels of odd frequency. Only features that change with it are informative:
+    sums along an axis for a channel of the same parity, differences for one of another parity.
 
     Parameters
     ----------
@@ -42,6 +47,11 @@ def candidate_sign_terms(channel: int, phase: int) -> list[tuple[int, int]]:
         1 to 63.
     phase : int
         0 or 1; in phase 1 the direct neighbors in the channel itself are known.
+
+    Returns
+    -------
+    list of (int, int)
+        Channel, and kind of feature.
     """
     vertical, horizontal = divmod(channel, 8)
     terms = []
@@ -53,7 +63,13 @@ def candidate_sign_terms(channel: int, phase: int) -> list[tuple[int, int]]:
 
 
 def empty_signs() -> dict[str, NDArray]:
-    """Sign tables of one anchor that predict nothing: each sign costs one bit."""
+    """Create sign tables of one anchor that predict nothing: each sign costs one bit.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The sign fields of :class:`~xsarcomp.codec.entropy_tables.EntropyTables` without their anchor axis.
+    """
     return {
         "sign_term_channels": np.full((CHANNELS, SIGN_PHASES, SIGN_TERMS), -1, np.int16),
         "sign_term_kinds": np.zeros((CHANNELS, SIGN_PHASES, SIGN_TERMS), np.uint8),
@@ -64,7 +80,7 @@ def empty_signs() -> dict[str, NDArray]:
 
 
 def sign_weights(features: NDArray[np.int32], values: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-    """At most ``SIGN_TERMS`` features, and integer weights, that predict signed values by weighted least squares.
+    """Choose at most ``SIGN_TERMS`` features, and integer weights that predict signed values, by weighted least squares.
 
     Parameters
     ----------
@@ -75,11 +91,11 @@ def sign_weights(features: NDArray[np.int32], values: NDArray[np.int32]) -> tupl
     Returns
     -------
     chosen : ndarray of intp
-        Numbers of the features, ascending.
+        Indices of the features, ascending.
     weights : ndarray of int16
         The largest magnitude is ``LARGEST_WEIGHT``; none is zero.
     """
-    # where the scene is rough both sides are large: without this a few edges would decide the fit
+    # features and values are large where the scene is rough: without this weight a few edges would decide the fit
     confidence = 1 / (1 + np.abs(features).mean(1) + np.abs(values))
     target = np.sign(values) * np.minimum(np.abs(values), LARGEST_TARGET) * confidence
     design = features * confidence[:, None]
@@ -97,10 +113,9 @@ def sign_weights(features: NDArray[np.int32], values: NDArray[np.int32]) -> tupl
 def sign_frequencies(
     predictions: NDArray[np.int32], values: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-    """Thresholds on the magnitude of predictions, and how often of 65536 the sign is the predicted one.
+    """Fit thresholds on the magnitude of predictions, and the frequency of 65536 with which the predicted sign is right.
 
-    Predictions of zero have a bin of their own with one half: they prefer no sign, and so a mirrored scene costs the
-    same.
+    Predictions of zero have a bin of their own with one half: they prefer no sign, so a mirrored scene costs the same.
 
     Parameters
     ----------
@@ -123,11 +138,11 @@ def sign_frequencies(
     bins = np.searchsorted(thresholds, sizes, side="right")
     classes = np.minimum(np.abs(values), SIGN_CLASSES) - 1
     cells, agree = classes * SIGN_BINS + bins, (predictions < 0) == (values < 0)
-    agreed, seen = (
+    agreed, total = (
         np.bincount(each, minlength=SIGN_CLASSES * SIGN_BINS).reshape(SIGN_CLASSES, SIGN_BINS)
         for each in (cells[agree], cells)
     )
-    share = (agreed + PRIOR_COUNT) / (seen + 2 * PRIOR_COUNT)
+    share = (agreed + PRIOR_COUNT) / (total + 2 * PRIOR_COUNT)
     frequencies[:, 1:] = np.clip(np.rint(share * FREQUENCY_TOTAL), 1, FREQUENCY_TOTAL - 1)[:, 1:]
     return thresholds, frequencies
 
@@ -138,7 +153,7 @@ def fit_signs(symbols: Sequence[NDArray[np.int32]]) -> dict[str, NDArray]:
     Parameters
     ----------
     symbols : sequence of ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-        One entry a scene; scenes may differ in size.
+        One entry for each scene; scenes may differ in size.
 
     Returns
     -------
@@ -171,11 +186,11 @@ def _fit_phase(
     values: NDArray[np.int32],
     scenes: Sequence[tuple[SignedValues, NDArray[np.intp]]],
 ) -> None:
-    """Fill the tables of one channel and phase from its values that are not zero, and where they stand."""
+    """Fill the tables of one channel and phase from its values that are not zero and their places in each scene."""
     terms = candidate_sign_terms(channel, phase)
-    each_alone = [(np.array([source], np.int16), np.array([kind], np.uint8), _ONE) for source, kind in terms]
+    single_terms = [(np.array([source], np.int16), np.array([kind], np.uint8), _ONE) for source, kind in terms]
     features = np.concatenate(
-        [np.stack([known.predict(places, *term) for term in each_alone], axis=1) for known, places in scenes]
+        [np.stack([known.predict(places, *term) for term in single_terms], axis=1) for known, places in scenes]
     )
     chosen, weights = sign_weights(features, values)
     arrays["sign_term_channels"][channel, phase, : len(chosen)] = [terms[i][0] for i in chosen]

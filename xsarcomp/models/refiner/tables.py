@@ -1,6 +1,7 @@
-"""Freeze the entropy coder: context weights, thresholds and frequency tables from the training split."""
+"""Fit the tables of the entropy coder to the training split: context weights, thresholds, frequencies."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +23,59 @@ from xsarcomp.codec.entropy_tables import (
 from xsarcomp.codec.quantization import SHIFT_CLASSES, QuantizerStates, spacings_db, symbols_of
 from xsarcomp.models.refiner.sign_tables import empty_signs, fit_signs
 
-# Quantization steps in dB that have their own tables; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel. In between,
-# where most is stored, they are a factor of 2^(1/4) apart: with 2^(1/2) the steps in the middle cost 1 to 2.5 % more.
 ANCHOR_STEPS_DB = (0.25, 0.25 * 2**0.5, 0.5, *(0.5 * 2 ** (i / 4) for i in range(2, 21)), 16 * 2**0.5)
+"""Quantization steps in dB with tables of their own; the rate of 10 m GRD runs from 0.06 to 4 bits per pixel. Between the ends,
+where most data is stored, they are a factor of 2^(1/4) apart: with 2^(1/2) the steps in the middle cost 1 to 2.5 % more."""
 BINS = 20
+"""Bins of the contexts of each channel but the lowest."""
 LOWEST_BINS = 12
+"""Bins of each table of the lowest channel."""
 TERMS = 12
+"""Most features that a context sums up."""
 REGRESSION_SAMPLES = 20_000
-TRELLIS_BITS = 0.5  # channels with fewer bits a symbol stay out of the trellis
-TRELLIS_CHANNELS = 10  # with fewer of them a path has too little to choose from; both are measured on validation scenes
-NEVER = np.iinfo(np.int32).max  # a threshold that no context reaches
+"""Most symbols that the weights of a context are fitted to."""
+TRELLIS_BITS = 0.5
+"""Bits for each symbol below which a channel stays out of the trellis; measured on validation scenes."""
+TRELLIS_CHANNELS = 10
+"""Fewest channels of a trellis: with fewer a path has too little to choose from; measured on validation scenes."""
+NEVER = np.iinfo(np.int32).max
+"""A threshold that no context reaches."""
+
+
+class AnchorFit(NamedTuple):
+    """Everything that is fitted to the latents of the training split at one quantization step."""
+
+    arrays: dict[str, NDArray]
+    """Fields of :class:`~xsarcomp.codec.entropy_tables.EntropyTables` without their anchor axis."""
+    shifts: NDArray[np.float32]
+    """Distances of the reconstruction points, shape (latent=64, SHIFT_CLASSES); see :func:`fit_shifts`."""
+    symbols: list[NDArray[np.int32]]
+    """Symbols of each scene that the last tables were fitted to, shape (plane, latent=64, y_latent, x_latent)."""
+
+
+class _FittedRounds(NamedTuple):
+    """Tables without those of signs, fitted for given channels in the trellis."""
+
+    arrays: dict[str, NDArray]
+    points: list[NDArray[np.int32]]
+    shifts: NDArray[np.float32]
+    bits: NDArray[np.float64]
+    """Bits for each symbol, shape (latent=64,)."""
 
 
 def candidate_terms(channel: int) -> list[tuple[int, int]]:
-    """Pairs (earlier channel, kind) that the context of a channel may read: the near frequencies, and the lowest."""
+    """List the features that the context of a channel may read: the near frequencies, and the lowest.
+
+    Parameters
+    ----------
+    channel : int
+        1 to 63.
+
+    Returns
+    -------
+    list of (int, int)
+        Earlier channel, and kind of feature.
+    """
     position = CHANNEL_ORDER.index(channel)
     terms = [(0, 0)]
     for source in CHANNEL_ORDER[1:position]:
@@ -48,8 +88,8 @@ def candidate_terms(channel: int) -> list[tuple[int, int]]:
 
 
 def _frequencies(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Integer frequencies of at least 1 that sum to 65536, from counts; shape (..., token)."""
-    # unseen magnitudes get a tail that falls by half from token to token
+    """Convert counts of shape (..., token) to integer frequencies of at least 1 that sum to 65536."""
+    # magnitudes that did not occur get a tail that falls by half from token to token
     tail = 0.02 * 0.5 ** np.arange(TOKENS)
     share = counts + tail
     share /= share.sum(-1, keepdims=True)
@@ -60,13 +100,16 @@ def _frequencies(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
     return frequencies.astype(np.uint16)
 
 
-def _token_counts(bins: NDArray[np.uint8], magnitudes: NDArray[np.int32], bin_count: int) -> NDArray[np.float64]:
+def _token_counts(bins: NDArray[np.intp], magnitudes: NDArray[np.int32], bin_count: int) -> NDArray[np.float64]:
+    """Count the tokens of magnitudes in each bin, shape (bin, token)."""
     tokens = tokens_of(magnitudes).astype(np.intp)
     return np.bincount(bins * TOKENS + tokens, minlength=bin_count * TOKENS).reshape(bin_count, TOKENS).astype(float)
 
 
-def _context_weights(features: NDArray, magnitudes: NDArray, generator: np.random.Generator):
-    """Non-negative integer weights of at most ``TERMS`` features that predict the magnitude."""
+def _context_weights(
+    features: NDArray[np.int32], magnitudes: NDArray[np.int32], generator: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
+    """Choose at most ``TERMS`` features, and non-negative integer weights that predict the magnitude from them."""
     chosen = generator.choice(len(magnitudes), min(REGRESSION_SAMPLES, len(magnitudes)), replace=False)
     design = np.concatenate([features[chosen], np.ones((len(chosen), 1))], axis=1)
     target = np.minimum(magnitudes[chosen], 255).astype(float)
@@ -81,8 +124,8 @@ def _context_weights(features: NDArray, magnitudes: NDArray, generator: np.rando
     return keep, np.rint(weights * scale).astype(np.int16)
 
 
-def _thresholds(totals: NDArray, bin_count: int) -> NDArray[np.int32]:
-    """Thresholds that split totals into bins, finer where the totals are large and rare."""
+def _thresholds(totals: NDArray[np.integer], bin_count: int) -> NDArray[np.int32]:
+    """Split totals into bins that are finer where the totals are large and rare; shape (bin - 1,)."""
     wanted = np.quantile(totals, 1 - np.geomspace(1, 0.002, bin_count))[1:]
     distinct = np.unique(np.ceil(wanted).astype(np.int64))
     distinct = distinct[distinct > totals.min()]
@@ -90,6 +133,7 @@ def _thresholds(totals: NDArray, bin_count: int) -> NDArray[np.int32]:
 
 
 def _empty_anchor() -> dict[str, NDArray]:
+    """Tables of one anchor without any context."""
     uniform = _frequencies(np.ones(TOKENS))
     return {
         "trellised": np.zeros(CHANNELS, bool),
@@ -105,10 +149,10 @@ def _empty_anchor() -> dict[str, NDArray]:
 
 
 def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]) -> None:
-    """Thresholds and tables of the lowest channel, in two sweeps: first the spreads, then the counts."""
+    """Fill thresholds and tables of the lowest channel: one sweep collects values and spreads, then they are counted."""
     single = EntropyTables(**{name: array[None] for name, array in arrays.items()})
-    seen: dict[int, list[tuple[NDArray, NDArray]]] = {}
-    # thresholds at 0, 1, 2, ... make the bin number reveal the spread itself during the first sweep
+    values_and_bins: dict[int, list[tuple[NDArray[np.int32], NDArray[np.uint8]]]] = {}
+    # so many thresholds that the number of a bin tells the spread, in the sweep that collects them
     spreads = np.unique(np.rint(np.geomspace(1, 4000, 200))).astype(np.int32)[:250]
     probe = EntropyTables(
         **{
@@ -118,13 +162,14 @@ def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]
         }
     )
 
-    def transfer(values, bins, key):
-        seen.setdefault(key[2], []).append((values.reshape(-1), bins.reshape(-1)))
+    def transfer(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: tuple[int, ...]) -> NDArray[np.int32]:
+        assert values is not None  # only a decoder has none
+        values_and_bins.setdefault(key[2], []).append((values.reshape(-1), bins.reshape(-1)))
         return values
 
     for plane in symbols:
         traverse(plane, plane.shape, probe, 0, transfer, coded_channels=1)
-    for table, parts in seen.items():
+    for table, parts in values_and_bins.items():
         magnitudes = np.abs(np.concatenate([values for values, _ in parts]))
         spread = np.append(0, spreads)[np.concatenate([bins for _, bins in parts])]
         thresholds = _thresholds(spread, LOWEST_BINS)
@@ -135,9 +180,23 @@ def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]
 
 
 def fit_shifts(
-    latents: Sequence[NDArray], points: Sequence[NDArray[np.int32]], spacings_db: NDArray[np.float64]
+    latents: Sequence[NDArray[np.float64]], points: Sequence[NDArray[np.int32]], spacings_db: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Mean distance of the latents from their points towards zero, shape (latent=64, SHIFT_CLASSES), in spacings."""
+    """Fit the reconstruction points: the mean distance of latents from their points, towards zero.
+
+    Parameters
+    ----------
+    latents : sequence of ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+        One entry for each scene.
+    points : sequence of ndarray of int32, same shapes
+    spacings_db : ndarray of float64, shape (latent=64,), dB
+        Distance of neighboring points in each channel.
+
+    Returns
+    -------
+    ndarray of float32, shape (latent=64, SHIFT_CLASSES)
+        In spacings; by magnitude of the point, 1 and more.
+    """
     total, count = np.zeros((CHANNELS, SHIFT_CLASSES)), np.zeros((CHANNELS, SHIFT_CLASSES))
     for plane, point in zip(latents, points, strict=True):
         magnitude = np.abs(point)
@@ -146,7 +205,7 @@ def fit_shifts(
             chosen = magnitude == index + 1 if index + 1 < SHIFT_CLASSES else magnitude > index
             total[:, index] += (gap * chosen).sum((0, 2, 3))
             count[:, index] += chosen.sum((0, 2, 3))
-    # a few seen symbols pull their shift towards zero, so that rare ones do not follow chance
+    # twenty more symbols without a distance: so the shifts of rare magnitudes do not follow chance
     shifts = (total / (count + 20)).astype(np.float32)
     shifts[0] = 0  # the lowest channel is rounded to the nearest integer
     return shifts
@@ -154,43 +213,46 @@ def fit_shifts(
 
 def fit_anchor(
     latents: Sequence[NDArray[np.float64]], step_db: float, lagrangian: float, *, rounds: int = 2, seed: int = 0
-) -> tuple[dict[str, NDArray], NDArray[np.float32], list[NDArray[np.int32]]]:
-    """Fit one set of tables.
+) -> AnchorFit:
+    """Fit the tables and reconstruction points of one quantization step.
 
     Parameters
     ----------
-    latents : sequence of ndarray of float64, shape (plane, latent=64, y_latent, x_latent)
-        One entry a scene; scenes may differ in size.
+    latents : sequence of ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
+        One entry for each scene; scenes may differ in size.
     step_db : float
         Quantization step in dB.
     lagrangian : float
         Squared steps that one bit is worth to the quantizer.
     rounds : int
-        How often symbols are chosen again under the fitted tables, and the tables fitted again. Without any there are no
-        paths yet, and no trellis.
+        Number of times that symbols are chosen again under the fitted tables, and the tables fitted again. With 0 there are
+        no paths yet, and no trellis.
     seed : int
-        Of the samples that the regression draws.
+        Seed of the samples that the regression draws.
 
     Returns
     -------
-    arrays : dict of str to ndarray
-        The fields of :class:`~xsarcomp.codec.entropy_tables.EntropyTables` without their anchor axis.
-    shifts : ndarray of float32, shape (latent=64, SHIFT_CLASSES)
-    symbols : list of ndarray of int32
-        The symbols that the last tables were fitted to.
+    AnchorFit
     """
-    arrays, points, shifts, bits = _fit_rounds(latents, step_db, lagrangian, np.zeros(CHANNELS, bool), rounds, seed)
-    trellised = bits >= TRELLIS_BITS
+    fitted = _fit_rounds(latents, step_db, lagrangian, np.zeros(CHANNELS, bool), rounds, seed)
+    trellised = fitted.bits >= TRELLIS_BITS
     trellised[0] = False
     if rounds and trellised.sum() >= TRELLIS_CHANNELS:
-        arrays, points, shifts, _ = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
-    symbols = [symbols_of(scene, arrays["trellised"]) for scene in points]
-    # the choice of symbols does not look at signs, so they are fitted once, to the last symbols
-    return arrays | fit_signs(symbols), shifts, symbols
+        fitted = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
+    symbols = [symbols_of(scene, fitted.arrays["trellised"]) for scene in fitted.points]
+    # the choice of symbols does not depend on signs, so their tables are fitted once, to the last symbols
+    return AnchorFit(fitted.arrays | fit_signs(symbols), fitted.shifts, symbols)
 
 
-def _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed):
-    """Tables, points, shifts, and bits a symbol of each channel, with given channels in the trellis."""
+def _fit_rounds(
+    latents: Sequence[NDArray[np.float64]],
+    step_db: float,
+    lagrangian: float,
+    trellised: NDArray[np.bool_],
+    rounds: int,
+    seed: int,
+) -> _FittedRounds:
+    """Fit tables to symbols, and choose symbols under the tables, in turns, with given channels in the trellis."""
     generator = np.random.default_rng(seed)
     spacings = spacings_db(step_db, trellised)
     points = [initial_points(plane, trellised, step_db) for plane in latents]
@@ -204,7 +266,7 @@ def _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed):
                     choose_points(plane, scene, tables, 0, shifts, step_db, lagrangian)
                     for plane, scene in zip(latents, points, strict=True)
                 ]
-    return arrays, points, shifts, bits
+    return _FittedRounds(arrays, points, shifts, bits)
 
 
 def _fit_once(
@@ -214,9 +276,9 @@ def _fit_once(
     *,
     are_paths: bool,
 ) -> tuple[dict[str, NDArray], NDArray[np.float64]]:
-    """Tables of all but the signs, and the bits that a symbol of each channel costs with them.
+    """Fit the tables of all but the signs, and compute the bits that a symbol of each channel costs with them.
 
-    Points that are no paths yet belong to the quantizer that holds them, zero to both.
+    Points that are no paths yet count for the quantizer that has them, zero for both.
     """
     arrays, bits = _empty_anchor(), np.zeros(CHANNELS)
     arrays["trellised"] = trellised
@@ -235,8 +297,8 @@ def _fit_once(
             else:
                 quantizers = [magnitudes % 2 == 0, (magnitudes % 2 == 1) | (magnitudes == 0)]
             bits[channel] = _fit_channel(arrays, channel, known, magnitudes, quantizers, generator)
-        for scene, context, state, symbol in zip(points, known, states, symbols, strict=True):
-            context.add(channel, scene[:, channel])
+        for scene, magnitudes_of_scene, state, symbol in zip(points, known, states, symbols, strict=True):
+            magnitudes_of_scene.add(channel, scene[:, channel])
             if trellised[channel]:
                 state.advance(symbol[:, channel])
     return arrays, bits
@@ -250,7 +312,10 @@ def _fit_channel(
     quantizers: Sequence[NDArray[np.bool_]],
     generator: np.random.Generator,
 ) -> float:
-    """Fill the tables of one channel from the magnitudes of its points, and which of them belong to each quantizer."""
+    """Fill the tables of one channel, and return its bits for each symbol.
+
+    ``magnitudes`` are those of its points; ``quantizers`` has one mask of them for each quantizer.
+    """
     terms = candidate_terms(channel)
     features = np.concatenate([np.stack([scene.feature(*term).reshape(-1) for term in terms], 1) for scene in known])
     keep, weights = _context_weights(features, magnitudes, generator)
@@ -262,9 +327,9 @@ def _fit_channel(
     bins = np.searchsorted(arrays["thresholds"][channel], totals, side="right")
     symbols = (magnitudes + 1) >> 1 if arrays["trellised"][channel] else magnitudes
     bits = 0.0
-    for number, belong in enumerate(quantizers):
-        counts = _token_counts(bins[belong], symbols[belong], BINS)
-        # an empty or rare bin leans on the channel's overall distribution
+    for number, is_member in enumerate(quantizers):
+        counts = _token_counts(bins[is_member], symbols[is_member], BINS)
+        # an empty or rare bin follows the overall distribution of the channel
         frequencies = _frequencies(counts + 0.2 * counts.sum(0) / max(counts.sum(), 1))
         arrays["frequencies"][channel, number * BINS : (number + 1) * BINS] = frequencies
         lengths = 16 - np.log2(frequencies) + TOKEN_BITS + (np.arange(TOKENS) > 0)
@@ -274,7 +339,20 @@ def _fit_channel(
 
 def fit_tables(
     latents: Sequence[NDArray[np.float64]], lagrangian: float, steps_db: Sequence[float] = ANCHOR_STEPS_DB
-) -> Iterator[tuple[dict[str, NDArray], NDArray[np.float32], list[NDArray[np.int32]]]]:
-    """Fit the sets of all anchors, one after the other; see :func:`fit_anchor`."""
+) -> Iterator[AnchorFit]:
+    """Fit the tables of all anchors, one after the other.
+
+    Parameters
+    ----------
+    latents, lagrangian
+        As for :func:`fit_anchor`.
+    steps_db : sequence of float
+        Quantization steps in dB.
+
+    Yields
+    ------
+    AnchorFit
+        In the order of the steps.
+    """
     for step_db in steps_db:
         yield fit_anchor(latents, step_db, lagrangian)

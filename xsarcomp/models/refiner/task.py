@@ -1,15 +1,14 @@
-"""Train a codec from a configuration file: radiometry, tables, network, gate, model files.
+"""Train the default codec from a configuration: radiometry, tables, network, gate, model files.
 
-``xsarcomp train CONFIG`` runs :func:`train_refiner`. The order is that of what depends on what: the level of the signal comes
-from the training split; the lapped transform gives latents; their statistics are frozen into tables; with the tables
-the encoder's symbols are known, and the network learns to refine exactly those; the mean correction is measured last.
+``xsarcomp train CONFIG`` runs :func:`train_refiner`. Each step needs the one before: the level of the signal comes from
+the training split; the lapped transform computes latents; tables are fitted to their statistics; the tables decide the
+encoder's symbols, and the network learns to refine exactly those; the mean correction is measured last.
 The result is two model files, with and without the network, and a report of both on the validation scenes.
 """
 
 import dataclasses
-import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,35 +20,41 @@ from xsarcomp.codec.entropy_tables import EntropyTables
 from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.codec.network.arithmetic import input_levels
+from xsarcomp.codec.network.config import RefinerConfig
 from xsarcomp.models.config import TrainConfig
-from xsarcomp.models.fitting import Report, fit, training_record, write_model
+from xsarcomp.models.fitting import ReportLine, fit, training_record, write_model
 from xsarcomp.models.refiner.domain import domain_entry
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.gate import gate, mean_corrections, texture_gains
-from xsarcomp.models.refiner.network import LappedAutoencoder
+from xsarcomp.models.refiner.network import LappedAutoencoder, QuantizedLatents, Quantizer
 from xsarcomp.models.refiner.tables import ANCHOR_STEPS_DB, fit_tables
-from xsarcomp.radiometry.filling import rounded_signal
+from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.training.checkpoint import write_atomically
-from xsarcomp.training.loop import latent_statistics
+from xsarcomp.training.interfaces import ValidationResult
+from xsarcomp.training.monitoring import latent_health
 from xsarcomp.training.patches import fixed_batches
 from xsarcomp.training.planes import Plane
 
-_log = logging.getLogger(__name__)
-
 VALIDATION_STEPS_DB = (0.7, 1.7, 4.0, 9.6)
+"""Quantization steps of the validation; pictures and statistics of the latents are those of the third."""
 
 
 def train_refiner(
-    config: TrainConfig, train_planes: list[Plane], validation_planes: list[Plane], *, resume: bool, report: Report
+    config: TrainConfig[RefinerConfig],
+    train_planes: Sequence[Plane],
+    validation_planes: Sequence[Plane],
+    *,
+    resume: bool,
+    report: ReportLine,
 ) -> Path:
     """Train, gate and write the default codec, with its network and without.
 
     Parameters
     ----------
-    config : TrainConfig
-    train_planes, validation_planes : list of Plane
+    config : TrainConfig of RefinerConfig
+    train_planes, validation_planes : sequence of Plane
     resume : bool
-        Go on from the last checkpoint in the output folder.
+        Resume from the last checkpoint in the output folder.
     report : callable
         Receives lines about the progress.
 
@@ -58,7 +63,7 @@ def train_refiner(
     Path
         The written model file, beside its JSON file and those of the profile without the network.
     """
-    card = _radiometry(config, train_planes)
+    card = _linear_card(config, train_planes)
     report(f"signal 0 is {card.offset_db:.2f} dB; values from {card.lowest_db:.1f} to {card.highest_db:.1f} dB")
     linear = _linear_coder(config, card, train_planes, resume, report)
     network = _train_network(config, linear, train_planes, validation_planes, resume, report)
@@ -68,20 +73,21 @@ def train_refiner(
         architecture="lapped-residual",
         network={"channels": config.network.channels, "blocks": config.network.blocks},
     )
-    coder = _calibrated(card, (linear.basis, linear.tables, linear.shifts, network), train_planes)
+    coder = _calibrated(card, linear.basis, linear.tables, linear.shifts, network, planes=train_planes)
     results = gate({coder.card.name: coder, linear.card.name: linear}, validation_planes)
     for line in results.lines():
         report(line)
     training = training_record(config, train_planes, validation_planes)
-    record = {"training": training, **domain_entry(train_planes, config.patches.augmentation.gain_db)}
+    entries = {"training": training, **domain_entry(train_planes, config.patches.augmentation.gain_db)}
     for finished, arrays in ((linear, None), (coder, network)):
         content = model_bytes(finished.card, finished.basis, finished.tables, finished.shifts, arrays)
-        write_model(config, finished.card.name, content, {**record, "validation": results.record(finished.card.name)})
+        name = finished.card.name
+        write_model(config, name, content, {**entries, "validation": results.to_json(name)})
     return config.output / f"{config.name}.safetensors"
 
 
-def _radiometry(config: TrainConfig, planes: list[Plane]) -> ModelCard:
-    """Card of the linear profile with the parameters of the dB signal, from the training split alone."""
+def _linear_card(config: TrainConfig[RefinerConfig], planes: Sequence[Plane]) -> ModelCard:
+    """Card of the profile without a network; the parameters of the dB signal come from the training split only."""
     values = np.concatenate([plane.decibel[plane.valid] for plane in planes])
     return ModelCard(
         name=f"{config.name}-lapped",
@@ -98,49 +104,85 @@ def _radiometry(config: TrainConfig, planes: list[Plane]) -> ModelCard:
 
 
 def plane_latents(plane: Plane, offset_db: float, basis: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Latents of all whole blocks of a plane, shape (1, latent=64, y_latent, x_latent), mirrored at the edges."""
-    signal = rounded_signal(plane.decibel.astype(np.float64) - offset_db)
+    """Compute the latents of all whole blocks of a plane, mirrored at the edges.
+
+    Parameters
+    ----------
+    plane : Plane
+    offset_db : float
+        Level in dB that becomes signal 0.
+    basis : ndarray of int32
+        From `xsarcomp.codec.lapped.lapped_basis`.
+
+    Returns
+    -------
+    ndarray of float64, shape (1, latent=64, y_latent, x_latent), dB
+    """
+    signal = round_to_signal_steps(plane.decibel.astype(np.float64) - offset_db)
     height, width = (size // lapped.BLOCK * lapped.BLOCK for size in signal.shape)
     padded = np.pad(signal[:height, :width], lapped.OVERLAP, mode="symmetric")
     return lapped.analyze(padded[None], basis)
 
 
-def _linear_coder(config, card: ModelCard, planes: list[Plane], resume: bool, report) -> LappedCoder:
-    """Coder without a network: tables and reconstruction points from the training split."""
+def _linear_coder(
+    config: TrainConfig[RefinerConfig], card: ModelCard, planes: Sequence[Plane], resume: bool, report: ReportLine
+) -> LappedCoder:
+    """Fit the coder without a network: tables and reconstruction points from the training split."""
     path = config.output / f"{card.name}.safetensors"
     if resume and path.is_file():
         return coder_from_bytes(path.read_bytes())
     basis = lapped.lapped_basis()
     latents = [plane_latents(plane, card.offset_db, basis) for plane in planes]
-    fitted, found = [], fit_tables(latents, config.lagrangian)
-    for step_db, (arrays, shifts, _symbols) in zip(ANCHOR_STEPS_DB, found, strict=True):
+    arrays_of_anchors, shifts_of_anchors = [], []
+    for step_db, anchor in zip(ANCHOR_STEPS_DB, fit_tables(latents, config.lagrangian), strict=True):
         report(f"tables for a step of {step_db:.2f} dB")
-        fitted.append((arrays, shifts))
-    tables = EntropyTables(**{name: np.stack([arrays[name] for arrays, _ in fitted]) for name in EntropyTables.names()})
-    shifts = np.stack([shifts for _, shifts in fitted])
-    linear = _calibrated(card, (basis, tables, shifts), planes)
+        arrays_of_anchors.append(anchor.arrays)
+        shifts_of_anchors.append(anchor.shifts)
+    tables = EntropyTables(
+        **{name: np.stack([arrays[name] for arrays in arrays_of_anchors]) for name in EntropyTables.names()}
+    )
+    shifts = np.stack(shifts_of_anchors)
+    linear = _calibrated(card, basis, tables, shifts, None, planes=planes)
     write_atomically(path, model_bytes(linear.card, basis, tables, shifts))
     return linear
 
 
-def encoder_quantizer(coder: LappedCoder):
-    """What the network trains on: input and latents restored from the symbols that the encoder would choose."""
+def encoder_quantizer(coder: LappedCoder) -> Quantizer:
+    """Make the quantizer that the network trains with: it chooses the symbols that the encoder would choose.
 
-    def quantizer(latents: NDArray[np.float64], step_db: float) -> tuple[NDArray[np.int8], NDArray[np.float32], int]:
+    Parameters
+    ----------
+    coder : LappedCoder
+        The profile without a network.
+
+    Returns
+    -------
+    callable
+        `xsarcomp.models.refiner.network.Quantizer`.
+    """
+
+    def quantizer(latents: NDArray[np.float64], step_db: float) -> QuantizedLatents:
         points = coder.points(coder.quantize(latents, step_db), step_db)
         levels = input_levels(points, step_db, coder.trellised(step_db))
-        return levels, coder.restore(points, step_db), QUANTIZER_REACH
+        return QuantizedLatents(levels, coder.restore(points, step_db), QUANTIZER_REACH)
 
     return quantizer
 
 
-def _train_network(config: TrainConfig, linear: LappedCoder, train_planes, validation_planes, resume: bool, report):
-    """Integer arrays of the network with the lowest validation loss."""
+def _train_network(
+    config: TrainConfig[RefinerConfig],
+    linear: LappedCoder,
+    train_planes: Sequence[Plane],
+    validation_planes: Sequence[Plane],
+    resume: bool,
+    report: ReportLine,
+) -> dict[str, NDArray]:
+    """Train the network, and return its integer arrays with the lowest validation loss."""
     model = LappedAutoencoder(config.network, encoder_quantizer(linear), linear.card.offset_db)
     batches = fixed_batches(validation_planes, config.patches.patch, batch=4, limit=32)
     metadata = {"name": config.name, "radiometry": {"offset_db": linear.card.offset_db}, "linear": linear.model_id}
 
-    def validate(averaged: LappedAutoencoder) -> dict[str, Any]:
+    def validate(averaged: LappedAutoencoder) -> ValidationResult:
         return _validate(averaged, batches)
 
     fit(model, config, train_planes, validate, metadata, resume=resume, report=report)
@@ -148,30 +190,42 @@ def _train_network(config: TrainConfig, linear: LappedCoder, train_planes, valid
 
 
 @torch.no_grad()
-def _validate(model: LappedAutoencoder, batches: list[NDArray[np.float32]]) -> dict[str, Any]:
-    """Mean loss over fixed patches and steps, with pictures and statistics of the latents for TensorBoard."""
-    measured: dict[str, Any] = {}
+def _validate(model: LappedAutoencoder, batches: Sequence[NDArray[np.float32]]) -> ValidationResult:
+    """Measure the mean loss over fixed patches and steps, with pictures and statistics of the latents for TensorBoard."""
+    scalars: dict[str, float] = {}
     for step_db in VALIDATION_STEPS_DB:
         losses = [model.loss_at(torch.from_numpy(batch), step_db)["loss"].item() for batch in batches]
-        measured[f"loss_{step_db}"] = float(np.mean(losses))
-    measured["loss"] = float(np.mean([measured[f"loss_{step_db}"] for step_db in VALIDATION_STEPS_DB]))
+        scalars[f"loss_{step_db}"] = float(np.mean(losses))
+    scalars["loss"] = float(np.mean([scalars[f"loss_{step_db}"] for step_db in VALIDATION_STEPS_DB]))
     step_db = VALIDATION_STEPS_DB[2]
     latents = model.analyze(torch.from_numpy(batches[0][:1]) - model.offset_db)
-    levels, restored, _ = model.quantizer(latents.double().numpy(), step_db)
-    refined = model.synthesize(model.refine(levels, restored, step_db))[0, 8:-8, 8:-8].numpy()
-    # channels that are quantized to zero everywhere carry nothing at this step
-    measured |= latent_statistics(torch.from_numpy(restored))
-    images = {"original": batches[0][0] - model.offset_db, "restored": refined}
-    low, high = np.percentile(images["original"], [1, 99])
-    measured["images"] = {name: np.clip((image - low) / (high - low), 0, 1) for name, image in images.items()}
-    measured["histograms"] = {"latents": latents.numpy().reshape(-1)}
-    return measured
+    quantized = model.quantize(latents.double().numpy(), step_db)
+    refined = model.refine(quantized.levels, quantized.restored, step_db)
+    # restored latents: channels that are quantized to zero everywhere carry nothing at this step
+    scalars |= latent_health(torch.from_numpy(quantized.restored))
+    planes = {
+        "original": batches[0][0] - model.offset_db,
+        "restored": model.synthesize(refined)[0, 8:-8, 8:-8].numpy(),
+    }
+    low, high = np.percentile(planes["original"], [1, 99])
+    images = {name: np.clip((plane - low) / (high - low), 0, 1) for name, plane in planes.items()}
+    return ValidationResult(scalars=scalars, images=images, histograms={"latents": latents.numpy().reshape(-1)})
 
 
-def _calibrated(card: ModelCard, parts: tuple, planes: list[Plane]) -> LappedCoder:
+def _calibrated(
+    card: ModelCard,
+    basis: NDArray[np.int32],
+    tables: EntropyTables,
+    shifts: NDArray[np.float32],
+    network: Mapping[str, NDArray] | None,
+    *,
+    planes: Sequence[Plane],
+) -> LappedCoder:
     """Coder whose card has its own texture gains and, measured with these, its own mean corrections."""
-    plain = coder_from_bytes(model_bytes(card, *parts))
-    card = dataclasses.replace(card, texture_gains=texture_gains(plain, planes))
-    textured = coder_from_bytes(model_bytes(card, *parts))
-    card = dataclasses.replace(card, mean_corrections_db=mean_corrections(textured, planes))
-    return coder_from_bytes(model_bytes(card, *parts))
+
+    def coder_with(card: ModelCard) -> LappedCoder:
+        return coder_from_bytes(model_bytes(card, basis, tables, shifts, network))
+
+    card = dataclasses.replace(card, texture_gains=texture_gains(coder_with(card), planes))
+    card = dataclasses.replace(card, mean_corrections_db=mean_corrections(coder_with(card), planes))
+    return coder_with(card)
