@@ -145,7 +145,7 @@ def test_image_without_planes_or_pixels_is_refused(image):
         blended(lambda part: part, image, tile=4, overlap=1)
 
 
-def test_function_with_another_output_size_than_promised_is_refused():
+def test_function_with_an_unexpected_output_size_is_refused():
     with pytest.raises(DimensionError, match="scale 2"):
         blended(lambda part: part, np.zeros((1, 9, 9)), tile=4, overlap=1, scale=2)
     with pytest.raises(DimensionError, match="scale 0"):

@@ -256,9 +256,9 @@ class DatasetAccessor(Accessor):
             If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
         if overview is not None:
-            from xsarcomp.latents.overview import checked_factor, overview_dataset
+            from xsarcomp.latents.overview import check_factor, overview_dataset
 
-            return overview_dataset(self._obj, checked_factor(overview, restore=restore))
+            return overview_dataset(self._obj, check_factor(overview, restore=restore))
         from xsarcomp.latents.decode import decode_dataset
 
         return decode_dataset(self._obj, restore)

@@ -57,7 +57,7 @@ class LazyRegion(LazyBackscatter):
         self._region, self.shape, self.dtype = read, shape, dtype
 
 
-def _lazily(read: Callable[[tuple], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
+def _make_lazy(read: Callable[[tuple], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
     return indexing.LazilyIndexedArray(LazyRegion(read, shape, dtype))
 
 
@@ -108,9 +108,9 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             If ``restore`` is unknown, there is no such overview, or both are asked for.
         """
         from xsarcomp.codec.lapped import BLOCK
-        from xsarcomp.latents.decode import aligned_parts, decoded_variable, encoded_variables, with_decoded
-        from xsarcomp.latents.encode import CHUNK_LATENTS
-        from xsarcomp.latents.overview import checked_factor, overview_dataset
+        from xsarcomp.latents.decode import align_parts, make_decoded_variable, read_latents_metadata, replace_parts
+        from xsarcomp.latents.layout import CHUNK_LATENTS
+        from xsarcomp.latents.overview import check_factor, overview_dataset
         from xsarcomp.latents.speckle_keys import speckle_keys
 
         if isinstance(filename_or_obj, os.PathLike):
@@ -118,23 +118,23 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         dataset = open_zarr_store(filename_or_obj, chunks=None, group=group, storage_options=storage_options)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         if overview is not None:
-            result = overview_dataset(dataset, checked_factor(overview, restore=restore), lazily=_lazily)
+            result = overview_dataset(dataset, check_factor(overview, restore=restore), make_lazy=_make_lazy)
             result.set_close(dataset.close)
             return result.drop_vars([name for name in dropped if name in result.variables])
-        variables = encoded_variables(dataset)
+        variables = read_latents_metadata(dataset)
         decoded = {}
         for name, metadata in variables.items():
-            parts, selected = aligned_parts(dataset, metadata)
+            parts, selected = align_parts(dataset, metadata)
             speckle = speckle_keys(dataset, metadata, selected, restore)
             values = indexing.LazilyIndexedArray(LazyBackscatter(parts, selected, speckle))
-            variable = decoded_variable(values, selected, speckle)
+            variable = make_decoded_variable(values, selected, speckle)
             stored = dataset.variables[name].encoding.get("preferred_chunks", {})
             variable.encoding["preferred_chunks"] = {
                 dim: min(CHUNK_LATENTS * BLOCK, size) if dim in metadata.spatial else stored.get(dim, 1)
                 for dim, size in variable.sizes.items()
             }
             decoded[metadata.name] = variable
-        result = with_decoded(dataset, decoded, variables)
+        result = replace_parts(dataset, decoded, variables)
         result.set_close(dataset.close)
         return result.drop_vars([name for name in dropped if name in result.variables])
 

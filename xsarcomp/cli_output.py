@@ -72,9 +72,9 @@ def progress(what: str) -> Iterator[None]:
         if report is None:
             yield
             return
-        from xsarcomp.scenes.windows import watched
+        from xsarcomp.scenes.windows import watch_tasks
 
-        with watched(report):
+        with watch_tasks(report):
             yield
 
 

@@ -93,11 +93,11 @@ def test_overviews_of_joined_dates_are_those_of_each_alone(stack, first, later, 
     xr.testing.assert_equal(found.load(), xr.open_dataset(stack, engine="sarcomp", overview=8).vv.load())
 
 
-def test_restored_speckle_of_a_joined_date_is_that_of_the_date_alone(stack, later):
+def test_synthetic_speckle_of_a_joined_date_is_like_that_of_the_date_by_itself(stack, later):
     found = opened(stack).sarcomp.decode(restore="speckle").vv[1]
     plain = opened(stack).sarcomp.decode().vv[1]
     assert float(np.log(found / plain).std()) > 0.01
-    alone = later.sarcomp.decode(restore="speckle").vv[0]  # its record may hold other calm variances
+    alone = later.sarcomp.decode(restore="speckle").vv[0]  # its metadata may hold other variances in homogeneous areas
     assert float(np.log(alone / plain).std()) == pytest.approx(float(np.log(found / plain).std()), rel=0.5)
 
 
@@ -122,7 +122,7 @@ def test_info_and_statistics_know_the_steps(stack, first, later):
 
 
 @pytest.mark.parametrize("options", [{"max_error_db": 4.0}, {"keep_means": True}])
-def test_other_promises_do_not_get_into_a_store_unnoticed(first, tmp_path, options):
+def test_other_guarantees_do_not_get_into_a_store_unnoticed(first, tmp_path, options):
     first.to_zarr(tmp_path / "a", **FORMAT)
     encode(2, 0.5, **options).to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
     with pytest.raises(
@@ -209,7 +209,7 @@ def test_a_plane_without_leading_dimensions_has_no_coding():
 # encode(like=...)
 
 
-def test_latents_encoded_like_others_have_their_step_and_promises(stack, first):
+def test_latents_encoded_like_others_have_their_step_and_guarantees(stack, first):
     like = scene(3).sarcomp.encode(like=opened(stack))
     info, right = like.sarcomp.info()["vv"], first.sarcomp.info()["vv"]
     for name in ("step_db", "anchor", "model_id", "scale", "target", "max_error_db", "keep_means"):
@@ -220,7 +220,7 @@ def test_latents_encoded_like_others_have_their_step_and_promises(stack, first):
     assert error == pytest.approx(0.5, rel=0.15)
 
 
-def test_promises_are_taken_from_the_store_too(tmp_path):
+def test_guarantees_are_taken_from_the_store_too(tmp_path):
     encode(1, 0.9, max_error_db=3.0).to_zarr(tmp_path / "a", **FORMAT)
     like = scene(2).sarcomp.encode(like=opened(tmp_path / "a"))
     like.to_zarr(tmp_path / "a", append_dim="time", consolidated=False)

@@ -13,7 +13,7 @@ from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.rate_control import Sample
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import DomainWarning
-from xsarcomp.latents import domain_warning as input_check
+from xsarcomp.latents import domain_warning
 from xsarcomp.radiometry.speckle_statistics import COMMON_LOOKS, CORRELATION_X, LEVEL, LOOKS
 from xsarcomp.scenes.simulation import simulate_speckle, simulated_dataset
 
@@ -35,8 +35,8 @@ def domain(card):
     return load_domain(load_coder(MODEL).model_id)
 
 
-def told(request_warning):
-    return [one for one in request_warning if issubclass(one.category, DomainWarning)]
+def domain_warnings(caught):
+    return [one for one in caught if issubclass(one.category, DomainWarning)]
 
 
 def warned(dataset, **request):
@@ -45,8 +45,8 @@ def warned(dataset, **request):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         lazy.sarcomp.encode(model=MODEL, **request)
-    assert all(one.filename == __file__ for one in told(caught))  # the line of the user's call
-    return [str(one.message) for one in told(caught)]
+    assert all(one.filename == __file__ for one in domain_warnings(caught))  # the line of the user's call
+    return [str(one.message) for one in domain_warnings(caught)]
 
 
 def filtered(scene):
@@ -86,7 +86,7 @@ def test_the_warning_is_public_and_a_user_warning():
 
 
 @pytest.mark.parametrize(
-    ("values", "scale", "told"),
+    ("values", "scale", "expected"),
     [
         (lambda power: np.sqrt(power), "power", "equivalent number of looks"),
         (lambda power: power, "amplitude", "equivalent number of looks"),
@@ -96,14 +96,14 @@ def test_the_warning_is_public_and_a_user_warning():
     ],
     ids=["amplitude as power", "power as amplitude", "digital numbers", "quantized", "enlarged"],
 )
-def test_wrong_scale_unit_and_quantisation_are_told(plain, values, scale, told):
+def test_wrong_scale_unit_and_quantization_are_reported(plain, values, scale, expected):
     changed = plain.copy(data={name: values(plain[name].values) for name in plain.data_vars}).drop_attrs()
     (text,) = warned(changed, scale=scale)
-    assert told in text
+    assert expected in text
     assert f"Taken as scale {scale}" in text
 
 
-def test_an_average_of_dates_is_told_and_each_date_is_not():
+def test_an_average_of_dates_is_reported_and_each_date_is_not():
     rng = np.random.default_rng(3)
     dates = np.stack([0.1 * simulate_speckle((240, 240), rng=rng, looks=4.4) for _ in range(5)])
     stack = xr.DataArray(dates.astype(np.float32), dims=("time", "y", "x"), name="vv").to_dataset()
@@ -133,7 +133,7 @@ def compared(values, scale, card, domain, nodata=None, polarizations=("vv", "vh"
         if len(values) > 1
         else []
     )
-    return input_check.compare_with_training("s1", samples, range(len(values)), polarizations, card, domain)
+    return domain_warning.compare_with_training("s1", samples, range(len(values)), polarizations, card, domain)
 
 
 def off(comparison):
@@ -145,7 +145,7 @@ def test_windows_of_a_plane_are_judged_together_whatever_stack_they_came_in(plai
     assert off(compared(values, "power", card, domain, polarizations=("vv", "vv"))) == {LOOKS}
     pieces = values[:1].reshape(1, 4, 64, 300)[0]
     sample = [Sample(backscatter=pieces, settings=Settings(step_db=3.0, scale="power", nodata=None))]
-    together = input_check.compare_with_training("vv", sample, [0] * 4, ["vv"], card, domain)
+    together = domain_warning.compare_with_training("vv", sample, [0] * 4, ["vv"], card, domain)
     assert off(together) == set()
     assert together.outside_share == 0
 
@@ -167,7 +167,7 @@ def test_no_calibrated_chip_is_called_unlike(sar_data, card, domain, scale, dtyp
         decibel[decibel == (np.nan if raster.rio.nodata is None else raster.rio.nodata)] = np.nan
         found = compared(FROM_DECIBEL[scale](decibel).astype(dtype), scale, card, domain)
         assert found.deviations == (), path.name
-        assert found.outside_share <= input_check.REPORTED_SHARE, path.name
+        assert found.outside_share <= domain_warning.REPORTED_SHARE, path.name
 
 
 @pytest.mark.data
@@ -194,20 +194,20 @@ def test_composites_of_a_month_are_recognized(sar_data, card, domain):
 
 
 @pytest.mark.data
-def test_products_of_30_m_are_told_by_their_correlation(sar_data, card, domain):
+def test_products_of_30_m_are_recognized_by_their_correlation(sar_data, card, domain):
     for path in sorted((sar_data / "validation/rtc_stacks").glob("*.nc")):
         with xr.open_dataset(path) as burst:
             assert CORRELATION_X in off(compared(burst.vv.values, "power", card, domain, polarizations=["vv"] * 31))
 
 
 @pytest.mark.data
-def test_scenes_of_unknown_gain_are_told_by_their_level(sar_data, card, domain):
+def test_scenes_of_unknown_gain_are_recognized_by_their_level(sar_data, card, domain):
     for path in sorted((sar_data / "validation/grd_intensity_uncalibrated").glob("*.tif")):
         assert LEVEL in off(compared(rioxarray.open_rasterio(path).values, "power", card, domain))
 
 
 @pytest.mark.data
-def test_a_composite_is_told_when_it_is_encoded(sar_data):
+def test_a_composite_is_reported_when_it_is_encoded(sar_data):
     from xsarcomp.stores import files
 
     scene = files.open_scene(str(sar_data / "outofdomain/monthly_composites/000aa810_S1_01.tif"))

@@ -1,28 +1,15 @@
-"""Latents stores: everything but speckle detail comes back, whatever the dimensions, names, types and invalid values."""
+"""Encoding through a store: scenes of any dimensions, names, types and invalid values come back within the error."""
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from tests.support.speckle_arrays import array, speckle, through_store
 from xsarcomp.errors import DomainWarning
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
 
 LARGEST_DIFFERENCE_DB = 8.0
 """Far above the error at 2 bits per pixel (0.3 dB RMS), far below what a wrong place or scale would give."""
-
-
-def speckle(shape, seed=0, dtype=np.float32):
-    """Power of uncorrelated speckle of 4.4 looks, mean 0.1."""
-    return np.random.default_rng(seed).gamma(4.4, 0.1 / 4.4, shape).astype(dtype)
-
-
-def array(values, *dims, name="vv", **attributes):
-    return xr.DataArray(values, dims=dims or ("y", "x"), name=name, attrs=attributes)
-
-
-def through_store(encoded, path):
-    encoded.to_zarr(path, zarr_format=3, consolidated=False)
-    return xr.open_zarr(path, consolidated=False)
 
 
 def assert_restored(original, decoded, scale="power"):
@@ -73,7 +60,7 @@ def test_the_input_is_left_as_it_was(scene):
     assert "chunks" not in encoded.angle.encoding
 
 
-def test_what_is_no_backscatter_stays_as_it_is(scene, tmp_path):
+def test_other_variables_stay_as_they_are(scene, tmp_path):
     angle = array(np.linspace(30, 45, scene.vv.size).reshape(scene.vv.shape), name="angle").assign_coords(
         scene.vv.coords
     )

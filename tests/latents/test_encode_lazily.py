@@ -1,4 +1,4 @@
-"""Latents on Dask: nothing is computed that is not asked for, tasks are few, small and have stable names."""
+"""Encoding and decoding on Dask: only requested blocks are computed; tasks are few, small and have stable names."""
 
 import pickle
 
@@ -7,23 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.latents import encode as latents
-from xsarcomp.latents import guarantees as correction_parts
-from xsarcomp.latents.encode import CHUNK_LATENTS
-
-
-def speckle(shape, seed=0, dtype=np.float32):
-    """Power of uncorrelated speckle of 4.4 looks, mean 0.1."""
-    return np.random.default_rng(seed).gamma(4.4, 0.1 / 4.4, shape).astype(dtype)
-
-
-def array(values, *dims, name="vv", **attributes):
-    return xr.DataArray(values, dims=dims or ("y", "x"), name=name, attrs=attributes)
-
-
-def through_store(encoded, path):
-    encoded.to_zarr(path, zarr_format=3, consolidated=False)
-    return xr.open_zarr(path, consolidated=False)
+from tests.support.speckle_arrays import array, speckle
+from xsarcomp.latents import encode as encode_module
+from xsarcomp.latents import guarantees
+from xsarcomp.latents.layout import CHUNK_LATENTS
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +55,8 @@ def test_encoding_and_opening_compute_no_latents(large, large_store, decoded_chu
     def never(*_arguments):
         raise AssertionError("latents were computed")
 
-    monkeypatch.setattr(latents, "encode_window", never)
-    monkeypatch.setattr(correction_parts, "decode_window", never)
+    monkeypatch.setattr(encode_module, "encode_window", never)
+    monkeypatch.setattr(guarantees, "decode_window", never)
     encoded = large.chunk(300).sarcomp.encode(bits_per_pixel=1)
     encoded.sarcomp.decode()
     xr.open_zarr(large_store, consolidated=False).sarcomp.decode()

@@ -50,7 +50,7 @@ def check(decoded, scene, request):
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=IDS)
 @pytest.mark.parametrize("chunks", [None, {"y": 64, "x": 200}, {"y": 203, "x": 331}, {"y": 100, "x": 77}])
-def test_a_latents_store_keeps_what_was_promised(scene, request_, chunks, tmp_path):
+def test_a_latents_store_keeps_its_guarantees(scene, request_, chunks, tmp_path):
     source = scene if chunks is None else scene.chunk(chunks)
     source.sarcomp.encode(**request_).to_zarr(tmp_path / "store", consolidated=False)
     stored = xr.open_zarr(tmp_path / "store", consolidated=False)
@@ -74,7 +74,7 @@ def test_the_engine_and_datasets_in_memory_keep_it_too(scene, request_, tmp_path
 
 @pytest.mark.parametrize("zarr_format", [3, 2])
 @pytest.mark.parametrize("request_", REQUESTS, ids=IDS)
-def test_a_transparent_store_keeps_what_was_promised(scene, request_, zarr_format, tmp_path):
+def test_a_transparent_store_keeps_its_guarantees(scene, request_, zarr_format, tmp_path):
     chunked = scene.chunk(y=128, x=192)
     encoding = chunked.sarcomp.encoding(**request_, zarr_format=zarr_format)
     chunked.to_zarr(tmp_path / "store", encoding=encoding, zarr_format=zarr_format, consolidated=False)
@@ -96,7 +96,7 @@ def test_any_order_of_dimensions_and_time_stacks_keep_it(tmp_path):
     np.testing.assert_allclose(one.vv.values, decoded.vv.isel(time=1).values, rtol=2e-6)
 
 
-def test_a_scene_without_a_valid_pixel_keeps_every_promise():
+def test_a_scene_without_a_valid_pixel_keeps_every_guarantee():
     scene = simulated_dataset((40, 50), 1)
     scene = scene.assign({name: scene[name] * np.float32(np.nan) for name in ("vv", "vh")})
     decoded = scene.sarcomp.encode(bits_per_pixel=1, max_error_db=1.0, keep_means=True, scale="power").sarcomp.decode()
@@ -104,7 +104,7 @@ def test_a_scene_without_a_valid_pixel_keeps_every_promise():
 
 
 @pytest.mark.parametrize("part", ["residual", "gains"])
-def test_latents_without_what_corrects_them_are_refused(scene, part):
+def test_latents_without_their_residuals_or_gains_are_refused(scene, part):
     encoded = scene.sarcomp.encode(bits_per_pixel=1.5, max_error_db=3.0, keep_means=True)
     with pytest.raises(NotEncodedError, match=f"{part} 'vv_{part}'"):
         encoded.drop_vars(f"vv_{part}").sarcomp.decode()
@@ -144,14 +144,14 @@ def test_smaller_bounds_cost_more_and_become_nearly_lossless(scene):
     assert rates[0] < 0.6
 
 
-def test_without_promises_a_store_has_no_corrections(scene):
+def test_without_guarantees_a_store_has_no_residuals_and_gains(scene):
     encoded = scene.sarcomp.encode(bits_per_pixel=1)
     assert not [name for name in encoded.variables if str(name).endswith(("_residual", "_gains"))]
     assert "max_error_db" not in encoded.vv_latents.attrs["sarcomp"]
 
 
 @pytest.mark.parametrize("part", ["residual", "gains"])
-def test_a_missing_chunk_of_what_keeps_a_promise_is_an_error_and_no_broken_promise(part, scene, tmp_path):
+def test_a_missing_chunk_of_residuals_or_gains_is_an_error_and_no_broken_guarantee(part, scene, tmp_path):
     import shutil
 
     from xsarcomp.errors import CorruptStreamError
@@ -192,7 +192,7 @@ def test_residuals_and_gains_that_do_not_fit_the_latents_are_refused(scene, chan
 
 @pytest.mark.parametrize("overview", [None, 8])
 @pytest.mark.parametrize("name", ["vv_residual", "vv_gains"])
-def test_without_promises_a_variable_called_like_corrections_is_the_users_own(scene, name, overview):
+def test_without_guarantees_a_variable_named_like_gains_is_the_users_own(scene, name, overview):
     own = xr.Variable(("band",), [1.0, 2.0])
     encoded = scene.assign({name: own}).sarcomp.encode(bits_per_pixel=1)
     decoded = encoded.sarcomp.decode(overview=overview)
@@ -208,7 +208,7 @@ def test_a_dimension_called_like_one_of_the_parts_is_refused_by_name(scene, dim)
             crowded.sarcomp.encode(bits_per_pixel=1, keep_means=True)
 
 
-def test_bright_fill_values_that_nobody_declared_keep_every_promise(scene):
+def test_bright_undeclared_fill_values_keep_every_guarantee(scene):
     values = scene.vv.values.copy()
     values[20:30, 20:30] = 3.4e38
     filled = scene[["vv"]].assign(vv=scene.vv.copy(data=values))
@@ -216,7 +216,7 @@ def test_bright_fill_values_that_nobody_declared_keep_every_promise(scene):
     assert np.abs(errors_db(decoded.astype(np.float64), filled, "vv")).max() <= 1.0
 
 
-def test_means_that_restored_speckle_breaks_are_not_claimed(scene):
+def test_means_that_synthetic_speckle_breaks_are_not_claimed(scene):
     encoded = scene.sarcomp.encode(bits_per_pixel=0.25, keep_means=True)
     kept = "the mean power of tiles of 64 x 64 pixels is kept"
     assert kept in encoded.sarcomp.decode().vv.attrs["sarcomp_lossy"]
@@ -225,7 +225,7 @@ def test_means_that_restored_speckle_breaks_are_not_claimed(scene):
     assert kept not in restored.vv.attrs["sarcomp_lossy"]
 
 
-def test_a_users_own_variable_called_like_corrections_is_no_payload(scene, tmp_path):
+def test_a_users_own_variable_named_like_gains_is_no_payload(scene, tmp_path):
     from xsarcomp.stores.report import store_report
 
     payloads = []

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import NotEncodedError, SarcompError, UnsupportedFormatError
-from xsarcomp.latents.metadata import LatentsMetadata, from_json, kept_attributes, to_json
+from xsarcomp.latents.metadata import LatentsMetadata, from_json, storable_attributes, to_json
 
 METADATA = LatentsMetadata(
     name="vv",
@@ -106,7 +106,7 @@ def test_metadata_survive_json():
     assert dataclasses.replace(found, **without) == dataclasses.replace(METADATA, **without)
 
 
-def test_variances_of_calm_latents_are_optional_and_survive():
+def test_variances_in_homogeneous_areas_are_optional_and_survive():
     assert "calm_variances_db2" not in METADATA.to_attribute()
     measured = dataclasses.replace(METADATA, calm_variances_db2=(0.0, *(float(number) for number in range(1, 64))))
     found = LatentsMetadata.from_attribute(json.loads(json.dumps(measured.to_attribute(), allow_nan=False)))
@@ -149,20 +149,20 @@ def test_damaged_metadata_give_an_error_of_xsarcomp(change):
 
 
 def test_the_loss_names_model_step_and_target():
-    text = METADATA.loss()
+    text = METADATA.loss_text()
     assert all(part in text for part in ("some-model", "0000", "2.25 dB", "bits_per_pixel=1"))
     assert "speckle" not in text
-    assert METADATA.loss(with_speckle=True) == f"{text}; synthetic speckle was added"
+    assert METADATA.loss_text(with_speckle=True) == f"{text}; synthetic speckle was added"
 
 
 def test_python_objects_are_left_out_with_a_warning_that_names_them():
     attributes = {"units": "1", "spec": object(), "transform": (1.0, 2.0), "when": np.datetime64("2024-01-01")}
     with pytest.warns(UserWarning, match=r"'vv'.*spec \(object\), when \(datetime64\)"):
-        kept = kept_attributes(attributes, "vv")
+        kept = storable_attributes(attributes, "vv")
     assert kept == {"units": "1", "transform": (1.0, 2.0)}
 
 
 def test_attributes_that_all_can_be_stored_cause_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert kept_attributes({1: "key that is no text"}, "vv") == {"1": "key that is no text"}
+        assert storable_attributes({1: "key that is no text"}, "vv") == {"1": "key that is no text"}

@@ -91,7 +91,7 @@ def test_a_constant_scene_comes_back_as_that_constant():
     latents = lapped.analyze(tile, coder.basis)
     np.testing.assert_allclose(latents[:, 0] / lapped.constant_gain(coder.basis), constant, rtol=1e-14)
     symbols = np.rint(latents[:, 0] / step_db).astype(np.int32)
-    np.testing.assert_allclose(overview.lowest_signal(symbols, coder, step_db), constant, rtol=1e-7)
+    np.testing.assert_allclose(overview.signal_from_lowest(symbols, coder, step_db), constant, rtol=1e-7)
 
 
 @pytest.mark.parametrize("level_db", [-22.0, -8.5])
@@ -106,14 +106,14 @@ def test_a_constant_scene_keeps_its_level_through_a_store(level_db):
 
 def test_a_value_is_the_weighted_mean_around_its_block_to_half_a_step_of_its_latent(original, encoded, whole):
     """Computed from the pixels, with weights that are those of nothing but the basis."""
-    record = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"])
+    metadata = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"])
     taps = load_coder(MODEL).basis[:, 0].astype(np.float64)
     weights = np.outer(taps, taps) / taps.sum() ** 2
     np.testing.assert_allclose(weights.sum(), 1)
     decibel, found = in_db(original.vv[0].values), in_db(whole.vv[0].values)
     for row, column in [(3, 5), (40, 3), (60, 60), (70, 41)]:
         around = decibel[8 * row - 4 : 8 * row + 12, 8 * column - 4 : 8 * column + 12]
-        assert abs(found[row, column] - (weights * around).sum()) <= record.settings.step_db / 16 + 0.002
+        assert abs(found[row, column] - (weights * around).sum()) <= metadata.settings.step_db / 16 + 0.002
 
 
 def test_on_the_whole_it_is_the_mean_in_decibels_of_the_blocks(original, whole):
@@ -149,7 +149,7 @@ def test_every_way_of_reading_gives_the_same(encoded, store, factor):
 
 def test_only_the_lowest_latents_are_decoded_without_network_or_synthesis(store, decodings, monkeypatch):
     def refuse(*_):
-        raise AssertionError("an overview restores nothing")
+        raise AssertionError("an overview reconstructs no latents")
 
     monkeypatch.setattr(LappedCoder, "restore", refuse)
     monkeypatch.setattr(LappedCoder, "synthesize", refuse)
@@ -344,10 +344,10 @@ def test_other_overviews_are_refused(encoded, store, wrong):
         xr.open_dataset(store, engine="sarcomp", overview=wrong)
 
 
-def test_speckle_is_not_restored_in_an_overview():
+def test_an_overview_takes_no_synthetic_speckle():
     with pytest.raises(ConfigurationError, match=r"overview=8 and restore='speckle'.*Leave one of them out"):
-        overview.checked_factor(8, restore="speckle")
-    assert overview.checked_factor(np.int64(16)) == 16
+        overview.check_factor(8, restore="speckle")
+    assert overview.check_factor(np.int64(16)) == 16
 
 
 def test_what_holds_no_latents_has_no_overview(original):

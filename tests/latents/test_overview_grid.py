@@ -8,8 +8,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp.latents import overview_grid as coarse_grid
-from xsarcomp.latents.overview_grid import block_means, coarse_attributes, coarse_coordinate, coarse_reference
+from xsarcomp.latents import overview_grid
+from xsarcomp.latents.overview_grid import block_means, coarsen_attributes, coarsen_coordinate, coarsen_grid_mapping
 
 
 def mean_of_runs(values, factor):
@@ -22,7 +22,7 @@ def mean_of_runs(values, factor):
 def test_a_block_lies_at_the_mean_of_its_pixels_whatever_their_spacing(size, factor, seed):
     values = 5.4e6 + np.cumsum(np.random.default_rng(seed).uniform(1, 30, size))
     found = block_means(values, 0, factor)
-    assert found.shape == (coarse_grid.block_count(size, factor),)
+    assert found.shape == (overview_grid.block_count(size, factor),)
     np.testing.assert_allclose(found, mean_of_runs(values, factor), rtol=1e-14)
 
 
@@ -56,10 +56,10 @@ def test_times_are_averaged_to_the_nanosecond_and_missing_ones_stay_missing(unit
 
 def test_longitudes_do_not_meet_halfway_round_the_world():
     across = np.array([[179.97, 179.98, 179.99, -180.0, -179.99, -179.98, -179.97, -179.96, 10.0]])
-    found = block_means(across, 1, 8, turns=True)
+    found = block_means(across, 1, 8, is_longitude=True)
     np.testing.assert_allclose(np.mod(found, 360), [[180.005, 10.0]])
     assert np.abs(found).max() <= 180
-    eastward = block_means(np.array([359.5, 359.9, 0.3, 0.7]), 0, 4, turns=True)
+    eastward = block_means(np.array([359.5, 359.9, 0.3, 0.7]), 0, 4, is_longitude=True)
     np.testing.assert_allclose(np.mod(eastward, 360), 0.1, atol=1e-9)
 
 
@@ -68,7 +68,7 @@ def test_coordinates_of_two_dimensions_are_means_over_blocks_and_lazy_where_they
     values = np.random.default_rng(0).normal(size=(37, 30))
     variable = xr.Variable(("y", "x"), values, {"units": "degrees_north"}, {"chunks": (5, 5)})
     variable = variable if chunks is None else variable.chunk(dict(zip(("y", "x"), chunks, strict=True)))
-    found = coarse_coordinate(variable, {"y", "x"}, 8, name="latitude")
+    found = coarsen_coordinate(variable, {"y", "x"}, 8, name="latitude")
     assert (found.chunks is None) == (chunks is None)
     expected = [[values[i : i + 8, j : j + 8].mean() for j in range(0, 30, 8)] for i in range(0, 37, 8)]
     np.testing.assert_allclose(found.values, expected, rtol=1e-13)
@@ -78,7 +78,7 @@ def test_coordinates_of_two_dimensions_are_means_over_blocks_and_lazy_where_they
 
 def test_other_dimensions_of_a_coordinate_stay():
     variable = xr.Variable(("time", "y"), np.arange(20.0).reshape(2, 10))
-    assert coarse_coordinate(variable, {"y", "x"}, 8).values.tolist() == [[3.5, 8.5], [13.5, 18.5]]
+    assert coarsen_coordinate(variable, {"y", "x"}, 8).values.tolist() == [[3.5, 8.5], [13.5, 18.5]]
 
 
 def numbers(reference):
@@ -87,7 +87,7 @@ def numbers(reference):
 
 def test_a_transform_has_the_same_corner_and_larger_steps():
     attributes = {"GeoTransform": "600000 10 0 5400000 0 -10", "crs_wkt": "kept"}
-    found = coarse_reference(attributes, None, None, 8)
+    found = coarsen_grid_mapping(attributes, None, None, 8)
     assert numbers(found) == [600000, 80, 0, 5400000, 0, -80]
     assert found["crs_wkt"] == "kept"
     assert attributes["GeoTransform"] == "600000 10 0 5400000 0 -10"
@@ -95,22 +95,22 @@ def test_a_transform_has_the_same_corner_and_larger_steps():
 
 def test_rotated_transforms_are_scaled_whatever_the_coordinates_say():
     attributes = {"GeoTransform": "5 3 1 7 -1 -3"}
-    assert numbers(coarse_reference(attributes, np.arange(9.0), np.arange(9.0), 16)) == [5, 48, 16, 7, -16, -48]
+    assert numbers(coarsen_grid_mapping(attributes, np.arange(9.0), np.arange(9.0), 16)) == [5, 48, 16, 7, -16, -48]
 
 
 def test_a_part_of_a_scene_gets_the_transform_of_its_coordinates():
     y, x = 5_400_000 - 10 * (np.arange(50) + 100.5), 600_000 + 10 * (np.arange(60) + 20.5)
     of_the_whole = {"GeoTransform": "600000 10 0 5400000 0 -10"}
     expected = [600200, 80, 0, 5399000, 0, -80]
-    assert numbers(coarse_reference(of_the_whole, y, x, 8)) == expected
-    assert numbers(coarse_reference({}, y, x, 8)) == expected
+    assert numbers(coarsen_grid_mapping(of_the_whole, y, x, 8)) == expected
+    assert numbers(coarsen_grid_mapping({}, y, x, 8)) == expected
 
 
 def test_what_says_no_transform_gets_none():
     uneven = np.array([0.0, 1.0, 5.0, 6.0])
     for y, x in [(None, None), (uneven, np.arange(4.0)), (np.arange(1.0), np.arange(4.0))]:
-        assert coarse_reference({"crs_wkt": "kept"}, y, x, 8) == {"crs_wkt": "kept"}
-    assert coarse_reference({"GeoTransform": "broken"}, None, None, 8) == {"GeoTransform": "broken"}
+        assert coarsen_grid_mapping({"crs_wkt": "kept"}, y, x, 8) == {"crs_wkt": "kept"}
+    assert coarsen_grid_mapping({"GeoTransform": "broken"}, None, None, 8) == {"GeoTransform": "broken"}
 
 
 def test_ground_control_points_are_counted_in_blocks():
@@ -120,20 +120,20 @@ def test_ground_control_points_are_counted_in_blocks():
         "geometry": {"coordinates": [9, 48]},
     }
     attributes = {"gcps": json.dumps({"type": "FeatureCollection", "features": [point]})}
-    found = json.loads(coarse_reference(attributes, None, None, 8)["gcps"])["features"][0]
+    found = json.loads(coarsen_grid_mapping(attributes, None, None, 8)["gcps"])["features"][0]
     assert found["properties"] == {"id": "1", "row": 10.0, "col": 1.5}
     assert found["geometry"] == point["geometry"]
 
 
 def test_an_affine_among_the_attributes_is_scaled():
-    assert coarse_attributes({"transform": (10.0, 0.0, 600.0, 0.0, -10.0, 500.0), "units": "1"}, 8) == {
+    assert coarsen_attributes({"transform": (10.0, 0.0, 600.0, 0.0, -10.0, 500.0), "units": "1"}, 8) == {
         "transform": (80.0, 0.0, 600.0, 0.0, -80.0, 500.0),
         "units": "1",
     }
-    assert coarse_attributes({"transform": "logarithm"}, 8) == {"transform": "logarithm"}
+    assert coarsen_attributes({"transform": "logarithm"}, 8) == {"transform": "logarithm"}
 
 
 def test_chunks_cover_a_bounded_number_of_pixels():
-    assert coarse_grid.block_chunks(5000, 8) == (256, 256, 113)
-    assert coarse_grid.block_chunks(5000, 512) == (4, 4, 2)
-    assert coarse_grid.block_chunks(0, 8) == (0,)
+    assert overview_grid.block_chunks(5000, 8) == (256, 256, 113)
+    assert overview_grid.block_chunks(5000, 512) == (4, 4, 2)
+    assert overview_grid.block_chunks(0, 8) == (0,)

@@ -1,4 +1,4 @@
-"""Plans: one step for all variables, honest records, and requests that cannot be met refused with advice."""
+"""Plans: one step for all variables, estimates that hold, and refusal with advice of requests that cannot be met."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import xarray as xr
 from xsarcomp.codec.installed_models import resolve_model
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.errors import AlreadyLossyError, DimensionError, ModelNotFoundError, RadiometryError
-from xsarcomp.latents.look import refuse_lossy
+from xsarcomp.latents.inspection import refuse_lossy
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
 from xsarcomp.latents.plan import PlanOptions, make_plan
 
@@ -21,7 +21,7 @@ def plan(dataset, names=None, *, scale="auto", recompress=False, model=None, **t
     )
 
 
-def test_all_variables_share_one_step_and_each_has_its_record(scene):
+def test_all_variables_share_one_step_and_each_has_its_metadata(scene):
     found = plan(scene, ["vv", "vh"], bits_per_pixel=1)
     assert {metadata.settings.step_db for metadata in found.variables.values()} == {found.estimate.step_db}
     metadata = found.variables["vh"]
@@ -128,7 +128,7 @@ def test_objects_of_codecs_are_recognized(scene):
             refuse_lossy(array)
 
 
-def test_values_outside_the_training_range_are_said_and_recorded(scene):
+def test_values_outside_the_training_range_are_warned_of_and_stored(scene):
     bright = scene[["vv"]] * 1e4
     with pytest.warns(UserWarning, match=r"of the values of 'vv' lie outside the .* coded, not clipped"):
         metadata = plan(bright, scale="power", bits_per_pixel=1).variables["vv"]

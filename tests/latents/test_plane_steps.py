@@ -13,13 +13,13 @@ from xsarcomp.errors import CorruptStreamError, NotEncodedError
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plane_steps import (
     FINGERPRINT,
-    SHARED,
+    SHARED_KEYS,
     STEP,
     PlaneRun,
-    coding_values,
-    differences,
-    fingerprinted,
+    describe_differences,
+    make_coding,
     plane_runs,
+    with_fingerprint,
 )
 from xsarcomp.scenes.simulation import simulated_dataset
 
@@ -38,7 +38,7 @@ OTHER = {
 
 @given(st.lists(st.sampled_from([0.02, 1.5, 3.0, 64.0]), max_size=9))
 def test_each_plane_gets_its_step_and_runs_are_as_long_as_can_be(steps):
-    coding = coding_values(METADATA, (len(steps),))
+    coding = make_coding(METADATA, (len(steps),))
     coding[:, STEP] = steps
     runs = plane_runs(coding, METADATA, len(steps))
     assert [run.settings.step_db for run in runs for _ in range(len(steps))[run.planes]] == steps
@@ -47,33 +47,33 @@ def test_each_plane_gets_its_step_and_runs_are_as_long_as_can_be(steps):
     assert all(replace(run.settings, step_db=METADATA.settings.step_db) == METADATA.settings for run in runs)
 
 
-def test_without_a_coding_all_planes_have_the_step_of_the_record():
+def test_without_a_coding_all_planes_have_the_step_of_the_metadata():
     assert plane_runs(None, METADATA, 7) == [PlaneRun(slice(0, 7), METADATA.settings)]
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", SHARED_KEYS)
 def test_each_shared_setting_changes_the_fingerprint_and_is_named(name):
     other = changed(METADATA, **{name: OTHER[name]})
-    assert fingerprinted(other).fingerprint != fingerprinted(METADATA).fingerprint == METADATA.fingerprint
-    assert differences(other, METADATA) == [f"{name} {OTHER[name]!r} instead of {METADATA.to_dict()[name]!r}"]
+    assert with_fingerprint(other).fingerprint != with_fingerprint(METADATA).fingerprint == METADATA.fingerprint
+    assert describe_differences(other, METADATA) == [f"{name} {OTHER[name]!r} instead of {METADATA.to_dict()[name]!r}"]
 
 
 def test_what_may_differ_does_not_change_the_fingerprint():
     for name, value in {"step_db": 9.0, "anchor": 3, "target": "else", "attributes": {}, "corners": (1.0,) * 4}.items():
-        assert fingerprinted(changed(METADATA, **{name: value})).fingerprint == METADATA.fingerprint
-        assert differences(changed(METADATA, **{name: value}), METADATA) == []
+        assert with_fingerprint(changed(METADATA, **{name: value})).fingerprint == METADATA.fingerprint
+        assert describe_differences(changed(METADATA, **{name: value}), METADATA) == []
 
 
 @pytest.mark.parametrize("nodata", [-9999.0, 0, float("nan")])
 def test_equal_nodata_of_several_types_has_one_fingerprint(nodata):
-    records = [changed(METADATA, nodata=kind(nodata)) for kind in (float, np.float32, np.float64)]
-    assert len({fingerprinted(record).fingerprint for record in records}) == 1
-    assert differences(records[0], records[1]) == []
+    variants = [changed(METADATA, nodata=kind(nodata)) for kind in (float, np.float32, np.float64)]
+    assert len({with_fingerprint(variant).fingerprint for variant in variants}) == 1
+    assert describe_differences(variants[0], variants[1]) == []
 
 
 @pytest.mark.parametrize("column", [STEP, FINGERPRINT])
 def test_a_missing_coding_is_an_error(column):
-    coding = coding_values(METADATA, (3,))
+    coding = make_coding(METADATA, (3,))
     coding[1, column] = np.nan
     with pytest.raises(CorruptStreamError, match="missing"):
         plane_runs(coding, METADATA, 3)
@@ -81,14 +81,14 @@ def test_a_missing_coding_is_an_error(column):
 
 @pytest.mark.parametrize("step", [0.0, -1.0, 1000.0, 1e300])
 def test_steps_that_cannot_be_are_refused(step):
-    coding = coding_values(METADATA, (2,))
+    coding = make_coding(METADATA, (2,))
     coding[1, STEP] = step
     with pytest.raises(CorruptStreamError, match="steps"):
         plane_runs(coding, METADATA, 2)
 
 
 def test_planes_of_another_fingerprint_are_counted_and_refused():
-    coding = coding_values(METADATA, (5,))
+    coding = make_coding(METADATA, (5,))
     coding[2:, FINGERPRINT] += 1
     with pytest.raises(NotEncodedError, match="3 of 5 planes"):
         plane_runs(coding, METADATA, 5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.latents.speckle_keys import _labels
+from xsarcomp.latents.speckle_keys import _coordinate_keys
 from xsarcomp.scenes.simulation import simulate_scene
 
 
@@ -37,7 +37,7 @@ def test_a_plane_has_the_same_noise_before_and_after_a_selection(encoded, whole,
     xr.testing.assert_allclose(before.transpose(*select(whole).dims), select(whole), rtol=1e-4)
 
 
-def test_lazy_stacks_are_restored_as_those_in_memory(encoded, whole):
+def test_lazy_stacks_get_the_same_speckle_as_those_in_memory(encoded, whole):
     lazy = encoded.chunk({"time": 1, "frame": 1, "y_latent": 3}).sarcomp.decode(restore="speckle").vv
     xr.testing.assert_allclose(lazy.compute(), whole, rtol=1e-4)
 
@@ -51,12 +51,16 @@ def test_each_plane_has_noise_of_its_own(encoded, whole):
 
 
 def test_equal_coordinates_of_other_types_have_one_key():
-    numbers = [_labels(np.array([1, 2], dtype), "band") for dtype in ("i2", "i8", "f4", "f8")]
+    numbers = [_coordinate_keys(np.array([1, 2], dtype), "band") for dtype in ("i2", "i8", "f4", "f8")]
     assert all(keys == numbers[0] for keys in numbers)
-    times = [_labels(np.array(["2024-01-01T05:30"], f"datetime64[{unit}]"), "time") for unit in ("m", "s", "ns")]
+    times = [
+        _coordinate_keys(np.array(["2024-01-01T05:30"], f"datetime64[{unit}]"), "time") for unit in ("m", "s", "ns")
+    ]
     assert all(keys == times[0] for keys in times)
-    assert _labels(np.array(["vv", "vh"]), "polarization") == _labels(np.array(["vv", "vh"], object), "polarization")
-    assert len({*numbers[0], *_labels(np.array([1, 2]), "frame")}) == 4
+    assert _coordinate_keys(np.array(["vv", "vh"]), "polarization") == _coordinate_keys(
+        np.array(["vv", "vh"], object), "polarization"
+    )
+    assert len({*numbers[0], *_coordinate_keys(np.array([1, 2]), "frame")}) == 4
 
 
 def test_coordinates_that_come_twice_do_not_make_the_same_noise_twice(encoded):

@@ -135,7 +135,7 @@ def test_arrays_computed_together_read_shared_chunks_once():
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 def test_a_watched_computation_reports_growing_counts_up_to_all_tasks(scheduler):
     reports = []
-    with windows.watched(lambda done, total: reports.append((done, total))), dask.config.set(scheduler=scheduler):
+    with windows.watch_tasks(lambda done, total: reports.append((done, total))), dask.config.set(scheduler=scheduler):
         build().compute()
     done = [count for count, _ in reports]
     assert done == sorted(done)

@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_info
 
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.latents.decode import decode_dataset
-from xsarcomp.latents.encode import CHUNK_PIXELS, encode_dataset
+from xsarcomp.latents.encode import encode_dataset
+from xsarcomp.latents.layout import CHUNK_PIXELS
 from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.scenes.large_scene import large_scene
 
@@ -72,7 +73,8 @@ def traced_peak(work):
 
 
 def test_memory_hardly_grows_with_the_scene(tmp_path, monkeypatch):
-    monkeypatch.setattr("xsarcomp.latents.CHUNK_LATENTS", 32)  # blocks of a source chunk each
+    for module in ("layout", "encode"):
+        monkeypatch.setattr(f"xsarcomp.latents.{module}.CHUNK_LATENTS", 32)  # blocks of a source chunk each
     peaks, sizes = {"encode": [], "decode": []}, []
     with dask.config.set(scheduler="synchronous"):
         stored(large_scene((64, 64)), tmp_path / "warm.zarr").sarcomp.decode().compute()
@@ -108,7 +110,8 @@ class Held(dask.callbacks.Callback):
 @pytest.mark.parametrize("request_", [{}, {"max_error_db": 4.0, "keep_means": True}], ids=["plain", "guarantees"])
 def test_blocks_that_stand_at_once_are_two_rows_however_many_rows_there_are(tmp_path, monkeypatch, request_):
     """A block needs the blocks around it, so two rows and a bit are the least for an order row by row."""
-    monkeypatch.setattr("xsarcomp.latents.CHUNK_LATENTS", 16)  # small blocks, for speed
+    for module in ("layout", "encode"):
+        monkeypatch.setattr(f"xsarcomp.latents.{module}.CHUNK_LATENTS", 16)  # small blocks, for speed
     for columns, rows in [(4, 5), (4, 12), (8, 8)]:
         scene = large_scene((128 * rows, 128 * columns), chunk=128, border=False)
         encoded = scene.sarcomp.encode(**{**REQUEST, "bits_per_pixel": 3, **request_})

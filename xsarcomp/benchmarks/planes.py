@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xsarcomp.errors import DimensionError, RateError
-from xsarcomp.latents.look import array_scale
+from xsarcomp.latents.inspection import infer_array_scale
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
 from xsarcomp.scenes.variables import backscatter_names, declared_nodata, spatial_dimensions
 from xsarcomp.stores import files
@@ -58,7 +58,7 @@ def _read_planes(path: str) -> list[NDArray[np.float32]]:
     planes, scene = [], files.open_scene(path)
     for name in backscatter_names(scene):
         array, nodata = scene[name], declared_nodata(scene[name])
-        scale = array_scale(array, nodata)
+        scale = infer_array_scale(array, nodata)
         y, x = spatial_dimensions(array)
         values = array.transpose(..., y, x).values
         for plane in values.reshape(-1, *values.shape[-2:]):

@@ -1,4 +1,4 @@
-"""Plans of latents stores: to a target, or like earlier latents to which the new ones will be appended."""
+"""Plans of latents stores: to meet a target, or like earlier latents to which the new ones will be appended."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
@@ -9,11 +9,11 @@ import xarray as xr
 from xsarcomp.codec.rate_control import Target
 from xsarcomp.codec.settings import Guarantees
 from xsarcomp.errors import ConfigurationError, NotEncodedError
-from xsarcomp.latents.decode import encoded_variables
-from xsarcomp.latents.encode import CHUNK_PIXELS, METADATA_BYTES
+from xsarcomp.latents.decode import read_latents_metadata
+from xsarcomp.latents.layout import CHUNK_PIXELS, METADATA_BYTES
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import Plan, PlanOptions, make_plan
-from xsarcomp.latents.plane_steps import differences
+from xsarcomp.latents.plane_steps import describe_differences
 
 
 def plan_latents(
@@ -26,7 +26,7 @@ def plan_latents(
     scale: str,
     recompress: bool,
 ) -> Plan:
-    """Plan the encoding of variables into a latents store: to a target, or like earlier latents.
+    """Plan the encoding of variables into a latents store: to meet a target, or like earlier latents.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def plan_latents(
     request : mapping
         Arguments of :meth:`xsarcomp.codec.rate_control.Target.from_arguments`.
     like : xarray.Dataset or None
-        Earlier latents.
+        Earlier latents; None to plan to a target.
     model, scale, recompress
         See :class:`xsarcomp.latents.plan.PlanOptions`.
 
@@ -46,7 +46,7 @@ def plan_latents(
     Raises
     ------
     RateError, ConfigurationError
-        If there is a target, or a model, beside earlier latents.
+        If a target or a model is given together with ``like``.
     """
     options = PlanOptions(
         model=model,
@@ -58,12 +58,12 @@ def plan_latents(
     )
     if like is None:
         return make_plan(dataset, names, Target.from_arguments(**request), options)
-    asked = [name for name, value in request.items() if value not in (None, False)]
+    arguments = [name for name, value in request.items() if value not in (None, False)]
     if model is not None:
-        asked.append("model")
-    if asked:
+        arguments.append("model")
+    if arguments:
         raise ConfigurationError(
-            f"{', '.join(asked)} and like= were given together: like= takes step, model and guarantees from earlier latents. "
+            f"{', '.join(arguments)} and like= were given together: like= takes step, model and guarantees from earlier latents. "
             "Leave one of them out"
         )
     return plan_like(dataset, names, like, options)
@@ -79,19 +79,19 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
     like : xarray.Dataset
         Latents of variables of the same names.
     options : PlanOptions
-        The model is that of the earlier latents.
+        Its model is replaced by the model of the earlier latents.
 
     Returns
     -------
     Plan
-        Its estimate is that of the first variables.
+        Its estimate is for the first group of variables with equal settings.
 
     Raises
     ------
     ConfigurationError
-        If data type, scale or nodata value are not those of the earlier encoding.
+        If data type, scale or nodata value differ from the earlier encoding.
     NotEncodedError
-        If there are no latents of a variable.
+        If ``like`` has no latents of a variable.
     """
     earlier = _earlier_metadata(names, like)
     groups: dict[tuple[str, float, Guarantees], list[Hashable]] = {}
@@ -109,10 +109,10 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
         )
         plans.append(make_plan(dataset, together, target, replace(options, model=model)))
         for name in together:
-            if unlike := differences(plans[-1].variables[name], earlier[name]):
+            if unlike := describe_differences(plans[-1].variables[name], earlier[name]):
                 raise ConfigurationError(
-                    f"{name!r} cannot be encoded like the store, it has {' and '.join(unlike)}: convert it first, or write a "
-                    "store of its own"
+                    f"{name!r} cannot be encoded like the store, it has {' and '.join(unlike)}: convert it first, or write it to "
+                    "a new store"
                 )
     variables = {name: metadata for plan in plans for name, metadata in plan.variables.items()}
     return Plan(variables=variables, estimate=plans[0].estimate)
@@ -120,7 +120,7 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
 
 def _earlier_metadata(names: Iterable[Hashable], like: xr.Dataset) -> dict[Hashable, LatentsMetadata]:
     """Metadata of variables in a dataset of earlier latents."""
-    latents = {metadata.name: metadata for metadata in encoded_variables(like).values()}
+    latents = {metadata.name: metadata for metadata in read_latents_metadata(like).values()}
     if missing := [str(name) for name in names if str(name) not in latents]:
         raise NotEncodedError(
             f"like= holds latents of {', '.join(map(str, latents))}, and none of {', '.join(missing)}: rename the variables, or "

@@ -1,4 +1,4 @@
-"""What in a sample of the input is unlike the training data of a model, said in one warning."""
+"""Comparison of a sample of the input with the training data of a model, reported in one warning."""
 
 import warnings
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ from xsarcomp.radiometry.pixel_classes import VALID, classify
 from xsarcomp.radiometry.speckle_statistics import cut_windows, plane_statistics
 
 REPORTED_SHARE = 0.001
-"""Share of values outside the training range from which it is said."""
+"""Share of values outside the training range above which a warning mentions them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How a variable compares with the training data."""
+    """Result of comparing a variable with the training data."""
 
     name: str
-    """Of the variable."""
+    """Name of the variable."""
     outside_share: float
     """Share of the sample's valid values outside the range of the training data, 0 to 1."""
     deviations: tuple[Deviation, ...] = ()
-    """Statistics that are off."""
+    """Statistics outside their usual range."""
 
 
 def compare_with_training(
@@ -44,24 +44,25 @@ def compare_with_training(
     Parameters
     ----------
     name : str
-        Of the variable, for the words.
+        Name of the variable, for the warning.
     samples : iterable of Sample
-        Stacks of pieces, shape (piece, y, x).
+        Stacks of windows, shape (window, y, x).
     planes : iterable of int
-        Number of the plane that each piece is from.
+        Position of the plane that each window was cut from.
     polarizations : iterable of str or None
-        Of each plane of the variable, where it is known.
+        Polarization of each plane of the variable; None where unknown.
     card : ModelCard
+        Gives the range of the training data in dB.
     domain : Domain or None
-        What is usual; without it only the range of values is compared.
+        Usual ranges of speckle statistics; without it only the range of values is compared.
 
     Returns
     -------
     Comparison
     """
     outside = valid = 0
-    parts: list[tuple[str | None, list[NDArray]]] = [(one, []) for one in polarizations]
-    numbers = iter(planes)
+    plane_windows: list[tuple[str | None, list[NDArray]]] = [(polarization, []) for polarization in polarizations]
+    positions = iter(planes)
     for sample in samples:
         classes = classify(sample.backscatter, sample.settings.scale, sample.settings.nodata)
         decibel = decibel_from_backscatter(sample.backscatter, sample.settings.scale, classes=classes)
@@ -69,18 +70,20 @@ def compare_with_training(
         report = count_out_of_range(decibel, card.lowest_db, card.highest_db, is_valid)
         outside, valid = outside + report.outside_count, valid + report.valid_count
         if domain:
-            for piece in range(len(decibel)):
-                parts[next(numbers)][1].append(cut_windows(decibel[piece, None], is_valid[piece, None]))
+            for index in range(len(decibel)):
+                plane_windows[next(positions)][1].append(cut_windows(decibel[index, None], is_valid[index, None]))
     share = outside / valid if valid else 0.0
-    deviations = ()
+    deviations: tuple[Deviation, ...] = ()
     if domain:
-        statistics = plane_statistics((one, np.concatenate(windows)) for one, windows in parts if windows)
+        statistics = plane_statistics(
+            (polarization, np.concatenate(windows)) for polarization, windows in plane_windows if windows
+        )
         deviations = tuple(domain.deviations(statistics))
     return Comparison(name=name, outside_share=share, deviations=deviations)
 
 
-def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: str) -> None:
-    """Warn once of all that is unlike the training data of a model.
+def warn_if_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: str) -> None:
+    """Warn once of all variables that are unlike the training data of a model.
 
     Parameters
     ----------
@@ -88,27 +91,28 @@ def report_unlike(comparisons: Iterable[Comparison], card: ModelCard, *, scale: 
         One for each variable.
     card : ModelCard
     scale : str
-        Scale that the values were taken for.
+        Scale as which the values were interpreted.
     """
     comparisons = list(comparisons)
-    words = [
-        f"{one.outside_share:.1%} of the values of {one.name!r} lie outside the {card.lowest_db:.0f} to {card.highest_db:.0f} dB "
-        f"of its training data"
-        for one in comparisons
-        if one.outside_share > REPORTED_SHARE
+    findings = [
+        f"{comparison.outside_share:.1%} of the values of {comparison.name!r} lie outside the {card.lowest_db:.0f} to "
+        f"{card.highest_db:.0f} dB of its training data"
+        for comparison in comparisons
+        if comparison.outside_share > REPORTED_SHARE
     ]
-    # one clause for a statistic, whatever number of variables it is off in
-    alike: dict[tuple, list[str]] = {}
-    for one in comparisons:
-        for off in one.deviations:
-            alike.setdefault((off.label, off.likely_cause, off.expected), []).append(f"{off.value:.3g} in {one.name!r}")
-    words += [
-        f"the {what} is {' and '.join(values)}, expected {low:.3g} to {high:.3g} ({meaning}?)"
-        for (what, meaning, (low, high)), values in alike.items()
+    # one clause for each statistic, with all variables in which it deviates
+    values_by_statistic: dict[tuple[str, str, tuple[float, float]], list[str]] = {}
+    for comparison in comparisons:
+        for deviation in comparison.deviations:
+            key = (deviation.label, deviation.likely_cause, deviation.expected)
+            values_by_statistic.setdefault(key, []).append(f"{deviation.value:.3g} in {comparison.name!r}")
+    findings += [
+        f"the {statistic} is {' and '.join(values)}, expected {low:.3g} to {high:.3g} ({likely_cause}?)"
+        for (statistic, likely_cause, (low, high)), values in values_by_statistic.items()
     ]
-    if words:
+    if findings:
         warnings.warn(
-            f"this does not look like the data that model {card.name!r} was trained on: {'; '.join(words)}. Taken as scale "
+            f"this does not look like the data that model {card.name!r} was trained on: {'; '.join(findings)}. Taken as scale "
             f"{scale}. It is coded, not clipped, but rate and error may be other than documented: check product, calibration "
             "and scale, and measure with compare()",
             DomainWarning,

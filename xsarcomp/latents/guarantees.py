@@ -1,15 +1,14 @@
 """Residuals and gains of a latents store, window by window: the data that keeps guarantees.
 
-They are computed from the latents as the decoder will read them, so their windows come after those of the latents.
+They are computed from the latents that the decoder will read, so their windows are encoded after those of the latents.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xsarcomp.codec.chunk import ABSENT, check_present
+from xsarcomp.codec.chunk import check_present
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.guarantees import GuaranteeData
@@ -26,34 +25,46 @@ from xsarcomp.codec.window import (
     latent_span,
 )
 from xsarcomp.latents.metadata import LatentsMetadata
-from xsarcomp.tiling import Span, Window, plane_groups, shape_of
-
-GAIN = "gain"
-"""Dimension of a gain and its level."""
+from xsarcomp.tiling import Span, Window, plane_groups, window_shape
 
 
-def latent_range(start: int, stop: int) -> Span:
-    """Latents whose blocks hold the pixels of a range."""
+def covering_latents(start: int, stop: int) -> Span:
+    """Latents whose blocks of 8 pixels cover the pixels ``start`` to before ``stop`` of an axis."""
     return Span(start // BLOCK, latent_count(stop))
 
 
 def latents_window(window: Window, metadata: LatentsMetadata, reach: int) -> Window:
-    """Latents that decoding a window of pixels (..., y, x) reads; ``reach`` is that of the coder."""
+    """Latents that decoding a window of pixels reads.
+
+    Parameters
+    ----------
+    window : Window
+        Pixels, on each axis of (..., y, x).
+    metadata : LatentsMetadata
+        Size of the scene.
+    reach : int
+        Latents around a block that the coder reads, ``coder.latent_reach``.
+
+    Returns
+    -------
+    Window
+        Latents, on each axis of (..., latent, y_latent, x_latent).
+    """
     spans = (
-        latent_span(*latent_range(*span), latent_count(size), reach)
+        latent_span(*covering_latents(*span), latent_count(size), reach)
         for span, size in zip(window[-2:], metadata.pixels, strict=True)
     )
     return (*window[:-2], Span(0, CHANNELS), *spans)
 
 
 def gains_window(window: Window) -> Window:
-    """Tiles that a window of pixels (..., y, x) touches."""
+    """Gains, on (..., gain, y_tile, x_tile), of the tiles that a window of pixels (..., y, x) touches."""
     tiles = (Span(start // TILE, tile_count(stop)) for start, stop in window[-2:])
     return (*window[:-2], Span(0, 2), *tiles)
 
 
-def pixels_of_gains(window: Window, metadata: LatentsMetadata) -> Window:
-    """Pixels of a window of gains (..., gain, y_tile, x_tile)."""
+def gains_pixel_window(window: Window, metadata: LatentsMetadata) -> Window:
+    """Pixels (..., y, x) of the tiles of a window of gains (..., gain, y_tile, x_tile)."""
     spans = zip(window[-2:], metadata.pixels, strict=True)
     return (*window[:-3], *(Span(start * TILE, min(stop * TILE, size)) for (start, stop), size in spans))
 
@@ -73,7 +84,7 @@ def decode_signal(
     window : Window
         Pixels, on each axis of (..., y, x).
     latents : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-        Latents of :func:`latents_window`.
+        Symbols of :func:`latents_window`.
     metadata : LatentsMetadata
         Size of the scene.
     coder : LappedCoder
@@ -86,19 +97,21 @@ def decode_signal(
     -------
     ndarray of float32, shape (plane, y, x), dB above the offset
     """
-    axes, cuts = [], []
+    cuts: list[slice] = []
+    axes: list[Axis] = []
     for (start, stop), size in zip(window[-2:], metadata.pixels, strict=True):
-        first, last = latent_range(start, stop)
+        first, last = covering_latents(start, stop)
         count = latent_count(size)
         axes.append(Axis(first, last, count, latent_span(first, last, count, coder.latent_reach).start))
         cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
-    return decode_window(latents, coder, step_db, *axes, speckle)[:, *cuts]
+    rows, columns = axes
+    return decode_window(latents, coder, step_db, rows, columns, speckle)[:, *cuts]
 
 
 def _guarantee_data(
     window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata
 ) -> Iterator[GuaranteeData]:
-    """Guarantee data of a window of pixels that begins at a tile, by groups of planes."""
+    """Guarantee data of a window of pixels that begins at a tile, in groups of planes that bound the memory."""
     coder, settings = load_coder(metadata.model_id), metadata.settings
     backscatter, latents = pieces["backscatter"], pieces["latents"]
     planes = backscatter.reshape(-1, *backscatter.shape[-2:])
@@ -111,49 +124,49 @@ def _guarantee_data(
 
 
 def encode_residual(window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.int32]:
-    """Residuals of a window of pixels.
+    """Compute the residuals of a window of pixels.
 
     Parameters
     ----------
     window : Window
         Pixels, on each axis of (..., y, x).
     pieces : mapping of str to ndarray
-        ``backscatter`` of the window, shape (..., y, x); ``latents`` of :func:`latents_window`; ``classes`` of its pixels
-        where they are known already.
+        ``backscatter`` of the window, of the original data type, shape (..., y, x); ``latents``, int32, of
+        :func:`latents_window`; optionally ``classes``, uint8, of its pixels, where they are known already.
     metadata : LatentsMetadata
 
     Returns
     -------
-    ndarray of int32, shape (..., y, x), units of the residual spacing
+    ndarray of int32, shape (..., y, x), in units of ``residual_spacing_db``
     """
-    data = [part.residuals for part in _guarantee_data(window, pieces, metadata) if part.residuals is not None]
-    return np.concatenate(data).reshape(shape_of(window))
+    residuals = [data.residuals for data in _guarantee_data(window, pieces, metadata) if data.residuals is not None]
+    return np.concatenate(residuals).reshape(window_shape(window))
 
 
 def encode_gains(window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.int32]:
-    """Gains and levels of a window of tiles.
+    """Compute the gains and levels of a window of tiles.
 
     Parameters
     ----------
     window : Window
-        Tiles, on each axis of (..., gain, y_tile, x_tile).
+        Gains, on each axis of (..., gain, y_tile, x_tile).
     pieces : mapping of str to ndarray
-        As for :func:`encode_residual`, of the pixels of the tiles.
+        As for :func:`encode_residual`, for the pixels of :func:`gains_pixel_window`.
     metadata : LatentsMetadata
 
     Returns
     -------
     ndarray of int32, shape (..., gain=2, y_tile, x_tile)
     """
-    pixels = pixels_of_gains(window, metadata)
-    data = [part.gains for part in _guarantee_data(pixels, pieces, metadata) if part.gains is not None]
-    return np.concatenate(data).reshape(shape_of(window))
+    pixels = gains_pixel_window(window, metadata)
+    gains = [data.gains for data in _guarantee_data(pixels, pieces, metadata) if data.gains is not None]
+    return np.concatenate(gains).reshape(window_shape(window))
 
 
-def guarantee_data_in_store(
+def guarantee_data_from_parts(
     window: Window, residual: NDArray[np.int32] | None, gains: NDArray[np.int32] | None, metadata: LatentsMetadata
 ) -> GuaranteeData | None:
-    """Guarantee data of a window of pixels from the parts of a store; None where there is no guarantee.
+    """Build the guarantee data of a window of pixels from the parts of a store; None without a guarantee.
 
     Parameters
     ----------
@@ -164,10 +177,15 @@ def guarantee_data_in_store(
         See :func:`gains_window`.
     metadata : LatentsMetadata
 
+    Returns
+    -------
+    GuaranteeData or None
+        Shapes (plane, y, x) and (plane, gain=2, y_tile, x_tile).
+
     Raises
     ------
     CorruptStreamError
-        If a chunk of them is missing.
+        If a chunk of residuals or gains is missing.
     """
     if residual is None and gains is None:
         return None
@@ -178,16 +196,5 @@ def guarantee_data_in_store(
         spacing_db=metadata.settings.guarantees.residual_spacing_db,
         residuals=None if residual is None else residual.reshape(-1, *residual.shape[-2:]),
         gains=None if gains is None else gains.reshape(-1, *gains.shape[-3:]),
-        origin=tuple(start % TILE for start, _ in window[-2:]),
+        origin=(window[-2].start % TILE, window[-1].start % TILE),
     )
-
-
-def storage_of(part: str, name: str | None, chunks: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Attributes and encoding of the variable that holds residuals or gains."""
-    long_name = {
-        "residual": f"residuals of {name}, in units of residual_spacing_db",
-        "gains": f"gains of the tiles of {name}, and their levels",
-    }[part]
-    codec = {"name": "xsarcomp.integers", "configuration": {}}
-    encoding = {"serializer": codec, "compressors": None, "chunks": chunks, "_FillValue": None, "fill_value": ABSENT}
-    return {"long_name": long_name, "units": "1"}, encoding

@@ -1,4 +1,4 @@
-"""What is known about encoded, transparent and decoded variables, in words and numbers."""
+"""Descriptions of encoded, transparent and decoded variables, in words and numbers."""
 
 from typing import Any
 
@@ -10,8 +10,19 @@ from xsarcomp.latents.plane_steps import STEP
 
 
 def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """What is known about encoded or decoded variables; see ``.sarcomp.info``."""
-    described = {}
+    """Describe encoded, transparent and decoded variables; see ``.sarcomp.info``.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+
+    Returns
+    -------
+    dict of str to dict
+        By the name of the backscatter variable. ``store`` is "latents", "transparent" or "decoded"; the other keys are those
+        of the metadata, of the codec's configuration, or ``loss``. ``steps_db`` lists the steps of joined planes that differ.
+    """
+    described: dict[str, dict[str, Any]] = {}
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
             metadata = LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
@@ -32,15 +43,26 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _steps(dataset: xr.Dataset, metadata: LatentsMetadata) -> list[float]:
-    """Steps of the planes, each once, in the order in which they come; empty if no plane has one of its own."""
+    """Different steps of the planes, in the order of the planes; empty without a coding."""
     coding = dataset.variables.get(metadata.part_names.get("coding"))
-    return (
-        [] if coding is None else list(dict.fromkeys(np.asarray(coding[..., STEP].values, np.float64).ravel().tolist()))
-    )
+    if coding is None:
+        return []
+    return list(dict.fromkeys(np.asarray(coding[..., STEP].values, np.float64).ravel().tolist()))
 
 
 def transparent_configuration(variable: xr.Variable) -> dict[str, Any] | None:
-    """Configuration of the transparent codec that a variable was opened from; None without one."""
+    """Configuration of the transparent codec from which a variable was opened.
+
+    Parameters
+    ----------
+    variable : xarray.Variable
+        With the encoding that xarray keeps on opening; codecs of Zarr, of numcodecs, or as dictionaries.
+
+    Returns
+    -------
+    dict or None
+        None if the variable was not opened from a transparent store.
+    """
     codec = variable.encoding.get("serializer")
     for candidate in [codec, *(variable.encoding.get("compressors") or ())]:
         metadata = candidate if isinstance(candidate, dict) else None

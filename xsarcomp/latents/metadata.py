@@ -1,4 +1,7 @@
-"""Metadata of a latents variable: one attribute of plain JSON, from which the original variable is decoded."""
+"""Metadata of a latents variable: one attribute of plain JSON, from which the original variable is decoded.
+
+The keys of the JSON are part of the format, and so are the fields that are named after them.
+"""
 
 import math
 import warnings
@@ -20,44 +23,45 @@ from xsarcomp.scenes.variables import ATTRIBUTE
 LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of decoded backscatter that says what was lost."""
 METADATA_FORMAT = 1
+"""Version of the attribute."""
 GUARANTEE_KEYS = ("max_error_db", "keep_means", "residual_spacing_db")
-"""Keys that are there where there is a guarantee, all or none."""
+"""Keys of the guarantees: all are present where there is a guarantee, else none."""
 OPTIONAL_KEYS = ("calm_variances_db2", "fingerprint")
-"""Keys that are there only where they say something; stores of format 1.0 lack them."""
+"""Keys that are present only with a value; stores of format 1.0 lack them."""
 KEYS = (
     "name", "dims", "spatial", "pixels", "corners", "dtype", "scale", "scale_reason", "nodata", "model", "model_id", "anchor",
     "step_db", "target", "estimated_bits_per_pixel", "estimated_rmse_db", "outside_training_range", "attributes", "encoding",
     *GUARANTEE_KEYS, *OPTIONAL_KEYS,
 )  # fmt: skip
-"""Keys of the attribute beside "format", in its order."""
+"""Keys of the attribute beside "format", in their order."""
 LARGEST_DIMENSIONS = 64
-"""As many as NumPy has."""
+"""Largest number of dimensions of a NumPy array."""
 PARTS = ("latents", "mask", "exact", "residual", "gains", "coding")
-"""Endings of the variables that stand for one variable in a latents store."""
-KEPT_ENCODING = ("_FillValue", "grid_mapping")
-"""Entries of ``encoding`` that describe the data and not how some file stored it."""
+"""Parts of a variable in a latents store: endings of the names of its variables, see :mod:`xsarcomp.latents.layout`."""
+KEPT_ENCODING_KEYS = ("_FillValue", "grid_mapping")
+"""Entries of ``encoding`` that describe the data and not how a file stored it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentsMetadata:
-    """Everything that decoding a latents variable needs beside the latents, the mask and the model."""
+    """Metadata that decoding a latents variable needs beside its parts and the model."""
 
     name: str | None
     """Name of the original variable."""
     dims: tuple[str, ...]
-    """Its dimensions, in its order."""
+    """Dimensions of the original variable, in their order."""
     spatial: tuple[str, str]
-    """Its vertical and horizontal dimension."""
+    """Vertical and horizontal dimension."""
     pixels: tuple[int, int]
-    """Its size along them."""
+    """Size along the vertical and the horizontal dimension."""
     corners: tuple[float | None, ...]
-    """First and last coordinate along them (y, y, x, x), times in seconds; None without one. Detects a flipped scene."""
+    """First and last coordinate of both (y, y, x, x), times in seconds; None without one. Detects a flipped scene."""
     dtype: str
-    """Its data type, as NumPy writes it."""
+    """Data type of the original variable, as NumPy writes it, such as ``<f4``."""
     settings: Settings
     """Quantization step, scale, nodata and guarantees."""
     scale_reason: str
-    """How the scale was inferred."""
+    """Evidence for the scale, in words."""
     model: str
     """Name of the model, for people."""
     model_id: str
@@ -65,21 +69,26 @@ class LatentsMetadata:
     anchor: int
     """Number of the table set that the entropy coder uses."""
     target: str
-    """The request of the user, in words."""
+    """Request of the user, in words."""
     estimated_bits_per_pixel: float
-    """Rate on the sample that chose the step."""
+    """Rate on the sample that chose the step, bits per pixel."""
     estimated_rmse_db: float | None
-    """Error on that sample, where it was measured."""
+    """RMS error on that sample, dB; None where it was not measured."""
     outside_training_range: float
-    """Share of the sample's valid values outside the range of the training data."""
+    """Share of the sample's valid values outside the range of the training data, 0 to 1."""
     attributes: dict[str, Any]
     """Attributes of the original variable, see :func:`to_json`."""
     encoding: dict[str, Any]
-    """The entries of its encoding named in ``KEPT_ENCODING``."""
+    """Entries of the encoding of the original variable that ``KEPT_ENCODING_KEYS`` names."""
     calm_variances_db2: tuple[float, ...] | None = None
-    """Variances of its latents in homogeneous areas, dB2, for :mod:`xsarcomp.codec.speckle`; None if too small to measure."""
+    """Variances of the latents in homogeneous areas, dB2, for :mod:`xsarcomp.codec.speckle`; None if too few to measure."""
     fingerprint: int | None = None
-    """Hash of what planes that are joined must share, see :mod:`xsarcomp.latents.plane_steps`; None for a single plane."""
+    """Hash of the settings that joined planes must share, see :mod:`xsarcomp.latents.plane_steps`; None for a single plane."""
+
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """Dimensions beside the spatial ones, such as time and polarization."""
+        return tuple(dim for dim in self.dims if dim not in self.spatial)
 
     def to_dict(self) -> dict[str, Any]:
         """All values by the keys of the attribute, as Python objects."""
@@ -89,7 +98,7 @@ class LatentsMetadata:
         return {key: nested[key] if key in nested else getattr(self, key) for key in KEYS}
 
     def to_attribute(self) -> dict[str, Any]:
-        """Value of the attribute ``ATTRIBUTE``: plain JSON, with optional keys only where they say something."""
+        """Value of the attribute ``ATTRIBUTE``: plain JSON, with optional keys only where they have a value."""
         left_out = set() if self.settings.guarantees else set(GUARANTEE_KEYS)
         left_out |= {key for key in OPTIONAL_KEYS if getattr(self, key) is None}
         values = {key: to_json(value) for key, value in self.to_dict().items() if key not in left_out}
@@ -97,7 +106,7 @@ class LatentsMetadata:
 
     @classmethod
     def from_attribute(cls, value: Any) -> "LatentsMetadata":
-        """Metadata from the attribute; strict about its format, keys and values.
+        """Read metadata from the attribute; strict about its format, keys and values.
 
         Parameters
         ----------
@@ -111,9 +120,9 @@ class LatentsMetadata:
         Raises
         ------
         NotEncodedError
-            If the value is no metadata of xsarcomp.
+            If the value holds no metadata of xsarcomp.
         UnsupportedFormatError
-            If it is of another format, or a value is none that an encoder writes.
+            If it has another format or other keys, or a value that no encoder writes.
         """
         if not isinstance(value, Mapping) or "format" not in value:
             raise NotEncodedError(
@@ -127,9 +136,9 @@ class LatentsMetadata:
                 f"{METADATA_FORMAT}: update xsarcomp"
             )
         try:
-            loaded = dict.fromkeys(OPTIONAL_KEYS) | {key: from_json(value[key]) for key in keys}
+            loaded: dict[str, Any] = dict.fromkeys(OPTIONAL_KEYS) | {key: from_json(value[key]) for key in keys}
             loaded |= {name: tuple(loaded[name]) for name in ("dims", "spatial", "pixels", "corners")}
-            loaded["calm_variances_db2"] = _calm_variances(loaded["calm_variances_db2"])
+            loaded["calm_variances_db2"] = _homogeneous_variances(loaded["calm_variances_db2"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UnsupportedFormatError(
                 f"a value of the metadata cannot be read ({error}): the store is damaged, or update xsarcomp"
@@ -141,7 +150,7 @@ class LatentsMetadata:
         return metadata
 
     @property
-    def needed_parts(self) -> tuple[str, ...]:
+    def required_parts(self) -> tuple[str, ...]:
         """Parts without which the variable cannot be decoded."""
         guarantees = self.settings.guarantees
         bounded = ("residual",) if guarantees.residual_spacing_db else ()
@@ -150,11 +159,11 @@ class LatentsMetadata:
 
     @property
     def part_names(self) -> dict[str, str]:
-        """Names of its variables, by part; without guarantees a variable ``vv_gains`` is the user's own."""
-        return {part: name for part, name in part_names(self.name).items() if part in (*self.needed_parts, "exact")}
+        """Names of the variables of the parts, by part; without guarantees a variable ``vv_gains`` is the user's own."""
+        return {part: name for part, name in part_names(self.name).items() if part in (*self.required_parts, "exact")}
 
-    def loss(self, *, with_speckle: bool = False) -> str:
-        """Text of the attribute ``LOSS_ATTRIBUTE`` of decoded backscatter.
+    def loss_text(self, *, with_speckle: bool = False) -> str:
+        """Describe the loss, for the attribute ``LOSS_ATTRIBUTE`` of decoded backscatter.
 
         Parameters
         ----------
@@ -164,7 +173,7 @@ class LatentsMetadata:
         Returns
         -------
         str
-            One line: model, step, request, guarantees; after the loss of an earlier encoding, if there was one.
+            One line: model, step, request, guarantees; it follows the text of an earlier lossy encoding, if there was one.
         """
         guarantees, earlier = self.settings.guarantees, self.attributes.get(LOSS_ATTRIBUTE)
         keeps_means = guarantees.keep_means and not with_speckle  # noise has a mean of 1, but not in each tile
@@ -183,8 +192,8 @@ class LatentsMetadata:
         )
 
 
-def _calm_variances(values: Any) -> tuple[float, ...] | None:
-    """Variances of latents; anything else is refused."""
+def _homogeneous_variances(values: Any) -> tuple[float, ...] | None:
+    """Variances of latents from JSON; anything else is refused."""
     if values is None:
         return None
     if len(values) != CHANNELS or not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values):
@@ -193,7 +202,7 @@ def _calm_variances(values: Any) -> tuple[float, ...] | None:
 
 
 def _check_values(metadata: LatentsMetadata) -> None:
-    """Refuse values that no encoder writes: a type of a million numbers a pixel would ask for that much memory."""
+    """Refuse values that no encoder writes: a data type of a million numbers a pixel would allocate that much memory."""
     settings, guarantees = metadata.settings, metadata.settings.guarantees
     dims, spatial = metadata.dims, metadata.spatial
     are_names = all(isinstance(name, str) for name in (*dims, *spatial))
@@ -212,7 +221,7 @@ def _check_values(metadata: LatentsMetadata) -> None:
         "anchor": type(metadata.anchor) is int and 0 <= metadata.anchor < 256,
         "step_db": type(settings.step_db) in (int, float) and 0 < settings.step_db < 1000,
         "attributes": isinstance(metadata.attributes, dict),
-        "encoding": isinstance(metadata.encoding, dict) and {*metadata.encoding} <= {*KEPT_ENCODING},
+        "encoding": isinstance(metadata.encoding, dict) and {*metadata.encoding} <= {*KEPT_ENCODING_KEYS},
         "max_error_db": guarantees.max_error_db is None or _is_between(guarantees.max_error_db, LARGEST_BOUND_DB),
         "keep_means": type(guarantees.keep_means) is bool,
         "residual_spacing_db": _is_between(guarantees.residual_spacing_db, LARGEST_SPACING_DB)
@@ -223,16 +232,17 @@ def _check_values(metadata: LatentsMetadata) -> None:
     wrong = [name for name, right in is_right.items() if not right]
     if wrong or not isinstance(metadata.encoding.get("grid_mapping"), str | None):
         raise UnsupportedFormatError(
-            f"the metadata hold values that cannot be ({', '.join(wrong) or 'encoding'}): the store is damaged, or update xsarcomp"
+            f"the metadata have impossible values ({', '.join(wrong) or 'encoding'}): the store is damaged, or update xsarcomp"
         )
 
 
 def _is_between(value: Any, highest: float) -> bool:
+    """Check for a number from 0 to ``highest``."""
     return type(value) in (int, float) and 0 <= value <= highest
 
 
 def _is_number_dtype(name: Any) -> bool:
-    """Whether this is the name of a type of single numbers."""
+    """Check for the name of a NumPy data type of real numbers."""
     try:
         dtype = np.dtype(name) if isinstance(name, str) else None
     except (TypeError, ValueError, SyntaxError):
@@ -241,12 +251,23 @@ def _is_number_dtype(name: Any) -> bool:
 
 
 def part_names(name: str | None) -> dict[str, str]:
-    """Names of the variables that stand for a variable in a latents store, by part."""
+    """Names of the variables of all parts that a variable can have in a latents store, by part."""
     return {part: f"{name}_{part}" for part in PARTS}
 
 
 def corner_coordinates(dataset: Any, spatial: tuple[Any, Any]) -> tuple[float | None, ...]:
-    """First and last coordinate along the vertical and the horizontal dimension of a dataset or array."""
+    """First and last coordinate along the vertical and the horizontal dimension of a dataset or array.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset or xarray.DataArray
+    spatial : tuple of two dimension names
+
+    Returns
+    -------
+    tuple of four float or None
+        (y, y, x, x), times in seconds since 1970; None where there is no finite one-dimensional coordinate.
+    """
     corners: list[float | None] = []
     for name in spatial:
         values = dataset.coords[name].values if name in dataset.coords else np.empty(0)
@@ -259,7 +280,16 @@ def corner_coordinates(dataset: Any, spatial: tuple[Any, Any]) -> tuple[float | 
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON from an attribute; NumPy values, tuples and numbers that are not finite are tagged.
+    """Convert an attribute to plain JSON; NumPy values, tuples and numbers that are not finite are tagged.
+
+    Parameters
+    ----------
+    value : object
+        None, number, text, list, tuple, mapping, NumPy number or array.
+
+    Returns
+    -------
+    None, bool, int, float, str, list or dict
 
     Raises
     ------
@@ -289,7 +319,21 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Attribute from its JSON; the inverse of :func:`to_json`."""
+    """Restore an attribute from its JSON; the inverse of :func:`to_json`.
+
+    Parameters
+    ----------
+    value : None, bool, int, float, str, list or dict
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    UnsupportedFormatError, KeyError, TypeError, ValueError, AttributeError, OverflowError
+        If the value is no JSON of :func:`to_json`.
+    """
     if isinstance(value, list):
         return [from_json(item) for item in value]
     if not isinstance(value, Mapping):
@@ -308,22 +352,35 @@ def from_json(value: Any) -> Any:
     return array if array.ndim else array[()]
 
 
-def kept_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
-    """Attributes that can be stored; objects of Python are left out with a warning that names them."""
-    kept, lost = {}, []
+def storable_attributes(attributes: Mapping[Any, Any], name: Any) -> dict[str, Any]:
+    """Select the attributes that can be stored; other Python objects are left out with a warning that names them.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Attributes or encoding of a variable.
+    name : str or None
+        Name of the variable, for the warning.
+
+    Returns
+    -------
+    dict of str to object
+        Values that :func:`to_json` takes; an ``Affine`` becomes its six numbers.
+    """
+    storable, left_out = {}, []
     for key, value in attributes.items():
         if type(value).__module__.startswith("stackstac."):
-            continue  # its RasterSpec says what crs, transform and resolution beside it say
+            continue  # its RasterSpec repeats the attributes crs, transform and resolution
         value = tuple(value)[:6] if type(value).__name__ == "Affine" else value
         try:
             to_json(value)
         except TypeError:
-            lost.append(f"{key} ({type(value).__name__})")
+            left_out.append(f"{key} ({type(value).__name__})")
         else:
-            kept[str(key)] = value
-    if lost:
+            storable[str(key)] = value
+    if left_out:
         warnings.warn(
-            f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(lost)}",
+            f"attributes of {name!r} that are Python objects cannot be stored and are left out: {', '.join(left_out)}",
             stacklevel=caller_stacklevel(),
         )
-    return kept
+    return storable

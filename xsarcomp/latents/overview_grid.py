@@ -1,4 +1,4 @@
-"""The grid of an overview: coordinates and reference system of blocks of pixels."""
+"""Grid of an overview: coordinates and reference system of blocks of pixels."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,39 +10,39 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.tiling import Span, Window, aligned_spans, slices, whole
+from xsarcomp.tiling import Span, Window, aligned_spans, whole_window, window_slices
 
-BLOCK_PIXELS = 2048
-"""Pixels of the full grid along an axis that are read together: bounds what an overview needs beside its result."""
-_SAME_GRID = 0.001
-"""Share of a pixel that two descriptions of one grid may differ by."""
+READ_PIXELS = 2048
+"""Pixels of the full grid along an axis that are read together; bounds the memory of an overview beside its result."""
+_GRID_TOLERANCE = 0.001
+"""Share of a pixel by which two descriptions of one grid may differ."""
 
-Lazily = Callable[[Callable[[Window], NDArray], tuple[int, ...], Any], Any]
-"""From a function that reads a region, a shape and a data type to something that xarray indexes lazily."""
+LazyWrapper = Callable[[Callable[[Window], NDArray], tuple[int, ...], Any], Any]
+"""Called with a function that reads a region, the shape and the data type; returns an array that xarray indexes lazily."""
 
 
 def block_count(size: int, factor: int) -> int:
-    """Blocks along an axis of so many pixels; the last one may hold fewer."""
+    """Blocks along an axis of ``size`` pixels; the last one may be smaller than ``factor``."""
     return -(-size // factor)
 
 
-def pixels_of(span: Span, factor: int, size: int) -> Span:
-    """Pixels of a range of blocks, on an axis of so many."""
+def block_pixels(span: Span, factor: int, size: int) -> Span:
+    """Pixels of a range of blocks, on an axis of ``size`` pixels."""
     return Span(span.start * factor, min(span.stop * factor, size))
 
 
-def pieces(start: int, stop: int, factor: int) -> list[Span]:
-    """Parts of a range of blocks that hold at most ``BLOCK_PIXELS`` pixels of the full grid each, or one block."""
-    return aligned_spans(start, stop, max(1, BLOCK_PIXELS // factor))
+def split_blocks(blocks: Span, factor: int) -> list[Span]:
+    """Split a range of blocks into parts of at most ``READ_PIXELS`` pixels of the full grid, or one block."""
+    return aligned_spans(*blocks, max(1, READ_PIXELS // factor))
 
 
 def block_chunks(size: int, factor: int) -> tuple[int, ...]:
-    """Chunks of the blocks of an axis of so many pixels."""
-    return tuple(stop - start for start, stop in pieces(0, block_count(size, factor), factor)) or (0,)
+    """Chunks along an axis of an overview whose full grid has ``size`` pixels."""
+    return tuple(span.size for span in split_blocks(Span(0, block_count(size, factor)), factor)) or (0,)
 
 
-def block_means(values: NDArray, axis: int, factor: int, *, turns: bool = False) -> NDArray:
-    """Mean of each run of values along an axis; what is left over at the end is a run of its own.
+def block_means(values: NDArray, axis: int, factor: int, *, is_longitude: bool = False) -> NDArray:
+    """Compute the mean of each run of values along an axis; the last run may be shorter.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ def block_means(values: NDArray, axis: int, factor: int, *, turns: bool = False)
     axis : int
     factor : int
         Values of a run.
-    turns : bool
-        Whether these are degrees of longitude, where -180 follows 180.
+    is_longitude : bool
+        Whether the values are degrees of longitude, where -180 follows 180.
 
     Returns
     -------
     ndarray
-        Times in ns, float32 for itself, float64 for other numbers; NaN or NaT where a run holds one.
+        Times in ns, float32 from float32, float64 from other numbers; NaN or NaT where a run has one.
     """
     result = mean_dtype(values.dtype)
     starts = np.arange(0, values.shape[axis], factor)
@@ -68,7 +68,7 @@ def block_means(values: NDArray, axis: int, factor: int, *, turns: bool = False)
     # differences within a run are small: their mean loses nothing, and times stay whole
     first = np.take(numbers, starts, axis=axis)
     differences = (numbers - np.repeat(first, counts, axis=axis)).astype(np.float64)
-    if turns:
+    if is_longitude:
         differences = (differences + 180) % 360 - 180
     shape = [counts.size if which == axis else 1 for which in range(values.ndim)]
     offsets = np.add.reduceat(differences, starts, axis=axis) / counts.reshape(shape)
@@ -77,68 +77,77 @@ def block_means(values: NDArray, axis: int, factor: int, *, turns: bool = False)
         means[np.logical_or.reduceat(np.isnat(values), starts, axis=axis)] = "NaT"
         return means
     means = first + offsets
-    if turns and np.nanmax(np.abs(numbers), initial=0) <= 180:
+    if is_longitude and np.nanmax(np.abs(numbers), initial=0) <= 180:
         means = np.where(np.abs(means) > 180, means - np.copysign(360, means), means)
     return means.astype(result)
 
 
-def mean_dtype(dtype: np.dtype) -> np.dtype:
+def mean_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Data type of :func:`block_means`."""
     if dtype.kind in "Mm":
         return np.dtype(f"{dtype.kind}8[ns]")
     return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64)
 
 
-def coarse_coordinate(
-    variable: xr.Variable, spatial: set, factor: int, *, name: Any = None, lazily: Lazily | None = None
+def coarsen_coordinate(
+    variable: xr.Variable, spatial: set[str], factor: int, *, name: Any = None, make_lazy: LazyWrapper | None = None
 ) -> xr.Variable:
-    """Coordinate of the blocks: the mean of those of their pixels, lazy where the coordinate is lazy.
+    """Average a coordinate over blocks, lazily where the coordinate is lazy.
 
     Parameters
     ----------
-    variable : Variable of numbers or times
+    variable : xarray.Variable of numbers or times
     spatial : set of dimension names
-        Along which blocks are formed.
+        Dimensions along which blocks are formed.
     factor : int
-        Pixels of a block along each of them.
+        Pixels of a block along each of these dimensions.
     name : str, optional
-        Of the coordinate; tells a longitude.
-    lazily : callable, optional
-        How an array of more than one dimension becomes lazy; it is read at once or by Dask without.
+        Name of the coordinate, from which a longitude is recognized.
+    make_lazy : callable, optional
+        Makes arrays of more than one dimension lazy; without it, they are read at once or by Dask.
+
+    Returns
+    -------
+    xarray.Variable
+        With the attributes of the coordinate and no encoding.
     """
     axes = tuple(axis for axis, dim in enumerate(variable.dims) if dim in spatial)
-    turns = _is_longitude(name, variable.attrs)
+    is_longitude = _is_longitude(name, variable.attrs)
     shape = tuple(block_count(n, factor) if axis in axes else n for axis, n in enumerate(variable.shape))
     dtype = mean_dtype(variable.dtype)
-    if lazily is not None and variable.ndim > 1:
-        values = lazily(partial(_read_means, variable, axes, factor, turns), shape, dtype)
+    if make_lazy is not None and variable.ndim > 1:
+        values = make_lazy(partial(_read_means, variable, axes, factor, is_longitude), shape, dtype)
     elif is_lazy(variable.data):
-        values = _lazy_means(variable.data, axes, factor, turns, dtype)
+        values = _lazy_means(variable.data, axes, factor, is_longitude, dtype)
     else:
-        values = _read_means(variable, axes, factor, turns, whole(shape))
+        values = _read_means(variable, axes, factor, is_longitude, whole_window(shape))
     return xr.Variable(variable.dims, values, variable.attrs)
 
 
-def _read_means(variable: xr.Variable, axes: tuple[int, ...], factor: int, turns: bool, region: Window) -> NDArray:
-    """Means of a region of blocks, from values that are read for it."""
+def _read_means(
+    variable: xr.Variable, axes: tuple[int, ...], factor: int, is_longitude: bool, region: Window
+) -> NDArray:
+    """Means of a region of blocks; reads only the values that these need."""
     pixels = _pixels_of_region(region, axes, factor, variable.shape)
-    return _means(region, {"values": np.asarray(variable[slices(pixels)])}, axes, factor, turns)
+    return _means(region, {"values": np.asarray(variable[window_slices(pixels)])}, axes, factor, is_longitude)
 
 
 def _pixels_of_region(region: Window, axes: tuple[int, ...], factor: int, shape: tuple[int, ...]) -> Window:
-    """Values that the means of a region of blocks are computed from."""
-    return tuple(pixels_of(span, factor, shape[axis]) if axis in axes else span for axis, span in enumerate(region))
+    """Window of the values from which the means of a region of blocks are computed."""
+    return tuple(block_pixels(span, factor, shape[axis]) if axis in axes else span for axis, span in enumerate(region))
 
 
-def _means(_window: Window, pieces: Mapping[str, NDArray], axes: tuple[int, ...], factor: int, turns: bool) -> NDArray:
+def _means(
+    _window: Window, pieces: Mapping[str, NDArray], axes: tuple[int, ...], factor: int, is_longitude: bool
+) -> NDArray:
     """Means over blocks along some axes."""
     values = pieces["values"]
     for axis in axes:
-        values = block_means(values, axis, factor, turns=turns)
+        values = block_means(values, axis, factor, is_longitude=is_longitude)
     return values
 
 
-def _lazy_means(array: Any, axes: tuple[int, ...], factor: int, turns: bool, dtype: np.dtype) -> Any:
+def _lazy_means(array: Any, axes: tuple[int, ...], factor: int, is_longitude: bool, dtype: np.dtype[Any]) -> Any:
     """Means over blocks as a Dask array."""
     from xsarcomp.scenes.windows import Source, map_windows
 
@@ -146,16 +155,19 @@ def _lazy_means(array: Any, axes: tuple[int, ...], factor: int, turns: bool, dty
         block_chunks(array.shape[axis], factor) if axis in axes else sizes for axis, sizes in enumerate(array.chunks)
     )
     source = Source(array, partial(_pixels_of_region, axes=axes, factor=factor, shape=array.shape))
-    return map_windows(_means, {"values": source}, chunks, dtype, name="sarcomp-grid", arguments=(axes, factor, turns))
+    return map_windows(
+        _means, {"values": source}, chunks, dtype, name="sarcomp-grid", arguments=(axes, factor, is_longitude)
+    )
 
 
 def _is_longitude(name: Any, attributes: Mapping[Any, Any]) -> bool:
+    """Recognize a longitude by its name or CF attributes."""
     words = {str(name).lower(), str(attributes.get("standard_name", "")).lower()}
     return bool(words & {"lon", "longitude"}) or str(attributes.get("units", "")).lower().startswith("degrees_e")
 
 
-def coarse_attributes(attributes: Mapping[str, Any], factor: int) -> dict:
-    """Attributes of a variable for blocks: ``transform``, the six numbers that rasterio gives, in steps of blocks."""
+def coarsen_attributes(attributes: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    """Adapt the attributes of a variable to blocks: ``transform``, the six numbers of rasterio, gets steps of blocks."""
     affine = attributes.get("transform")
     if not isinstance(affine, tuple | list) or len(affine) < 6:
         return dict(attributes)
@@ -164,16 +176,18 @@ def coarse_attributes(attributes: Mapping[str, Any], factor: int) -> dict:
     return {**attributes, "transform": scaled}
 
 
-def coarse_reference(attributes: Mapping[str, Any], y: NDArray | None, x: NDArray | None, factor: int) -> dict:
-    """Attributes of a reference system for blocks: its transform, ground control points in rows and columns of blocks.
+def coarsen_grid_mapping(
+    attributes: Mapping[str, Any], y: NDArray | None, x: NDArray | None, factor: int
+) -> dict[str, Any]:
+    """Adapt the attributes of a grid mapping to blocks: its transform, and ground control points in rows and columns.
 
     Parameters
     ----------
     attributes : mapping
-        Of the grid mapping variable of the full grid.
+        Attributes of the grid mapping variable of the full grid.
     y, x : ndarray or None
-        Coordinates of the full grid. Where they are even and not those of ``GeoTransform``, they win: a part that was cut
-        from a scene often keeps the transform of the whole.
+        Coordinates of the full grid. Where they are evenly spaced and contradict ``GeoTransform``, they win: a part that was
+        cut from a scene often keeps the transform of the whole.
     factor : int
         Pixels of a block along each axis.
 
@@ -197,17 +211,18 @@ def coarse_reference(attributes: Mapping[str, Any], y: NDArray | None, x: NDArra
 
 
 def _transform(attributes: Mapping[str, Any], y: NDArray | None, x: NDArray | None) -> tuple[float, ...] | None:
-    """Numbers of a GDAL transform of the full grid: from its attribute, or measured; None if nothing says it."""
-    stored = _numbers(attributes.get("GeoTransform"))
-    steps = _even_step(y), _even_step(x)
-    if None in steps or (stored and (stored[2] or stored[4])):  # a rotated grid has no coordinates of its axes
+    """Numbers of a GDAL transform of the full grid, from its attribute or the coordinates; None if neither gives one."""
+    stored = _parse_transform(attributes.get("GeoTransform"))
+    step_y, step_x = _uniform_spacing(y), _uniform_spacing(x)
+    is_rotated = stored is not None and bool(stored[2] or stored[4])  # such a grid has no coordinates of its axes
+    if y is None or x is None or step_y is None or step_x is None or is_rotated:
         return stored
-    measured = (float(x[0]) - steps[1] / 2, steps[1], 0.0, float(y[0]) - steps[0] / 2, 0.0, steps[0])
-    return stored if stored and _is_same(stored, measured, y.size, x.size) else measured
+    measured = (float(x[0]) - step_x / 2, step_x, 0.0, float(y[0]) - step_y / 2, 0.0, step_y)
+    return stored if stored and _is_same_grid(stored, measured, y.size, x.size) else measured
 
 
-def _numbers(text: Any) -> tuple[float, ...] | None:
-    """Six numbers with spaces between; None if it is something else."""
+def _parse_transform(text: Any) -> tuple[float, ...] | None:
+    """Six numbers separated by spaces, as GDAL writes a transform; None from any other text."""
     try:
         numbers = tuple(map(float, str(text).split()))
     except ValueError:
@@ -215,18 +230,18 @@ def _numbers(text: Any) -> tuple[float, ...] | None:
     return numbers if len(numbers) == 6 else None
 
 
-def _is_same(stored: tuple[float, ...], measured: tuple[float, ...], rows: int, columns: int) -> bool:
-    """Whether both transforms put the first and the last pixel at the same place."""
+def _is_same_grid(stored: tuple[float, ...], measured: tuple[float, ...], rows: int, columns: int) -> bool:
+    """Check that two transforms put the first and the last pixel at the same place."""
     for origin, step, size in ((0, 1, columns), (3, 5, rows)):
         off = stored[origin] - measured[origin]
-        tolerance = _SAME_GRID * abs(measured[step])
+        tolerance = _GRID_TOLERANCE * abs(measured[step])
         if abs(off) > tolerance or abs(off + (stored[step] - measured[step]) * size) > tolerance:
             return False
     return True
 
 
-def _even_step(values: NDArray | None) -> float | None:
-    """Spacing of a coordinate; None if it has none or is uneven."""
+def _uniform_spacing(values: NDArray | None) -> float | None:
+    """Spacing of a coordinate; None where it is not uniform or unknown."""
     if values is None or values.ndim != 1 or values.size < 2 or values.dtype.kind not in "fiu":
         return None
     values = values.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Plan of an encoding: which variables, on which scale, with which step. A sample of the data decides."""
+"""Plan of an encoding: variables, scale and quantization step, chosen on a sample of the data."""
 
 import math
 import warnings
@@ -14,18 +14,18 @@ from xsarcomp.codec.rate_control import Estimate, Target, find_step
 from xsarcomp.codec.speckle_spectrum import measure_homogeneous_variances
 from xsarcomp.codec.window import latent_count
 from xsarcomp.errors import DimensionError, caller_stacklevel
-from xsarcomp.latents.domain_warning import compare_with_training, report_unlike
-from xsarcomp.latents.look import Look, look_at
-from xsarcomp.latents.metadata import KEPT_ENCODING, LatentsMetadata, corner_coordinates, kept_attributes
-from xsarcomp.latents.plane_steps import fingerprinted
+from xsarcomp.latents.domain_warning import compare_with_training, warn_if_unlike
+from xsarcomp.latents.inspection import Inspection, inspect_variable
+from xsarcomp.latents.metadata import KEPT_ENCODING_KEYS, LatentsMetadata, corner_coordinates, storable_attributes
+from xsarcomp.latents.plane_steps import with_fingerprint
 from xsarcomp.scenes.sampling import SAMPLE_PIXELS
 from xsarcomp.scenes.variables import spatial_dimensions
 
 CHUNK_OVERHEAD_BYTES = 96
-"""Header and rounding of one coded chunk, about."""
+"""Approximate size of the header and the rounding of one coded chunk."""
 LARGEST_METADATA_SHARE = 0.05
-"""Share of a rate that goes to metadata at most: the pixels of a small scene do not pay for all of its coordinates."""
-REPORTED_MISS = 0.1
+"""Largest share of a rate that is reserved for metadata: the pixels of a small scene do not pay for all of its coordinates."""
+TOLERATED_MISS = 0.1
 """Share by which a target may be missed on the worse side without a warning."""
 
 
@@ -34,27 +34,27 @@ class PlanOptions:
     """Options of a plan beside the target."""
 
     model: str | None
-    """Name or id of a model; the default model if None."""
+    """Name or id of a model; None for the default model."""
     scale: str
     """"power", "amplitude", "decibel", or "auto" to infer it."""
     recompress: bool
-    """Whether data that was compressed with loss before is accepted."""
+    """True to accept data that was compressed with loss before."""
     chunk_pixels: int
-    """Pixels that share one header."""
+    """Pixels of a chunk, which share one header."""
     metadata_bytes: int = 0
-    """Metadata, coordinates and manifest of a store, about: counted where the target is a ratio of whole stores."""
+    """Approximate size of metadata, coordinates and manifest: counted where the target is a ratio of whole stores."""
     measures_speckle: bool = False
-    """Whether the spectrum of speckle is measured for the metadata, as latents stores keep it."""
-    edges: Mapping[Hashable, tuple[int, int]] | None = None
-    """Rows and columns of each variable that are coded together; all of the variable if None."""
+    """True to measure the variances of latents in homogeneous areas for the metadata, as latents stores keep them."""
+    coded_shapes: Mapping[Hashable, tuple[int, int]] | None = None
+    """Rows and columns of each variable that are coded together; None where that is the whole variable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Variables that will be encoded, and how."""
+    """Variables to be encoded, with their settings."""
 
     variables: Mapping[Hashable, LatentsMetadata]
-    """Metadata that the latents of each variable will have."""
+    """Metadata of the latents of each variable."""
     estimate: Estimate
     """Rate and error on the sample."""
 
@@ -69,6 +69,7 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
     dataset : xarray.Dataset
     names : iterable of variable names
     target : Target
+        The request: rate, error or step, and guarantees.
     options : PlanOptions
 
     Returns
@@ -82,36 +83,38 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
     """
     coder = load_coder(options.model)
     names = list(names)
-    # all samples stay in memory while the step is searched
+    # all samples stay in memory during the search for the step
     limit = max(SAMPLE_PIXELS // 16, 2 * SAMPLE_PIXELS // max(2, len(names)))
-    looks = {
-        name: look_at(dataset[name], target, scale=options.scale, recompress=options.recompress, limit=limit)
+    inspections = {
+        name: inspect_variable(dataset[name], target, scale=options.scale, recompress=options.recompress, limit=limit)
         for name in names
     }
     estimate = find_step(
-        [sample for look in looks.values() for sample in look.samples],
+        [sample for inspection in inspections.values() for sample in inspection.samples],
         target,
         coder,
         _overhead_bits_per_pixel(dataset, names, target, options),
-        _inflation(dataset, looks, options.edges),
+        _padding_ratio(dataset, inspections, options.coded_shapes),
     )
-    _report_missed(target, estimate)
+    _warn_if_missed(target, estimate)
     domain = load_domain(coder.model_id)
-    compared = {
-        name: compare_with_training(str(name), look.samples, look.planes, look.polarizations, coder.card, domain)
-        for name, look in looks.items()
+    comparisons = {
+        name: compare_with_training(
+            str(name), inspection.samples, inspection.planes, inspection.polarizations, coder.card, domain
+        )
+        for name, inspection in inspections.items()
     }
-    scales = " and ".join(sorted({look.settings.scale for look in looks.values()}))
-    report_unlike(compared.values(), coder.card, scale=scales)
+    scales = " and ".join(sorted({inspection.settings.scale for inspection in inspections.values()}))
+    warn_if_unlike(comparisons.values(), coder.card, scale=scales)
     variables = {
-        name: _metadata(dataset[name], look, target, estimate, coder, compared[name].outside_share)
-        for name, look in looks.items()
+        name: _metadata(dataset[name], inspection, target, estimate, coder, comparisons[name].outside_share)
+        for name, inspection in inspections.items()
     }
     if options.measures_speckle:
         variables = {
             name: replace(
                 metadata,
-                calm_variances_db2=measure_homogeneous_variances(looks[name].windows, metadata.settings, coder),
+                calm_variances_db2=measure_homogeneous_variances(inspections[name].windows, metadata.settings, coder),
             )
             for name, metadata in variables.items()
         }
@@ -121,7 +124,7 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
 def _overhead_bits_per_pixel(
     dataset: xr.Dataset, names: Iterable[Hashable], target: Target, options: PlanOptions
 ) -> float:
-    """Headers of all chunks over all pixels, with the metadata of the store where the target counts them."""
+    """Bits of all headers per pixel, with the metadata of the store where the target counts them."""
     chunks = sum(math.ceil(dataset[name].size / options.chunk_pixels) for name in names)
     pixels = max(1, sum(dataset[name].size for name in names))
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / pixels
@@ -130,29 +133,31 @@ def _overhead_bits_per_pixel(
     return overhead
 
 
-def _inflation(
-    dataset: xr.Dataset, looks: Mapping[Hashable, Look], edges: Mapping[Hashable, tuple[int, int]] | None
+def _padding_ratio(
+    dataset: xr.Dataset,
+    inspections: Mapping[Hashable, Inspection],
+    coded_shapes: Mapping[Hashable, tuple[int, int]] | None,
 ) -> float:
-    """Coded pixels of what is coded together over those of the sample: whole blocks cost more than their pixels."""
-    padded = expected = 0.0
-    for name, look in looks.items():
+    """Padding to whole blocks in the coded arrays over that in the sample: padded pixels cost bits too."""
+    in_coded = in_sample = 0.0
+    for name, inspection in inspections.items():
         array = dataset[name]
-        together = edges[name] if edges else [array.sizes[dim] for dim in spatial_dimensions(array)]
-        for values in look.windows:
-            padded += values.size * _padding(together)
-            expected += values.size * _padding(values.shape[-2:])
-    return padded / expected if expected else 1.0
+        shape = coded_shapes[name] if coded_shapes else [array.sizes[dim] for dim in spatial_dimensions(array)]
+        for values in inspection.windows:
+            in_coded += values.size * _padding_factor(shape)
+            in_sample += values.size * _padding_factor(values.shape[-2:])
+    return in_coded / in_sample if in_sample else 1.0
 
 
-def _padding(shape: Iterable[int]) -> float:
-    """Coded pixels over pixels of an area, which is filled up to whole blocks."""
+def _padding_factor(shape: Iterable[int]) -> float:
+    """Coded pixels over pixels of an area, which is padded to whole blocks."""
     return math.prod(latent_count(size) * BLOCK / max(1, size) for size in shape)
 
 
-def _report_missed(target: Target, estimate: Estimate) -> None:
-    """Say aloud that the result will be worse than what was asked for."""
+def _warn_if_missed(target: Target, estimate: Estimate) -> None:
+    """Warn if the result will be worse than the target."""
     value = getattr(estimate, target.quantity, target.value)  # a bound is always met
-    if value > target.value * (1 + REPORTED_MISS):
+    if value > target.value * (1 + TOLERATED_MISS):
         warnings.warn(
             f"{target.request} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
             stacklevel=caller_stacklevel(),
@@ -160,13 +165,13 @@ def _report_missed(target: Target, estimate: Estimate) -> None:
 
 
 def _metadata(
-    array: xr.DataArray, look: Look, target: Target, estimate: Estimate, coder: LappedCoder, outside: float
+    array: xr.DataArray, inspection: Inspection, target: Target, estimate: Estimate, coder: LappedCoder, outside: float
 ) -> LatentsMetadata:
-    """Metadata that the latents of a variable will have."""
+    """Metadata of the latents of a variable."""
     y, x = spatial_dimensions(array)
     if len({str(name) for name in array.dims}) != array.ndim:
-        raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names")
-    encoding = {name: array.encoding[name] for name in KEPT_ENCODING if name in array.encoding}
+        raise DimensionError(f"array {array.name!r} has dimensions {array.dims}: expected different names. Rename them")
+    encoding = {name: array.encoding[name] for name in KEPT_ENCODING_KEYS if name in array.encoding}
     metadata = LatentsMetadata(
         name="backscatter" if array.name is None else str(array.name),
         dims=tuple(str(name) for name in array.dims),
@@ -174,8 +179,8 @@ def _metadata(
         pixels=(array.sizes[y], array.sizes[x]),
         corners=corner_coordinates(array, (y, x)),
         dtype=array.dtype.str,
-        settings=replace(look.settings, step_db=estimate.step_db),
-        scale_reason=look.scale_reason,
+        settings=replace(inspection.settings, step_db=estimate.step_db),
+        scale_reason=inspection.scale_reason,
         model=coder.card.name,
         model_id=coder.model_id,
         anchor=coder.anchor(estimate.step_db),
@@ -183,7 +188,7 @@ def _metadata(
         estimated_bits_per_pixel=estimate.bits_per_pixel,
         estimated_rmse_db=estimate.rmse_db,
         outside_training_range=outside,
-        attributes=kept_attributes(array.attrs, array.name),
-        encoding=kept_attributes(encoding, array.name),
+        attributes=storable_attributes(array.attrs, array.name),
+        encoding=storable_attributes(encoding, array.name),
     )
-    return fingerprinted(metadata)
+    return with_fingerprint(metadata)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.decode import decode_dataset
-from xsarcomp.latents.encode import without_storage
+from xsarcomp.latents.layout import drop_storage_encoding
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE
 from xsarcomp.scenes.rasters import (
     GEOTIFF_ENDINGS,
@@ -125,7 +125,7 @@ def write_transparent(
     scene: xr.Dataset, path: str, encoding: dict, *, overwrite: bool, resume: bool | None = None
 ) -> None:
     """Write a transparent store whose variables say in an attribute that they lost something."""
-    marked = without_storage(scene)
+    marked = drop_storage_encoding(scene)
     for name, settings in encoding.items():
         configuration = settings["serializer"]["configuration"]
         marked[name].attrs[LOSS_ATTRIBUTE] = (
@@ -214,7 +214,7 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:
     """Dataset without the codecs of the store it came from, but with what describes the data."""
-    result = without_storage(dataset)
+    result = drop_storage_encoding(dataset)
     for variable in result.variables.values():
         if "_FillValue" in variable.attrs:  # xarray wants it in one of the two places
             variable.encoding.pop("_FillValue", None)

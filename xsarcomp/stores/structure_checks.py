@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import LimitExceededError, SarcompError
-from xsarcomp.latents.decode import aligned_parts, encoded_variables
+from xsarcomp.latents.decode import align_parts, read_latents_metadata
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.stores.chunk_checks import Finding, latents_metadata
@@ -32,7 +32,7 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
             if not _can_be_opened(stored, group):
                 continue
             with open_zarr_store(stored.store, chunks=None, group=where or None) as dataset:
-                for metadata in encoded_variables(dataset).values():
+                for metadata in read_latents_metadata(dataset).values():
                     _check_joined(dataset, metadata)
         except SarcompError as error:
             findings.append(Finding(problem="metadata", message=str(error), array=group))
@@ -60,7 +60,7 @@ def _check_size(what: str, numbers: int) -> None:
 
 def _check_joined(dataset: xr.Dataset, metadata: LatentsMetadata) -> None:
     """Refuse planes that were encoded otherwise than the metadata say; damaged and missing chunks have findings of their own."""
-    parts, selected = aligned_parts(dataset, metadata)
+    parts, selected = align_parts(dataset, metadata)
     if "coding" not in parts:
         return
     _check_size(f"the coding of {metadata.name!r}", parts["coding"].size)

@@ -51,7 +51,7 @@ def plan_encoding(
         recompress=recompress,
         chunk_pixels=max(1, chunk_pixels),
         metadata_bytes=METADATA_BYTES,
-        edges={name: _edges(dataset[name], chunks[name]) for name in names},
+        coded_shapes={name: _edges(dataset[name], chunks[name]) for name in names},
     )
     plan = make_plan(dataset, names, target, options)
     codec = _codec_format_3 if zarr_format == 3 else _codec_format_2

@@ -1,4 +1,4 @@
-"""A look at a sample of a variable before it is encoded: its scale, its nodata, and whether it may be encoded."""
+"""Inspection of a variable before it is encoded: a sample, its scale and nodata, and checks that it may be encoded."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,44 +19,45 @@ from xsarcomp.scenes.variables import declared_nodata, plane_polarizations, spat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """A sample of a variable, and what it says about the whole."""
+class Inspection:
+    """Sample of a variable, and the settings inferred from it."""
 
     settings: Settings
-    """Scale, nodata and guarantees of the variable; the step is only a first guess."""
+    """Scale, nodata and guarantees of the variable; the step is only the first that the search tries."""
     scale_reason: str
-    """How the scale was inferred."""
+    """Evidence for the scale, in words."""
     windows: list[NDArray]
-    """Pieces of the variable, each of shape (plane, y, x)."""
+    """Sampled windows of the variable, each of shape (plane, y, x)."""
     planes: list[int]
-    """Number of the plane that each window is from."""
+    """Position of the plane that each window was cut from."""
     polarizations: list[str | None]
-    """Polarization of each plane of the variable."""
+    """Polarization of each plane of the variable; None where unknown."""
 
     @property
     def samples(self) -> list[Sample]:
-        """The windows as samples on which steps are tried."""
+        """Windows as samples on which steps are tried."""
         return [Sample(backscatter=values, settings=self.settings) for values in self.windows]
 
 
-def look_at(array: xr.DataArray, target: Target, *, scale: str, recompress: bool, limit: int) -> Look:
-    """Check a variable and sample it.
+def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompress: bool, limit: int) -> Inspection:
+    """Check a variable, sample it, and infer its scale.
 
     Parameters
     ----------
     array : xarray.DataArray
         Backscatter with a vertical and a horizontal dimension.
     target : Target
-        Its guarantees become part of the settings.
+        The request; its guarantees become part of the settings.
     scale : {"power", "amplitude", "decibel", "auto"}
+        "auto" infers it from attributes and sample.
     recompress : bool
-        Whether data that was compressed with loss before is accepted.
+        Whether to accept data that was compressed with loss before.
     limit : int
-        Largest number of pixels of the sample.
+        Largest number of pixels in the sample.
 
     Returns
     -------
-    Look
+    Inspection
 
     Raises
     ------
@@ -70,7 +71,7 @@ def look_at(array: xr.DataArray, target: Target, *, scale: str, recompress: bool
     windows = sample_windows(array, spatial, _load, limit)
     known_scale, reason = _scale(array, windows, scale, nodata)
     guarantees = target.guarantees(array.dtype, nodata, known_scale)
-    return Look(
+    return Inspection(
         settings=Settings(step_db=FIRST_STEP_DB, scale=known_scale, nodata=nodata, guarantees=guarantees),
         scale_reason=reason,
         windows=windows,
@@ -80,12 +81,16 @@ def look_at(array: xr.DataArray, target: Target, *, scale: str, recompress: bool
 
 
 def refuse_lossy(array: xr.DataArray) -> None:
-    """Refuse data that already lost something: a second pass would lose more, and nobody would see it.
+    """Refuse data that was compressed with loss before: a second pass would lose more, unnoticed.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
 
     Raises
     ------
     AlreadyLossyError
-        If the array was decoded by xsarcomp, or opened from a transparent store.
+        If the array was decoded from latents, or opened from a transparent store.
     """
     codecs = [array.encoding.get("serializer"), *np.atleast_1d(array.encoding.get("compressors") or []).tolist()]
     names = [
@@ -103,7 +108,7 @@ def refuse_lossy(array: xr.DataArray) -> None:
 
 
 def _load(arrays: Iterable[Any]) -> list[NDArray]:
-    """Values of arrays; Dask is loaded only if one of them is a Dask array."""
+    """Values of arrays; Dask is imported only if one of them is a Dask array."""
     arrays = list(arrays)
     if any(hasattr(array, "__dask_graph__") for array in arrays):
         from xsarcomp.scenes.windows import compute_together
@@ -113,7 +118,7 @@ def _load(arrays: Iterable[Any]) -> list[NDArray]:
 
 
 def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> tuple[str, str]:
-    """Scale of an array and how it is known."""
+    """Scale of an array, and the reason for it in words."""
     if scale != "auto":
         check_scale(scale)
         _refuse_wrong_scale(array, windows, scale, nodata)
@@ -127,22 +132,33 @@ def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: floa
 
 
 def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:
-    """Refuse power or amplitude that is mostly negative: those are decibels, and each would be kept as an exception."""
+    """Refuse power or amplitude that is mostly negative: it is decibels, and each value would be stored as an exception."""
     if scale == "decibel":
         return
     classes = [classify(values, scale, nodata) for values in windows]
-    numbers = sum(int(((found == VALID) | (found == EXACT)).sum()) for found in classes)
-    # of what is kept exactly, negative zero and what is beyond 500 dB are not negative
+    numbers = sum(int(((kinds == VALID) | (kinds == EXACT)).sum()) for kinds in classes)
+    # the class EXACT also holds negative zero and values beyond 500 dB, which are not negative
     with np.errstate(invalid="ignore"):
-        kept = [(found == EXACT) & (values < 0) for found, values in zip(classes, windows, strict=True)]
-    negative = sum(map(int, map(np.count_nonzero, kept)))
+        is_negative = [(kinds == EXACT) & (values < 0) for kinds, values in zip(classes, windows, strict=True)]
+    negative = sum(map(int, map(np.count_nonzero, is_negative)))
     if negative > numbers / 2:
         raise RadiometryError(
             f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
-            "decibels, say scale='decibel'"
+            "decibels. Pass scale='decibel'"
         )
 
 
-def array_scale(array: xr.DataArray, nodata: float | None) -> str:
-    """Scale of an array, found out from its attributes and a sample of its values."""
+def infer_array_scale(array: xr.DataArray, nodata: float | None) -> str:
+    """Infer the scale of an array from its attributes and a sample of its values.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+    nodata : float or None
+        Declared fill value.
+
+    Returns
+    -------
+    {"power", "amplitude", "decibel"}
+    """
     return _scale(array, sample_windows(array, spatial_dimensions(array), _load), "auto", nodata)[0]
