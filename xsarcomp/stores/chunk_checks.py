@@ -283,11 +283,11 @@ class ManifestComparison:
         self._sorted = values[self._order]
 
     def covers(self, array: StoredArray, place: Place) -> bool:
-        """Whether the manifest has an entry for a chunk."""
+        """Return whether the manifest has an entry for a chunk."""
         recorded = self._recorded.get(array.path)
         return recorded is not None and all(map(int.__lt__, place.index, recorded.shape))
 
-    def problem(self, array: StoredArray, place: Place, found: int) -> ChunkProblem | None:
+    def problem(self, array: StoredArray, place: Place, current: int) -> ChunkProblem | None:
         """Compare a chunk that the manifest covers with its entry.
 
         Parameters
@@ -295,7 +295,7 @@ class ManifestComparison:
         array : StoredArray
         place : Place
             The chunk.
-        found : int
+        current : int
             Its identity now; ``ABSENT`` for an absent chunk.
 
         Returns
@@ -304,21 +304,21 @@ class ManifestComparison:
             The problem, "missing", "swapped", "unrecorded" or "changed"; None without one.
         """
         expected = int(self._recorded[array.path][place.index])
-        if found == expected:
+        if current == expected:
             return None
-        if found == ABSENT:
+        if current == ABSENT:
             return ChunkProblem(
                 "missing",
                 f"it was recorded and reads as fill value {array.array.fill_value} now: restore it from a copy",
             )
         if expected == ABSENT:
-            owner = self._owner(found)
+            owner = self._owner(current)
             if owner:
                 return ChunkProblem("swapped", f"it holds what was recorded for {owner}, and was not stored: remove it")
             return ChunkProblem(
                 "unrecorded", "it was not stored when the store was recorded: if it was written since, record again"
             )
-        owner = self._owner(found)
+        owner = self._owner(current)
         if owner:
             return ChunkProblem(
                 "swapped",
@@ -329,10 +329,10 @@ class ManifestComparison:
             "it is intact and not what was recorded: written since (then record again), an older version, or from another store",
         )
 
-    def _owner(self, found: int) -> str:
+    def _owner(self, current: int) -> str:
         """Array and chunk for which an identity was recorded, in words; empty if there is none."""
-        position = int(np.searchsorted(self._sorted, np.uint64(found)))
-        if position == self._sorted.size or int(self._sorted[position]) != found:
+        position = int(np.searchsorted(self._sorted, np.uint64(current)))
+        if position == self._sorted.size or int(self._sorted[position]) != current:
             return ""
         flat = int(self._order[position])
         number = int(np.searchsorted(self._starts, flat, side="right")) - 1

@@ -232,7 +232,7 @@ def _without_padding(integers: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _selects_lowest(selection: Any, dimensions: int) -> bool:
-    """Whether a selection from a chunk (..., latent, y, x) takes only the lowest latent, so that it fits an array of one."""
+    """Return whether a selection from a chunk (..., latent, y, x) takes only the lowest latent, so that it fits an array of one."""
     if not isinstance(selection, tuple) or len(selection) != dimensions:
         return False
     latent = selection[-3]

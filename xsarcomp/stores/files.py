@@ -26,7 +26,7 @@ from xsarcomp.stores.opening import open_zarr_store
 
 
 def is_zarr(path: str) -> bool:
-    """Whether there is a Zarr store at a path or URL, judged by its content if it is a folder, else by its ending.
+    """Return whether there is a Zarr store at a path or URL, judged by its content if it is a folder, else by its ending.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ def backscatter_variables(dataset: xr.Dataset) -> list[Hashable]:
 
 
 def _is_transparent(array: xr.DataArray) -> bool:
-    """Whether a variable was opened from a transparent store."""
+    """Return whether a variable was opened from a transparent store."""
     from xsarcomp.latents.info import transparent_configuration
 
     return transparent_configuration(array.variable) is not None

@@ -56,7 +56,7 @@ class StoredGroup:
 
     @property
     def is_array(self) -> bool:
-        """Whether this is a single array, beside which nothing can lie."""
+        """Return whether this is a single array, beside which nothing can lie."""
         return isinstance(self.root, zarr.Array)
 
     @property

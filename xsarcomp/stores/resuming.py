@@ -68,7 +68,7 @@ class PartialStore:
         return self.group.metadata.zarr_format
 
     def holds(self, name: str, region: Spans) -> bool:
-        """Whether the earlier writer stored all chunks (with shards, all shards) of a region of an array."""
+        """Return whether the earlier writer stored all chunks (with shards, all shards) of a region of an array."""
         if name not in self.arrays:
             return False
         present, edges = self.arrays[name].present, object_shape(self.arrays[name].array)
@@ -161,7 +161,7 @@ class PartialStore:
             zarr.consolidate_metadata(group.store, zarr_format=self.zarr_format)
 
     def _is_empty(self, path: str) -> bool:
-        """Whether the array at a path has no chunks, or the group (empty path) no arrays."""
+        """Return whether the array at a path has no chunks, or the group (empty path) no arrays."""
         return not (self.arrays[path].present.any() if path in self.arrays else path == "" and self.arrays)
 
 
@@ -182,7 +182,7 @@ def _read(store: Store, key: str) -> bytes | None:
 
 
 def _is_begun(stored: dict[str, Any], planned: dict[str, Any]) -> bool:
-    """Whether a stored document is what Zarr writes first: the planned one without its attributes."""
+    """Return whether a stored document is what Zarr writes first: the planned one without its attributes."""
     return stored == {} or (stored.get("attributes") == {} and {**planned, "attributes": {}} == stored)
 
 
@@ -202,7 +202,7 @@ def _difference(stored: Any, planned: Any, path: str = "") -> str | None:
 
 
 def _same(stored: NDArray, planned: NDArray) -> bool:
-    """Whether two arrays are equal; NaN equals NaN."""
+    """Return whether two arrays are equal; NaN equals NaN."""
     may_be_nan = planned.dtype.kind in "fc"
     return stored.shape == planned.shape and np.array_equal(stored, planned, equal_nan=may_be_nan)
 

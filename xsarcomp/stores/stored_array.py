@@ -51,7 +51,7 @@ class Place:
     span: tuple[int, int] | None = None
     """First byte of the chunk in its shard, and the one after its last; None if the chunk is a whole object."""
     is_absent: bool = False
-    """Whether the store holds no such chunk."""
+    """True if the store holds no such chunk."""
     problem: str = ""
     """Reason why the place cannot be determined; empty if it can."""
 
@@ -60,7 +60,7 @@ class ShardIndexLayout(NamedTuple):
     """Layout of the index in a shard of frames."""
 
     at_end: bool
-    """Whether the index is at the end of the shard, not at its beginning."""
+    """True if the index is at the end of the shard, not at its beginning."""
     checksum_bytes: int
     """Bytes of the checksum behind the index."""
 
@@ -107,7 +107,7 @@ class StoredArray:
     shard_index: ShardIndexLayout | None = field(init=False)
     """Layout of the index of shards of frames; None without shards."""
     present: NDArray[np.bool_] = field(init=False)
-    """Whether each object exists, shape of the grid of objects."""
+    """Existence of each object, shape of the grid of objects."""
     strays: list[str] = field(init=False)
     """Keys below the array that belong to no chunk and no metadata."""
 
@@ -299,7 +299,7 @@ async def _gathered(tasks: Iterable[Awaitable[Any]]) -> list[Any]:
 
 
 def is_compressed(array: zarr.Array) -> bool:
-    """Whether any codec of an array, also inside of shards, is one of xsarcomp."""
+    """Return whether any codec of an array, also inside of shards, is one of xsarcomp."""
     metadata = array.metadata
     codecs: list[Any]
     if metadata.zarr_format == 2:

@@ -52,7 +52,7 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
 
 
 def _can_be_opened(stored: StoredGroup, group: str) -> bool:
-    """Whether xarray may open a group: not if an array there has a problem.
+    """Return whether xarray may open a group: not if an array there has a problem.
 
     Raises
     ------

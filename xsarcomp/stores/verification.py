@@ -45,7 +45,7 @@ class VerificationReport:
     """Result of a verification: counts and problems."""
 
     ok: bool
-    """Whether there is no problem."""
+    """True if there is no problem."""
     depth: str
     """"full", "quick" if no symbols were decoded, or "headers" if only the headers of frames were read."""
     manifest: str

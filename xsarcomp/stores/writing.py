@@ -187,11 +187,11 @@ class _Grid:
     ends: tuple[tuple[int, ...], ...]
     """Ends of the blocks along each axis, in elements."""
     has_channels: bool = False
-    """Whether the third axis from the end holds latents or gains."""
+    """True if the third axis from the end holds latents or gains."""
 
     @property
     def can_be_grouped(self) -> bool:
-        """Whether the array has rows and columns, and no block divides its channels."""
+        """Return whether the array has rows and columns, and no block divides its channels."""
         return len(self.ends) >= 2 + self.has_channels and (not self.has_channels or len(self.ends[-3]) == 1)
 
     def pixel_ends(self, unit: int, pixels: Sequence[int]) -> list[tuple[int, ...]]:
