@@ -18,7 +18,8 @@ _TARGET_OPTIONS = (
     click.option(
         "--preset",
         type=str,
-        help="archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: times smaller than float32.",
+        help="archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: a store that many times smaller "
+        "than float32.",
     ),
     click.option("--max-error-db", type=float, help="Bound on the error of each valid pixel in dB."),
     click.option(
@@ -129,7 +130,9 @@ def info(store: str, as_json: bool, latents: bool) -> None:
 @cli.command()
 @click.argument("store")
 @click.option("--quick", is_flag=True, help="Compare checksums and the manifest, but decode no symbols.")
-@click.option("--record", is_flag=True, help="Write the manifest: it takes the present content of the store for right.")
+@click.option(
+    "--record", is_flag=True, help="Write the manifest: it declares the present content of the store to be right."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
     """Check each chunk of STORE, and name those that are damaged, missing, or in a wrong place.
