@@ -1,4 +1,4 @@
-"""What a user calls: targets met in stored bytes, mistakes refused in words, pieces that fit together."""
+"""The accessors: targets met in stored bytes, mistakes refused with advice, results that fit together."""
 
 import numpy as np
 import pytest

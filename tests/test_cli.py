@@ -132,7 +132,7 @@ def test_verify_names_a_bad_chunk_until_the_store_is_recorded_again(folder, tmp_
     assert output.startswith("vv chunk 1/0/0 (time 1:2, y 0:96, x 0:120): missing: ")
     assert errors == ""
     report = strict_json(run_here("verify", "a.zarr", "--json", folder=tmp_path, status=1)[0])
-    assert [one["chunk"] for one in report["problems"]] == [[1, 0, 0]]
+    assert [problem["chunk"] for problem in report["problems"]] == [[1, 0, 0]]
     run_here("verify", "a.zarr", "--record", folder=tmp_path)
     run_here("verify", "a.zarr", folder=tmp_path)
 

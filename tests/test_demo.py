@@ -1,4 +1,4 @@
-"""The demonstration: figures of a simulated scene or of one's own, a store and a picture."""
+"""The demonstration: metrics of a simulated scene or of a file, a store and a picture."""
 
 import numpy as np
 import pandas as pd

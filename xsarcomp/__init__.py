@@ -6,17 +6,17 @@
     benchmarks/   xsarcomp beside classical codecs
     models/       systems that can be trained, a folder each
     training/     one loop for every system
-    evaluation/   two scenes compared; the report
+    evaluation/   comparison of two scenes; the report
     stores/       Zarr: codecs, writing, verification; files
-    latents/      datasets of backscatter to datasets of latents and back
+    latents/      datasets of sigma0 or gamma0 to datasets of latents and back
     codec/        one window and one chunk, NumPy in and out
     scenes/       variables, lazy windows, rasters, simulated scenes
-    metrics/      measures of arrays
+    metrics/      metrics of arrays
     radiometry/   scales, decibels, invalid pixels
-    tiling, errors
+    tiling, errors          tiles with halo or overlap; the errors
     pretrained/   models that ship with the package
 
-``docs/architecture.md`` describes them and the way of one array.
+``docs/architecture.md`` describes the rooms, and the way of an array through them.
 """
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError

@@ -1,5 +1,6 @@
-"""What the ``.sarcomp`` accessors of DataArray and Dataset share: each method is one call into the floors below."""
+"""The ``.sarcomp`` accessors of Dataset and DataArray: each method is one call into the rooms below."""
 
+import inspect
 from collections.abc import Hashable, Mapping
 from os import PathLike
 from typing import Any
@@ -7,20 +8,33 @@ from typing import Any
 import xarray as xr
 
 from xsarcomp.codec.rate_control import Target
-from xsarcomp.errors import DimensionError
+from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.scenes.variables import backscatter_names
+
+_TARGET_ARGUMENTS = tuple(inspect.signature(Target.from_arguments).parameters)
+
+
+def _target_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Rate, error and guarantees among the arguments of a method, for :meth:`Target.from_arguments`."""
+    return {name: arguments[name] for name in _TARGET_ARGUMENTS}
 
 
 class Accessor:
-    """What both accessors can; ``_obj`` is the DataArray or Dataset."""
+    """Methods for Sentinel-1 backscatter that Dataset and DataArray have in common.
+
+    Backscatter is calibrated sigma0 or gamma0 (beta0 is coded as well) in power, amplitude or decibels, with dimensions
+    (..., y, x) of any names; polarizations are variables or a dimension.
+    """
 
     def __init__(self, obj: Any):
         self._obj = obj
 
     def _dataset(self) -> xr.Dataset:
+        """The dataset to encode."""
         return self._obj
 
-    def _names(self) -> list:
+    def _names(self) -> list[Hashable]:
+        """Names of its variables of backscatter."""
         return backscatter_names(self._obj)
 
     def encode(
@@ -37,36 +51,40 @@ class Accessor:
         recompress: bool = False,
         like: xr.Dataset | None = None,
     ) -> xr.Dataset:
-        """Encode backscatter to latents, lazily on Dask arrays and at once on NumPy arrays.
+        """Encode sigma0 or gamma0 backscatter to latents: lazily on Dask arrays, immediately on NumPy arrays.
 
-        At most one of the first four arguments; the preset "analysis" if neither they nor a bound are given. The step that
-        meets the target is found on a sample of the values, which is read at once also where the rest stays lazy.
+        Give at most one of the first four arguments; without them and without ``max_error_db``, the preset "analysis" applies.
+        The quantization step that meets the target is searched on a sample of the values, which is read immediately even where
+        the rest stays lazy.
 
         Parameters
         ----------
         bits_per_pixel : float, optional
-            Coded bits over all pixels and polarizations.
+            Coded bits over pixels times polarizations.
         ratio : float, optional
             Size in float32 over coded size.
         rmse_db : float, optional
             Root mean square error over valid pixels, dB.
         preset : {"archive", "analysis", "browse", "8x", "16x", "32x"}, optional
-            2, 1 or 0.25 bits per pixel, or a store of so many times fewer bytes than float32, metadata and all.
+            "archive", "analysis" and "browse" are 2, 1 and 0.25 bits per pixel. "8x", "16x" and "32x" are stores with 8, 16 and
+            32 times fewer bytes than float32, metadata included.
         max_error_db : float, optional
-            No valid pixel is off by more than this, dB, 0.02 or more. Alone it takes the lowest rate that keeps it; with a rate
-            that is too low for it, an error says which one would do.
+            Guarantee: bound on the error of each valid pixel, dB, at least 0.02. Without a rate or an error, the lowest rate
+            that keeps the bound is taken; if a given rate is too low for it, the error message says which rate suffices.
         keep_means : bool
-            Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB in float32 and float64 (rounding to integers of
-            a few units moves it further). Like a bound, it costs a second pass: what was coded is decoded, and compared.
+            Guarantee of tile radiometry: the mean power of each tile of 64 x 64 pixels is kept within 0.02 dB in float32 and
+            float64 (rounding to integers of a few units moves it further). Like a bound, it costs a second pass, which decodes
+            the symbols and compares them with the original.
         model : str, optional
             Name or id of an installed model.
         scale : {"auto", "power", "amplitude", "decibel"}
-            Scale of the values; "auto" finds it out and records why.
+            Scale of the values; "auto" infers it and records the reason.
         recompress : bool
             Accept data that was compressed with loss before.
         like : xarray.Dataset, optional
-            Latents of an opened store that the result will be appended to: takes their model, step and guarantees instead of
-            a target. Without it, each call finds a step of its own; joined planes keep theirs.
+            Latents of an opened store to which the result will be appended, for instance the next acquisitions of a time
+            series. The result has the model, quantization step and guarantees of this store, so no target may be given.
+            Without ``like``, each call searches its own step; appended planes then keep different steps.
 
         Returns
         -------
@@ -76,9 +94,9 @@ class Accessor:
         Raises
         ------
         RateError
-            If the target is contradictory or out of reach.
+            If the target is contradictory or cannot be met.
         RadiometryError
-            If the values are no calibrated backscatter, or their scale is in doubt.
+            If the values are no calibrated backscatter, or their scale cannot be inferred.
         DimensionError
             If no variable with backscatter is found.
         AlreadyLossyError
@@ -96,19 +114,12 @@ class Accessor:
         >>> sorted(encoded.data_vars)
         ['vh_latents', 'vh_mask', 'vv_latents', 'vv_mask']
         """
+        target = _target_arguments(locals())  # before any other local variable exists
         from xsarcomp.latents.append import plan_latents
         from xsarcomp.latents.encode import encode_dataset
 
-        request = {
-            "bits_per_pixel": bits_per_pixel,
-            "ratio": ratio,
-            "rmse_db": rmse_db,
-            "preset": preset,
-            "max_error_db": max_error_db,
-            "keep_means": keep_means,
-        }
         dataset = self._dataset()
-        plan = plan_latents(dataset, self._names(), request, like=like, model=model, scale=scale, recompress=recompress)
+        plan = plan_latents(dataset, self._names(), target, like=like, model=model, scale=scale, recompress=recompress)
         return encode_dataset(dataset, plan)
 
     def encoding(
@@ -124,17 +135,17 @@ class Accessor:
         scale: str = "auto",
         recompress: bool = False,
         zarr_format: int = 3,
-    ) -> dict:
-        """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees backscatter.
+    ) -> dict[Hashable, dict[str, Any]]:
+        """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees sigma0 or gamma0.
 
-        Each chunk stands alone. The chunks are those of the Dask array, or 512 x 512 pixels.
+        Each chunk is coded by itself. The chunks are those of the Dask array, or 512 x 512 pixels.
 
         Parameters
         ----------
         bits_per_pixel, ratio, rmse_db, preset, max_error_db, keep_means, model, scale, recompress
             As for :meth:`encode`.
         zarr_format : {3, 2}
-            Format of the store that will be written; pass the same to ``to_zarr``.
+            Zarr format of the store; pass the same to ``to_zarr``.
 
         Returns
         -------
@@ -150,16 +161,9 @@ class Accessor:
         --------
         ``scene.to_zarr("plain.zarr", encoding=scene.sarcomp.encoding(bits_per_pixel=1.0))``
         """
+        target = Target.from_arguments(**_target_arguments(locals()))
         from xsarcomp.stores.transparent import plan_encoding
 
-        target = Target.from_arguments(
-            bits_per_pixel=bits_per_pixel,
-            ratio=ratio,
-            rmse_db=rmse_db,
-            preset=preset,
-            max_error_db=max_error_db,
-            keep_means=keep_means,
-        )
         return plan_encoding(
             self._dataset(),
             self._names(),
@@ -171,18 +175,18 @@ class Accessor:
         )
 
     def compare(
-        self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None, html: str | PathLike | None = None
+        self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None, html: str | PathLike[str] | None = None
     ) -> dict[str, Any]:
-        """Measure this (restored) backscatter against the original.
+        """Measure this decoded backscatter against the original.
 
         Parameters
         ----------
         original : xarray.Dataset or xarray.DataArray
-            On the same grid.
+            Backscatter before compression, on the same grid.
         scale : {"power", "amplitude", "decibel"}, optional
-            Scale of both; found out if None.
+            Scale of both; inferred if None.
         html : str or path-like, optional
-            File for a report with pictures, one self-contained page; see :func:`xsarcomp.evaluation.report.page.write_report`.
+            File for a report with pictures on one self-contained page; see :func:`xsarcomp.evaluation.report.page.write_report`.
 
         Returns
         -------
@@ -195,11 +199,11 @@ class Accessor:
         DimensionError
             If variables, dimensions, sizes or coordinates do not match.
         RadiometryError
-            If the scale is unknown or cannot be found out.
+            If the scale is unknown or cannot be inferred.
         ConfigurationError
-            If the report cannot be written there.
+            If the report cannot be written to the file.
         MissingDependencyError
-            If a report is asked for without Jinja or Matplotlib.
+            If a report needs Jinja or Matplotlib, and they are not installed.
         """
         if html is not None:
             from xsarcomp.evaluation.report.page import write_report
@@ -210,12 +214,12 @@ class Accessor:
         return compare(original, self._obj, scale=scale)
 
     def info(self) -> dict[str, Any]:
-        """What is known about encoded or decoded variables: model, step, target, scale, estimated rate.
+        """Describe encoded or decoded variables: model, quantization step, target, scale, estimated rate.
 
         Returns
         -------
         dict
-            Variable name to a dict.
+            Variable name to a dictionary of its settings.
         """
         from xsarcomp.latents.info import describe
 
@@ -224,36 +228,37 @@ class Accessor:
 
 @xr.register_dataset_accessor("sarcomp")
 class DatasetAccessor(Accessor):
-    """``dataset.sarcomp``: learned compression of the backscatter in a dataset."""
+    """Learned compression of the sigma0 or gamma0 backscatter in a dataset: ``dataset.sarcomp``."""
 
     def decode(self, *, restore: str | None = None, overview: int | None = None) -> xr.Dataset:
-        """Decode the latents that :meth:`encode` made, lazily where they are lazy.
+        """Decode latents of :meth:`encode` to sigma0 or gamma0 backscatter, lazily where the latents are lazy.
 
         Parameters
         ----------
         restore : {"speckle"}, optional
-            Add noise with the statistics of the speckle that was lost. **It is made up**: number of looks, histogram and
-            semivariogram come near those of the original, and pixels get further from it.
+            Add synthetic speckle: random noise with the statistics of the speckle that compression removed. **It does not
+            bring back the lost values**: number of looks, histogram and semivariogram come closer to those of the original,
+            and the errors of single pixels grow.
         overview : {8, 16, 32, 64, 128, 256, 512}, optional
-            Pixels of a block along each axis: gives one value for each block, the mean in decibels of its valid and
-            filled pixels, from the lowest latents alone and many times as fast. Coordinates are the centers of the blocks.
+            Edge of a block in pixels: returns one value for each block, the mean in decibels of its valid and filled pixels.
+            It needs only the lowest latents, and is many times as fast. Coordinates are the centers of the blocks.
 
         Returns
         -------
         xarray.Dataset
             Backscatter with the dimensions, coordinates, attributes, data type, scale and invalid pixels of the original.
-            The attribute ``sarcomp_lossy`` says what was lost.
+            The attribute ``sarcomp_lossy`` describes the loss.
 
         Raises
         ------
         NotEncodedError
             If there are no latents, or a part of them is missing.
         BitstreamError
-            If a chunk is damaged (when it is read).
+            If a chunk is damaged; raised when the chunk is read.
         ModelNotFoundError
-            If the model that encoded is not installed.
+            If the model of the latents is not installed.
         ConfigurationError
-            If ``restore`` is unknown, there is no such overview, or both are asked for.
+            If ``restore`` or ``overview`` has another value, or both are given.
         """
         if overview is not None:
             from xsarcomp.latents.overview import check_factor, overview_dataset
@@ -275,66 +280,85 @@ class DatasetAccessor(Accessor):
         storage_options: dict[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
-        """Write a whole scene of any size: the store of ``Dataset.to_zarr``, in memory that does not grow with the scene.
+        """Write a scene of any size: the same store as ``Dataset.to_zarr``, in memory that does not grow with the scene.
 
-        Takes what :meth:`encode` made, a scene with the ``encoding`` of a transparent store, and any other dataset, on every
-        scheduler of Dask. A store that is compressed gets its manifest. To append or to write regions call xarray's ``to_zarr``.
+        Accepts latents of :meth:`encode`, a scene with the ``encoding`` of a transparent store, and any other dataset, on every
+        scheduler of Dask. A compressed store gets a manifest. To append or to write regions, call xarray's ``to_zarr``.
 
         Parameters
         ----------
         store, group, encoding, zarr_format, consolidated, storage_options
             As for :meth:`xarray.Dataset.to_zarr`.
         mode : {"w-", "w"}, optional
-            "w" replaces what is there; "w-", the default, refuses to.
+            "w" replaces an existing store; "w-", the default, refuses to.
         resume : bool
-            Go on with a store that was begun with the same dataset and arguments, and begin it if there is none. Finished
-            blocks are not made again; chunks of fill value alone, which no store holds, are. Nobody else may write meanwhile.
+            Continue a partial store that was begun with the same dataset and arguments; begin one if there is none. Finished
+            blocks are not computed again, except those of nothing but fill value, which no store holds. No other process may
+            write meanwhile.
 
         Raises
         ------
         ConfigurationError
-            If the store that was begun is not the one that would be written, an argument is wrong, or the store cannot list
-            what it holds.
+            If the partial store is of another dataset or other arguments, an argument is wrong, or the store cannot list its
+            objects.
         DimensionError
             If Dask blocks end inside a chunk or shard of the store.
         CorruptStreamError
-            If a store that was resumed holds damaged chunks.
+            If a resumed store holds damaged chunks.
         """
         from xsarcomp.stores.writing import write_dataset
 
-        form = {"zarr_format": zarr_format, "consolidated": consolidated, "storage_options": storage_options}
-        write_dataset(self._obj, store, mode=mode, group=group, encoding=encoding, resume=resume, **form)
+        write_dataset(
+            self._obj,
+            store,
+            mode=mode,
+            group=group,
+            encoding=encoding,
+            zarr_format=zarr_format,
+            consolidated=consolidated,
+            storage_options=storage_options,
+            resume=resume,
+        )
 
 
-UNNAMED = "backscatter"  # name in a latents store of an array without one
+UNNAMED = "backscatter"
+"""Name of an array without a name in a latents store."""
 
 
 @xr.register_dataarray_accessor("sarcomp")
 class DataArrayAccessor(Accessor):
-    """``array.sarcomp``: learned compression of one array of backscatter."""
+    """Learned compression of one array of sigma0 or gamma0 backscatter: ``array.sarcomp``."""
 
     def _dataset(self) -> xr.Dataset:
         return self._obj.to_dataset(name=UNNAMED if self._obj.name is None else self._obj.name)
 
-    def _names(self) -> list:
+    def _names(self) -> list[Hashable]:
         return [UNNAMED if self._obj.name is None else self._obj.name]
 
-    def encoding(self, **request: Any) -> dict:
-        """As for a Dataset; the array needs a name, because ``to_zarr`` finds the encoding by it."""
+    def encoding(self, **request: Any) -> dict[Hashable, dict[str, Any]]:
+        """Encoding for ``to_zarr`` that makes a transparent store, see :meth:`DatasetAccessor.encoding`.
+
+        Raises
+        ------
+        DimensionError
+            If the array has no name: ``to_zarr`` finds the encoding by the name of the variable.
+        SarcompError
+            As for a Dataset.
+        """
         if self._obj.name is None:
-            raise DimensionError("the array has no name, by which to_zarr would find its encoding: array.rename('vv')")
+            raise DimensionError(
+                "the array has no name, and to_zarr finds an encoding by the name of the variable: array.rename('vv')"
+            )
         return super().encoding(**request)
 
     def decode(self, *, restore: str | None = None) -> xr.DataArray:
-        """Refused with advice: latents are a Dataset, so that the mask stays with them.
+        """Refuse, with advice: latents are a Dataset, so that the mask stays with them.
 
         Raises
         ------
         NotEncodedError
             Always.
         """
-        from xsarcomp.errors import NotEncodedError
-
         raise NotEncodedError(
             "decode() works on the Dataset that encode() returned, of which this array is a part: dataset.sarcomp.decode()"
         )

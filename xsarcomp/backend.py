@@ -1,6 +1,6 @@
-"""The xarray engine "sarcomp": open a latents store as backscatter, lazily, in one call.
+"""The xarray engine "sarcomp", which opens a latents store as backscatter, lazily, in one call.
 
-Nothing heavy is imported at module level: xarray imports every installed engine when it has to guess one.
+No heavy import at module level: xarray imports every installed engine when it has to guess one.
 """
 
 import os
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
@@ -18,10 +19,45 @@ from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.tiling import Span, Window
 
 
-class LazyBackscatter(BackendArray):
-    """Backscatter that is decoded where it is indexed; holds lazily opened latents and the metadata, never a model.
+class _LazyArray(BackendArray):
+    """Array that is read where it is indexed."""
 
-    Dimensions are (..., y, x); only the chunks of latents that a window needs are read.
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def _read(self, window: Window) -> NDArray:
+        """Values of a window, which has a (start, stop) for each axis."""
+        raise NotImplementedError
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._basic)
+
+    def _basic(self, key: tuple[int | slice, ...]) -> NDArray:
+        """Read the bounding window of a basic index, then take steps and single positions of it."""
+        positions = [np.arange(size)[index] for index, size in zip(key, self.shape, strict=True)]
+        if any(position.size == 0 for position in positions):
+            return np.empty([position.size for position in positions if position.ndim], self.dtype)
+        window = tuple(Span(int(position.min()), int(position.max()) + 1) for position in positions)
+        values = self._read(window)
+        relative = tuple(position - start for position, (start, _) in zip(positions, window, strict=True))
+        for axis, position in reversed(list(enumerate(relative))):
+            values = np.take(values, position, axis=axis)
+        return values
+
+
+class LazyBackscatter(_LazyArray):
+    """Backscatter that is decoded where it is indexed, dimensions (..., y, x).
+
+    Only the chunks of latents that a window needs are read. It holds lazily opened latents and their metadata, never a model,
+    so that it pickles small.
+
+    Parameters
+    ----------
+    parts : mapping of str to xarray.Variable
+        Latents, mask and other parts of a latents variable.
+    metadata : LatentsMetadata
+    speckle : SpeckleKeys, optional
+        Seeds of synthetic speckle.
     """
 
     def __init__(self, parts: Mapping[str, xr.Variable], metadata: LatentsMetadata, speckle: SpeckleKeys | None = None):
@@ -29,40 +65,29 @@ class LazyBackscatter(BackendArray):
         self.shape = (*parts["mask"].shape[:-2], *metadata.pixels)
         self.dtype = np.dtype(metadata.dtype)
 
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._window)
-
-    def _region(self, window: Window) -> np.ndarray:
+    def _read(self, window: Window) -> NDArray:
         from xsarcomp.latents.decode import decode_region
 
         return decode_region(self.parts, window, self.metadata, self.speckle)
 
-    def _window(self, key: tuple[int | slice, ...]) -> np.ndarray:
-        """Decode what basic indexing asks for: the bounding window, then steps and single positions of it."""
-        positions = [np.arange(size)[part] for part, size in zip(key, self.shape, strict=True)]
-        if any(position.size == 0 for position in positions):
-            return np.empty([position.size for position in positions if position.ndim], self.dtype)
-        window = tuple(Span(int(position.min()), int(position.max()) + 1) for position in positions)
-        values = self._region(window)
-        relative = tuple(position - start for position, (start, _) in zip(positions, window, strict=True))
-        for axis, position in reversed(list(enumerate(relative))):
-            values = np.take(values, position, axis=axis)
-        return values
+
+class _LazyFunction(_LazyArray):
+    """Array that a function of a window reads where it is indexed."""
+
+    def __init__(self, function: Callable[[Window], NDArray], shape: tuple[int, ...], dtype: np.dtype):
+        self._function, self.shape, self.dtype = function, shape, dtype
+
+    def _read(self, window: Window) -> NDArray:
+        return self._function(window)
 
 
-class LazyRegion(LazyBackscatter):
-    """What a function reads, where it is indexed; ``read`` gets the (start, stop) on each axis."""
-
-    def __init__(self, read: Callable[[tuple], np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
-        self._region, self.shape, self.dtype = read, shape, dtype
-
-
-def _make_lazy(read: Callable[[tuple], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    return indexing.LazilyIndexedArray(LazyRegion(read, shape, dtype))
+def _lazily(function: Callable[[Window], NDArray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """Lazy values of a variable, without Dask."""
+    return indexing.LazilyIndexedArray(_LazyFunction(function, shape, dtype))
 
 
 class SarcompBackendEntrypoint(BackendEntrypoint):
-    """``xr.open_dataset(store, engine="sarcomp")``: a latents store as backscatter."""
+    """Engine of ``xr.open_dataset(store, engine="sarcomp")``, which opens a latents store as backscatter."""
 
     description = "Open latents stores of xsarcomp as Sentinel-1 backscatter"
     url = "https://pypi.org/project/xsarcomp/"
@@ -78,7 +103,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         restore: str | None = None,
         overview: int | None = None,
     ) -> xr.Dataset:
-        """Open a latents store.
+        """Open a latents store as sigma0 or gamma0 backscatter.
 
         Parameters
         ----------
@@ -90,22 +115,22 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         storage_options : dict, optional
             Passed to the file system.
         restore : {"speckle"}, optional
-            Add the speckle that was lost as noise that is made up, see ``.sarcomp.decode``.
+            Add synthetic speckle in place of the lost one, see ``.sarcomp.decode``.
         overview : int, optional
-            Pixels of a block along each axis, 8, 16, ... 512: a quicklook, see ``.sarcomp.decode``. Only the lowest latents
-            of the chunks are decoded.
+            Edge of a block in pixels, 8, 16, ... 512, for a quicklook, see ``.sarcomp.decode``. Only the lowest latents of the
+            chunks are decoded.
 
         Returns
         -------
         xarray.Dataset
-            Backscatter, decoded where and when it is read; ``chunks={}`` follows the chunks of the store.
+            Backscatter, decoded when it is read; ``chunks={}`` follows the chunks of the store.
 
         Raises
         ------
         NotEncodedError
             If the store holds no latents.
         ConfigurationError
-            If ``restore`` is unknown, there is no such overview, or both are asked for.
+            If ``restore`` or ``overview`` has another value, or both are given.
         """
         from xsarcomp.codec.lapped import BLOCK
         from xsarcomp.latents.decode import align_parts, make_decoded_variable, read_latents_metadata, replace_parts
@@ -118,7 +143,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         dataset = open_zarr_store(filename_or_obj, chunks=None, group=group, storage_options=storage_options)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         if overview is not None:
-            result = overview_dataset(dataset, check_factor(overview, restore=restore), make_lazy=_make_lazy)
+            result = overview_dataset(dataset, check_factor(overview, restore=restore), make_lazy=_lazily)
             result.set_close(dataset.close)
             return result.drop_vars([name for name in dropped if name in result.variables])
         variables = read_latents_metadata(dataset)
@@ -128,9 +153,9 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             speckle = speckle_keys(dataset, metadata, selected, restore)
             values = indexing.LazilyIndexedArray(LazyBackscatter(parts, selected, speckle))
             variable = make_decoded_variable(values, selected, speckle)
-            stored = dataset.variables[name].encoding.get("preferred_chunks", {})
+            stored_chunks = dataset.variables[name].encoding.get("preferred_chunks", {})
             variable.encoding["preferred_chunks"] = {
-                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in metadata.spatial else stored.get(dim, 1)
+                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in metadata.spatial else stored_chunks.get(dim, 1)
                 for dim, size in variable.sizes.items()
             }
             decoded[metadata.name] = variable
@@ -139,5 +164,5 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         return result.drop_vars([name for name in dropped if name in result.variables])
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Never by guessing: a latents store is a Zarr store too, and its latents may be what is wanted."""
+        """Refuse to be guessed: a latents store is a Zarr store too, and a user may want its latents."""
         return False

@@ -1,32 +1,38 @@
-"""The command ``xsarcomp``: each command is a few calls into the floors below."""
+"""The command ``xsarcomp``: each of its commands is a few calls into the rooms below."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from xsarcomp.cli_output import bar, print_bands, print_json, print_store, print_table, progress, warnings_in_one_line
 from xsarcomp.errors import SarcompError
 
-_TARGETS = (
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_TARGET_OPTIONS = (
     click.option("--bits-per-pixel", type=float, help="Coded bits over pixels times polarizations."),
     click.option("--ratio", type=float, help="Size in float32 over coded size."),
-    click.option("--rmse-db", type=float, help="Root mean square error in dB."),
+    click.option("--rmse-db", type=float, help="Root mean square error over valid pixels in dB."),
     click.option(
         "--preset",
         type=str,
-        help="archive (2 bits per pixel), analysis (1, the default), browse (0.25), 8x (4), 16x (2) or 32x (1).",
+        help="archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: a store that many times smaller "
+        "than float32.",
     ),
-    click.option("--max-error-db", type=float, help="No valid pixel is off by more than this."),
+    click.option("--max-error-db", type=float, help="Bound on the error of each valid pixel in dB."),
     click.option(
-        "--keep-means", is_flag=True, help="Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB."
+        "--keep-means",
+        is_flag=True,
+        help="Tile radiometry: keep the mean power of each tile of 64 x 64 pixels within 0.02 dB.",
     ),
 )
 
 
-def _with_targets(command: Any) -> Any:
-    for option in reversed(_TARGETS):
+def _with_target_options(command: _Command) -> _Command:
+    """Add the options of rate, error and guarantees to a command."""
+    for option in reversed(_TARGET_OPTIONS):
         command = option(command)
     return command
 
@@ -40,50 +46,61 @@ def cli() -> None:
 @cli.command()
 @click.argument("source")
 @click.argument("store")
-@_with_targets
+@_with_target_options
 @click.option("--model", help="Name or id of an installed model.")
-@click.option("--scale", default="auto", show_default=True, help="power, amplitude, decibel, or auto: find it out.")
-@click.option("--transparent", is_flag=True, help="Write a store whose chunks decode themselves, for any reader.")
+@click.option(
+    "--scale",
+    default="auto",
+    show_default=True,
+    help="Scale of the values: power, amplitude, decibel, or auto to infer it.",
+)
+@click.option(
+    "--transparent",
+    is_flag=True,
+    help="Write a transparent store: any reader with xsarcomp installed sees backscatter.",
+)
 @click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted; begin where it was not.")
+@click.option("--resume", is_flag=True, help="Continue where the same command was interrupted; start if it was not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def encode(
     source: str, store: str, transparent: bool, overwrite: bool, resume: bool, as_json: bool, **request: Any
 ) -> None:
     """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE.
 
-    Until it is finished, the store is called .partial-STORE. It stays there when the command is killed or interrupted (Ctrl-C);
-    with --resume also after an error. The same command with --resume goes on and makes only what is missing; without it,
-    all is made again.
+    Until it is finished, the store is called .partial-STORE. This partial store stays when the command is killed or interrupted
+    (Ctrl-C); with --resume also after an error. The same command with --resume writes only the missing blocks; without
+    --resume, it starts again.
     """
     from xsarcomp.stores import files
     from xsarcomp.stores.report import store_report
 
-    files.refuse_same(source, store)
+    files.refuse_overlapping(source, store)
     scene = files.open_scene(source)
-    writing = {"overwrite": overwrite, "resume": resume}
     with progress("encoding"):
         if transparent:
-            files.write_transparent(scene, store, scene.sarcomp.encoding(**request), **writing)
+            encoding = scene.sarcomp.encoding(**request)
+            files.write_transparent(scene, store, encoding, overwrite=overwrite, resume=resume)
         else:
-            files.write_store(scene.sarcomp.encode(**request), store, **writing)
+            files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite, resume=resume)
     print_store(store_report(store), as_json)
 
 
 @cli.command()
 @click.argument("store")
 @click.argument("target")
-@click.option("--overview", type=int, help="A quicklook instead: one value for each 8 (16, ... 512) pixels a side.")
+@click.option(
+    "--overview", type=int, help="Write a quicklook: one value for each block of 8 (16, ... 512) pixels a side."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing target.")
-@click.option("--restore", help="speckle: add noise like the speckle that was lost; it is made up.")
+@click.option("--restore", help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.")
 def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
-    """Restore STORE into TARGET, a .tif, .nc or .zarr by its ending."""
+    """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending."""
     from xsarcomp.stores import files
     from xsarcomp.stores.report import check_decodable
 
-    files.refuse_same(store, target)
-    check_decodable(store, restore)  # says what is wrong with a store before a target is created
+    files.refuse_overlapping(store, target)
+    check_decodable(store, restore)  # refuses a wrong store before a target is created
     if overview is None:
         scene = files.open_scene(store, restore=restore)
     else:
@@ -95,9 +112,9 @@ def decode(store: str, target: str, overview: int | None, overwrite: bool, resto
 @cli.command()
 @click.argument("store")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--latents", is_flag=True, help="Statistics of the latents by band of frequency instead.")
+@click.option("--latents", is_flag=True, help="Show statistics of the latents by frequency band instead.")
 def info(store: str, as_json: bool, latents: bool) -> None:
-    """Show what STORE holds: rate, sizes, model, scale, step."""
+    """Show the rate, sizes, model, scale and quantization step of STORE."""
     from xsarcomp.stores.report import open_compressed, store_report
 
     if not latents:
@@ -106,27 +123,29 @@ def info(store: str, as_json: bool, latents: bool) -> None:
     from xsarcomp.latents.statistics import latent_statistics
 
     with progress("reading"):
-        found = latent_statistics(open_compressed(store)[0])
-    print_json(found) if as_json else print_bands(found)
+        statistics = latent_statistics(open_compressed(store)[0])
+    print_json(statistics) if as_json else print_bands(statistics)
 
 
 @cli.command()
 @click.argument("store")
-@click.option("--quick", is_flag=True, help="Compare checksums and the manifest, and decode no symbols.")
-@click.option("--record", is_flag=True, help="Write the manifest: what is in the store now is what belongs there.")
+@click.option("--quick", is_flag=True, help="Compare checksums and the manifest, but decode no symbols.")
+@click.option(
+    "--record", is_flag=True, help="Write the manifest: it declares the present content of the store to be right."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
-    """Check each chunk of STORE, and name those that are damaged, missing, or not where they belong.
+    """Check each chunk of STORE, and name those that are damaged, missing, or in a wrong place.
 
-    The exit status is 0 if all is well, else 1.
+    The exit status is 0 if there is no problem, else 1.
     """
     from xsarcomp.stores.verification import verify_store, write_manifest
 
-    with bar("checking") as moved:
+    with bar("checking") as advance:
         if record:
-            report = write_manifest(store, progress=moved)
+            report = write_manifest(store, progress=advance)
         else:
-            report = verify_store(store, quick=quick, progress=moved)
+            report = verify_store(store, quick=quick, progress=advance)
     if as_json:
         print_json(report.to_json())
     else:
@@ -144,11 +163,11 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
 @cli.command()
 @click.argument("original")
 @click.argument("restored")
-@click.option("--scale", help="Scale of both: power, amplitude or decibel; found out if not given.")
+@click.option("--scale", help="Scale of both: power, amplitude or decibel; inferred if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-@click.option("--html", help="Also write a report with pictures into this file, one self-contained page.")
+@click.option("--html", help="Also write a report with pictures to this file, one self-contained page.")
 def compare(original: str, restored: str, scale: str | None, as_json: bool, html: str | None) -> None:
-    """Measure RESTORED against ORIGINAL: error in dB, speckle, edges, radiometric bias."""
+    """Measure RESTORED (decoded backscatter) against ORIGINAL: error in dB, speckle, edges, radiometric bias."""
     from xsarcomp.stores import files
 
     scenes = files.open_scene(original), files.open_scene(restored)
@@ -164,25 +183,30 @@ def compare(original: str, restored: str, scale: str | None, as_json: bool, html
 
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Root of the scenes, instead of the one in CONFIG.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option("--data", type=click.Path(path_type=Path), help="Root folder of the scenes, instead of that in CONFIG.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
 def train(config: Path, data: Path | None, resume: bool) -> None:
-    """Train a model as the TOML file CONFIG says, and gate it against the profile without a network."""
+    """Train the model that the TOML file CONFIG describes, and compare it with the codec without a network."""
     from xsarcomp.models.config import read_config
-    from xsarcomp.models.fitting import train as run
+    from xsarcomp.models.fitting import train as train_model
 
-    written = run(read_config(config, data), resume=resume, report=click.echo)
-    click.echo(f"wrote {written}")
+    model_file = train_model(read_config(config, data), resume=resume, report=click.echo)
+    click.echo(f"wrote {model_file}")
 
 
 @cli.command()
 @click.argument("source", required=False)
-@_with_targets
+@_with_target_options
 @click.option("--model", help="Name or id of an installed model.")
-@click.option("--scale", default="auto", show_default=True, help="power, amplitude, decibel, or auto: find it out.")
+@click.option(
+    "--scale",
+    default="auto",
+    show_default=True,
+    help="Scale of the values: power, amplitude, decibel, or auto to infer it.",
+)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
 def demo(source: str | None, output: Path, **request: Any) -> None:
-    """Compress and restore SOURCE, or a simulated Sentinel-1 scene; print the figures and draw a picture."""
+    """Compress and decode SOURCE, or a simulated Sentinel-1 scene; print metrics and draw a picture."""
     from xsarcomp.demo import run_demo
 
     for name, value in run_demo(source, output, request):
@@ -191,10 +215,12 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 
 @cli.command()
 @click.argument("scenes", nargs=-1, required=True)
-@click.option("--model", "models", multiple=True, help="Name or id; several are compared. Default: all installed.")
+@click.option(
+    "--model", "models", multiple=True, help="Name or id of a model, may be repeated. Default: all installed models."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables, the CSV and the plot.")
 @click.option(
-    "--codecs", help='Classical codecs by name, separated by commas: "AV1,JPEG XL". Default: all that are installed.'
+    "--codecs", help='Names of classical codecs, separated by commas: "AV1,JPEG XL". Default: all installed ones.'
 )
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
 def benchmark(
@@ -206,8 +232,8 @@ def benchmark(
 ) -> None:
     """Compare installed models with classical codecs on the same SCENES.
 
-    The table has the error in dB at several rates, the rate at equal error, speckle, edges, bias of the mean power and speed.
-    SCENES are files of one split: they are pooled, and resampled for the confidence intervals, together.
+    The table has the error in dB at several rates, the rate at equal error, speckle, edges, bias of the mean power, and speed.
+    SCENES are files of one split; they are pooled, and resampled together for the confidence intervals.
     """
     from xsarcomp.benchmarks.table import run_benchmark
 
@@ -216,7 +242,7 @@ def benchmark(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit status 1."""
+    """Run the command; a mistake of the user is one line on stderr and exit status 1."""
     try:
         with warnings_in_one_line():
             cli(standalone_mode=False)

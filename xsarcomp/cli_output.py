@@ -1,4 +1,4 @@
-"""What commands say: tables, JSON, progress bars, warnings."""
+"""Output of the commands: tables, JSON, progress bars, warnings."""
 
 import contextlib
 import json
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def print_store(report: "StoreReport", as_json: bool) -> None:
-    """Print the sizes of a store, and a line for each variable."""
+    """Print the sizes of a store, and a line for each variable; or all as JSON."""
     if as_json:
         print_json(report.to_json())
         return
     print_table({name: value for name, value in report.to_json().items() if name != "variables"})
-    for name, described in report.variables.items():
+    for name, settings in report.variables.items():
         details = ", ".join(
             f"{key} {_text(value)}"
-            for key, value in described.items()
+            for key, value in settings.items()
             if key in ("store", "scale", "scale_reason", "step_db", "target")
             or (key in ("max_error_db", "keep_means") and value)
         )
@@ -32,28 +32,29 @@ def print_store(report: "StoreReport", as_json: bool) -> None:
 
 
 def print_bands(statistics: dict[str, dict[str, Any]]) -> None:
-    """Statistics of latents: a line for each number, and a row for each band of frequency."""
-    for name, figures in statistics.items():
+    """Print statistics of latents: a line for each number, and a row for each frequency band."""
+    for name, values in statistics.items():
         click.echo(name)
-        print_table({key: value for key, value in figures.items() if not isinstance(value, list)})
-        bands = {key: value for key, value in figures.items() if isinstance(value, list)}
+        print_table({key: value for key, value in values.items() if not isinstance(value, list)})
+        bands = {key: value for key, value in values.items() if isinstance(value, list)}
         click.echo("".join(f"{column:<24}" for column in ("band", *bands)))
         for band, row in enumerate(zip(*bands.values(), strict=True)):
             click.echo("".join(f"{_text(value):<24}" for value in (band, *row)))
 
 
 def print_table(values: dict[str, Any]) -> None:
-    """A line for each value."""
+    """Print a line for each value."""
     for name, value in values.items():
         click.echo(f"{name:<24}{_text(value)}")
 
 
 def _text(value: Any) -> str:
+    """Value in words, numbers with five digits."""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def print_json(values: Any) -> None:
-    """Values as strict JSON: what is not a finite number becomes null."""
+    """Print values as strict JSON: NaN and infinity become null."""
 
     def strict(value: Any) -> Any:
         if isinstance(value, dict):
@@ -66,9 +67,9 @@ def print_json(values: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Progress bar for Dask on a terminal, nothing in a pipe."""
-    with bar(what) as report:
+def progress(label: str) -> Iterator[None]:
+    """Show the progress of Dask as a bar on a terminal, and nothing in a pipe."""
+    with bar(label) as report:
         if report is None:
             yield
             return
@@ -79,37 +80,37 @@ def progress(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Progress bar that is moved by a call with what is done and what there is; None in a pipe."""
+def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a progress bar on a terminal; gives a function of the finished and the total number, None in a pipe."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=None)
+    with Progress(console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(label, total=None)
         last = [0.0]
 
         def report(done: int, total: int) -> None:
             if time.monotonic() - last[0] > 0.1:
                 last[0] = time.monotonic()
-                shown.update(task, completed=done, total=total)
+                display.update(task, completed=done, total=total)
 
         yield report
 
 
 @contextlib.contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Warnings to users without file, line number and source, which say nothing to whoever calls a command."""
+    """Print warnings to users as one line, without file, line number and source code."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_line(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
+        def show_line(message: Warning | str, category: type[Warning], *arguments: Any, **keywords: Any) -> None:
             if issubclass(category, UserWarning):
                 click.echo(f"xsarcomp: warning: {' '.join(str(message).split())}", err=True)
             else:
-                show(message, category, *where, **further)
+                show(message, category, *arguments, **keywords)
 
         warnings.showwarning = show_line
         yield

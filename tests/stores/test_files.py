@@ -120,9 +120,9 @@ def test_what_is_read_is_not_written_over(tmp_path, monkeypatch, source, target,
     monkeypatch.chdir(tmp_path)
     if is_refused:
         with pytest.raises(ConfigurationError, match="choose another name"):
-            files.refuse_same(source, target)
+            files.refuse_overlapping(source, target)
     else:
-        files.refuse_same(source, target)
+        files.refuse_overlapping(source, target)
 
 
 def test_variables_become_named_bands(small, tmp_path):

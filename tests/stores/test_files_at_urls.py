@@ -1,4 +1,4 @@
-"""What the commands write behind URLs, and where that is refused."""
+"""Stores behind URLs, as the commands write them, and targets that are refused."""
 
 import uuid
 
@@ -49,4 +49,4 @@ def test_file_urls_are_paths(tmp_path, name):
     files.write_scene(files.open_scene(address), (tmp_path / "b.tif").as_uri())
     assert files.open_scene(str(tmp_path / "b.tif")).sizes["band"] == 2
     with pytest.raises(ConfigurationError, match="the same or in each other"):
-        files.refuse_same(address, str(tmp_path / name))
+        files.refuse_overlapping(address, str(tmp_path / name))

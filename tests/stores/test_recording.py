@@ -1,4 +1,4 @@
-"""What belongs where, as a manifest records it: chunks at wrong places, older and newer ones are found, and told from damage."""
+"""The manifest in verification: chunks at wrong places, older and newer ones are found, and distinguished from damage."""
 
 import shutil
 
@@ -22,7 +22,7 @@ def test_swapped_chunks_are_found_and_each_is_told_from_where_it_is(store, kind)
     other.write_bytes(contents[0])
     report = verify_store(path)
     assert found(path) == {(*place(kind, 0, 1), "swapped"), (*place(kind, 2, 2), "swapped")}
-    messages = {one.chunk[-2:]: one.message for one in report.problems}
+    messages = {problem.chunk[-2:]: problem.message for problem in report.problems}
     assert "2/2:" in messages[0, 1]
     assert "0/1:" in messages[2, 2]
 
@@ -106,7 +106,7 @@ def test_scenes_appended_since_are_unrecorded_until_they_are_recorded(small, tmp
     problems = found(path)
     for name in ("vv", "vh"):
         added = {(name, (2, y, x), "unrecorded") for y in range(3) for x in range(2)}
-        assert {one for one in problems if one[0] == name} == added | {(name, None, "metadata")}
+        assert {problem for problem in problems if problem[0] == name} == added | {(name, None, "metadata")}
     assert ("time", None, "metadata") in problems
     write_manifest(path)
     assert found(path) == set()
@@ -120,7 +120,7 @@ def test_a_variable_added_since_is_unrecorded(store, small):
     write_manifest(path)
     assert found(path) == set()
     shutil.rmtree(path / "angle/c")
-    assert {one[2] for one in found(path)} == {"missing"}
+    assert {problem[2] for problem in found(path)} == {"missing"}
 
 
 def test_a_renamed_variable_is_found(store):
@@ -155,7 +155,9 @@ def test_a_damaged_store_is_not_recorded(store):
     assert not report.ok
     assert report.manifest == "none"
     assert not (path / "sarcomp_manifest").exists()
-    assert {(one.array, one.chunk, one.problem) for one in report.problems} == {("vv", (0, 0), "damaged")}
+    assert {(problem.array, problem.chunk, problem.problem) for problem in report.problems} == {
+        ("vv", (0, 0), "damaged")
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

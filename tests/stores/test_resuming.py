@@ -1,4 +1,4 @@
-"""Stores that were begun: any that was stopped anywhere becomes the undisturbed one, and no finished block is made again."""
+"""Partial stores: stopped anywhere and resumed, each equals the undisturbed store, and no finished block is computed again."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from tests.support.store_model import all_files
 from xsarcomp.errors import ConfigurationError, CorruptStreamError
 from xsarcomp.scenes.large_scene import large_scene
 from xsarcomp.stores.verification import verify_store
-from xsarcomp.stores.writing import Written, write_dataset
+from xsarcomp.stores.writing import WriteReport, write_dataset
 
 MODEL = "s1-grd-10m-lapped"
 REQUEST = {"bits_per_pixel": 3, "scale": "decibel", "model": MODEL}
@@ -58,7 +58,7 @@ def undisturbed(tmp_path_factory):
     for kind in KINDS:
         dataset, options = planned(kind)
         path = tmp_path_factory.mktemp("undisturbed") / kind.replace(" ", "-")
-        assert write_dataset(dataset, path, **options) == Written(blocks=BLOCKS[kind], found=0)
+        assert write_dataset(dataset, path, **options) == WriteReport(blocks=BLOCKS[kind], reused=0)
         made[kind] = dataset, options, path
     return made
 
@@ -133,7 +133,7 @@ def test_whatever_chunks_of_unfinished_blocks_are_missing_comes_back(undisturbed
         written = write_dataset(dataset, tmp_path / str(number), resume=True, **options)
         assert all_files(tmp_path / str(number)) == expected
         # of the transparent store two chunks hold nothing but NaN, and are made again each time
-        assert written.blocks - written.found == len(unfinished) + 2 * (kind == "transparent")
+        assert written.blocks - written.reused == len(unfinished) + 2 * (kind == "transparent")
 
 
 def test_blocks_of_another_size_find_what_is_finished(undisturbed, tmp_path):
@@ -142,7 +142,7 @@ def test_blocks_of_another_size_find_what_is_finished(undisturbed, tmp_path):
     shutil.rmtree(tmp_path / "a/sarcomp_manifest")
     (tmp_path / "a/vv_latents/c/0/1/2").unlink()
     written = write_dataset(planned("latents", chunk=1024)[0], tmp_path / "a", resume=True, **options)
-    assert written == Written(blocks=4, found=3)
+    assert written == WriteReport(blocks=4, reused=3)
     assert all_files(tmp_path / "a") == all_files(path)
 
 
@@ -195,7 +195,7 @@ def test_metadata_without_attributes_are_finished_only_where_nothing_lies_beside
 def test_where_nothing_was_begun_the_store_is_begun(undisturbed, tmp_path):
     dataset, options, path = undisturbed["latents"]
     (tmp_path / "a").mkdir()
-    assert write_dataset(dataset, tmp_path / "a", resume=True, **options).found == 0
+    assert write_dataset(dataset, tmp_path / "a", resume=True, **options).reused == 0
     assert all_files(tmp_path / "a") == all_files(path)
 
 

@@ -163,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
     def swap(self, several, distance):
         for which in several:
             key = self._chunk(which)
-            others = sorted(one for one in self.stored if one[0] == key[0])
+            others = sorted(chunk for chunk in self.stored if chunk[0] == key[0])
             other = others[(others.index(key) + distance) % len(others)]
             contents = self.stored[key], self.stored[other]
             self._put(key, contents[1])
@@ -200,8 +200,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def verify(self):
-        quick = {(one.array, one.chunk, one.problem) for one in verify_store(self.path, quick=True).problems}
-        assert quick == {(one.array, one.chunk, one.problem) for one in self._verify().problems}
+        quick = {
+            (problem.array, problem.chunk, problem.problem) for problem in verify_store(self.path, quick=True).problems
+        }
+        assert quick == {(problem.array, problem.chunk, problem.problem) for problem in self._verify().problems}
 
     @rule()
     def pickled(self):
@@ -239,7 +241,9 @@ class StoreMachine(RuleBasedStateMachine):
     def _verify(self):
         """Check the store, and compare the findings with those that the model expects."""
         report = verify_store(self.path)
-        found = {(one.array, one.chunk): one.problem for one in report.problems if one.chunk is not None}
+        found = {
+            (problem.array, problem.chunk): problem.problem for problem in report.problems if problem.chunk is not None
+        }
         expected = {key: self._expected_problem(key) for key in self.stored}
         assert found == {key: problem for key, problem in expected.items() if problem}
         assert report.manifest == ("none" if self.recorded is None else "recorded")
@@ -302,7 +306,7 @@ class StoreMachine(RuleBasedStateMachine):
             values = self.layout.content(key[0], content)
         except Exception:
             return True
-        assert any(np.array_equal(values, self.layout.content(key[0], one)) for one in self.valid[key[0]])
+        assert any(np.array_equal(values, self.layout.content(key[0], frame)) for frame in self.valid[key[0]])
         return False
 
     def _expected_problem(self, key):
@@ -372,6 +376,6 @@ def test_appended_latents_of_another_step_are_decoded_with_it(tmp_path):
     decoded = xr.open_zarr(tmp_path / "a", consolidated=False).sarcomp.decode().vv
     for time, encoded in enumerate((first, later)):
         np.testing.assert_array_equal(decoded[time], encoded.sarcomp.decode().vv[0])
-    assert {one.problem for one in verify_store(tmp_path / "a").problems} == {"unrecorded", "metadata"}
+    assert {problem.problem for problem in verify_store(tmp_path / "a").problems} == {"unrecorded", "metadata"}
     assert write_manifest(tmp_path / "a").ok
     assert verify_store(tmp_path / "a").ok

@@ -1,4 +1,4 @@
-"""The checks of a store as a whole: its metadata, what belongs to nothing, what can be checked at all."""
+"""Checks of whole stores: their metadata, objects that belong to nothing, and stores that cannot be checked."""
 
 import contextlib
 import json
@@ -24,9 +24,9 @@ def test_renamed_chunks_and_leftovers_are_named(store):
     (path / "old").mkdir()
     (path / "old/data").write_text("something")
     report = verify_store(path)
-    strays = {one.key for one in report.problems if one.problem == "stray"}
+    strays = {problem.key for problem in report.problems if problem.problem == "stray"}
     assert strays == {"vv/c/0/9", "vv/c/1/.partial-7", "notes.txt", "old/data"}
-    assert [one.chunk for one in report.problems if one.problem == "missing"] == [(0, 3)]
+    assert [problem.chunk for problem in report.problems if problem.problem == "missing"] == [(0, 3)]
 
 
 def test_changed_attributes_are_found(store):
@@ -157,7 +157,8 @@ def test_an_array_that_claims_very_many_chunks_which_are_not_there_is_named_at_o
     finally:
         tracemalloc.stop()
     assert any(
-        "vv_latents" in one.array and f"claims {number} chunks, of which 3 are there" in one.message for one in problems
+        "vv_latents" in problem.array and f"claims {number} chunks, of which 3 are there" in problem.message
+        for problem in problems
     )
 
 
@@ -174,10 +175,10 @@ def test_a_single_array_is_checked_chunk_by_chunk(store, kind):
     assert (report.arrays, report.chunks, report.manifest) == (1, 12, "none")
     flip(chunk_file(path.parent, kind, 1, 1), 200)
     chunk_file(path.parent, kind, 0, 0).unlink()
-    problems = {(one.array, one.problem) for one in verify_store(path).problems}
+    problems = {(problem.array, problem.problem) for problem in verify_store(path).problems}
     assert problems == {("", "damaged"), ("", "missing")}
     (path / "notes.txt").write_text("a note")
-    assert "notes.txt" in {one.key for one in verify_store(path).problems}
+    assert "notes.txt" in {problem.key for problem in verify_store(path).problems}
 
 
 def test_a_single_array_in_memory_and_inside_a_group_is_checked(small):
@@ -234,7 +235,7 @@ def test_a_coordinate_that_claims_gigabytes_is_not_read(store, size):
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     finally:
         tracemalloc.stop()
-    assert any(f"'x' claims {size} numbers" in one.message for one in problems)
+    assert any(f"'x' claims {size} numbers" in problem.message for problem in problems)
 
 
 @pytest.mark.parametrize(

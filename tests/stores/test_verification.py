@@ -69,7 +69,7 @@ def test_a_truncated_shard_names_all_its_chunks(store):
     file.write_bytes(b"")
     assert found(path) == inside
     file.unlink()
-    assert found(path) == {(*one[:2], "missing") for one in inside}
+    assert found(path) == {(*chunk[:2], "missing") for chunk in inside}
 
 
 def test_a_damaged_index_of_a_shard_names_all_its_chunks(store):
@@ -116,7 +116,10 @@ def test_deleted_masks_and_coordinates_are_found(store):
     masks[0].unlink()
     (path / "x/c/0").unlink()
     problems = found(path)
-    assert {one for one in problems if one[2] == "missing"} == {("vv_mask", index, "missing"), ("x", (0,), "missing")}
+    assert {problem for problem in problems if problem[2] == "missing"} == {
+        ("vv_mask", index, "missing"),
+        ("x", (0,), "missing"),
+    }
 
 
 @both_depths
@@ -148,11 +151,11 @@ def test_frames_of_other_models_kinds_shapes_and_types_are_foreign_even_without_
         shutil.copy(tmp_path / str(x) / "vv/c/0/0", chunk_file(path, "transparent", y, x))
     shutil.copy(chunk_file(store("latents"), "latents", 0, 0), chunk_file(path, "transparent", 1, 0))
     report = verify_store(path, quick=True)
-    assert {(one.chunk, one.problem) for one in report.problems} == {
+    assert {(problem.chunk, problem.problem) for problem in report.problems} == {
         (index, "foreign") for index in [(0, 0), *others, (1, 0)]
     }
-    for one, word in zip(report.problems, ("model", "shape", "type", "latents"), strict=True):
-        assert f"a valid frame of {word}" in one.message
+    for problem, word in zip(report.problems, ("model", "shape", "type", "latents"), strict=True):
+        assert f"a valid frame of {word}" in problem.message
 
 
 def test_all_bad_chunks_are_named_and_not_only_the_first(store):
@@ -179,7 +182,7 @@ def test_a_scene_of_nodata_alone_is_sound_and_its_absent_chunks_stay_absent(smal
     write_manifest(tmp_path / "transparent")
     assert found(tmp_path / "transparent") == set()
     shutil.copytree(tmp_path / "transparent/vh/c", tmp_path / "transparent/vv/c")
-    assert {one[2] for one in found(tmp_path / "transparent")} == {"swapped"}
+    assert {problem[2] for problem in found(tmp_path / "transparent")} == {"swapped"}
 
 
 def test_symbols_that_decode_otherwise_are_found_by_the_full_check_alone(store):

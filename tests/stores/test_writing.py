@@ -1,4 +1,4 @@
-"""The writer of stores: byte for byte what xarray writes, for whatever a dataset holds and wherever it is written."""
+"""The writer of stores: byte for byte what xarray writes, for any content of a dataset and any kind of store."""
 
 import warnings
 from typing import ClassVar

@@ -19,7 +19,6 @@ from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.latents.encode import encode_variable
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.scenes.simulation import simulated_dataset
-from xsarcomp.stores.codec_settings import settings_of
 from xsarcomp.stores.codec_zarr import BackscatterCodec
 
 MODEL = "s1-grd-10m-lapped"
@@ -57,7 +56,7 @@ class Transparent:
     def __init__(self, max_error_db=None):
         self.max_error_db = max_error_db
         self.codec = BackscatterCodec(resolve_model(MODEL), 2.9, "power", max_error_db=max_error_db)
-        self.settings = settings_of(self.codec, np.dtype("<f4"), None)
+        self.settings = self.codec.encoder_settings(np.dtype("<f4"), None)
         self.arrays = {"vv": (BACKSCATTER, (1, EDGE, EDGE), np.nan)}
 
     def write(self, numbers, path, **options):

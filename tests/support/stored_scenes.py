@@ -53,8 +53,8 @@ def found(path, **options):
     report = verify_store(path, **options)
     problems = report.problems
     assert report.ok == (not problems)
-    json.dumps(report, allow_nan=False)
-    return {(one.array, one.chunk, one.problem) for one in problems}
+    json.dumps(report.to_json(), allow_nan=False)
+    return {(problem.array, problem.chunk, problem.problem) for problem in problems}
 
 
 def place(kind, y, x, name="vv"):

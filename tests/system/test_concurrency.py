@@ -23,7 +23,6 @@ from xsarcomp.codec import chunk
 from xsarcomp.codec.frame import INTEGERS, LATENTS, read_frame
 from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.scenes.simulation import simulated_dataset
-from xsarcomp.stores.codec_settings import settings_of
 from xsarcomp.stores.codec_zarr import BackscatterCodec
 
 MODEL = "s1-grd-10m"  # with a network, so that torch works too
@@ -42,7 +41,9 @@ def make_jobs(folder):
     scene = simulated_dataset((72, 88), 6)
     values, coder = np.ascontiguousarray(scene.vv.values), load_coder(MODEL)
     for name, guarantees in PROMISES.items():
-        settings = settings_of(BackscatterCodec(resolve_model(MODEL), 2.9, "power", **guarantees), values.dtype, None)
+        settings = BackscatterCodec(resolve_model(MODEL), 2.9, "power", **guarantees).encoder_settings(
+            values.dtype, None
+        )
         (folder / f"{name}.frame").write_bytes(chunk.encode_backscatter(values, settings, coder))
     symbols = np.rint(np.random.default_rng(4).laplace(0, 1.5, (2, 64, 9, 11))).astype(np.int32)
     (folder / "latents.frame").write_bytes(chunk.encode_latents(symbols, coder.anchor(2.9), coder))

@@ -1,6 +1,8 @@
 """Zarr stores: the only room that imports zarr and numcodecs.
 
-Codecs that Zarr calls: ``codec_zarr``, ``codec_numcodecs``, ``codec_settings``; encodings of plain stores: ``transparent``.
-Reading and writing: ``files``, ``opening``, ``report``, ``writing``, ``resuming``. Verification: ``verification``, ``manifest``,
-``structure_checks``, ``chunk_checks``, ``listing``, ``stored_array``. May import latents and everything below it.
+Codecs that Zarr calls: ``codec_zarr`` (format 3), ``codec_numcodecs`` (format 2), ``codec_settings`` (their common settings);
+``transparent`` plans encodings of transparent stores. Reading and writing: ``files`` (paths and URLs), ``opening``,
+``report`` (rate and sizes), ``writing`` (block by block), ``resuming`` (partial stores). Verification: ``verification``,
+``manifest`` (format), ``structure_checks`` (whole stores), ``chunk_checks`` (single chunks), ``listing`` (groups),
+``stored_array`` (chunks as bytes). May import latents and every room below it.
 """

@@ -1,4 +1,4 @@
-"""Codec for Zarr format 2 and other users of numcodecs."""
+"""Codec of backscatter for Zarr format 2 and other users of numcodecs."""
 
 from typing import Any
 
@@ -10,67 +10,42 @@ from xsarcomp.codec import chunk
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import DimensionError
 from xsarcomp.radiometry.pixel_classes import check_unmasked
-from xsarcomp.stores.codec_settings import (
-    check_guarantees,
-    check_model_id,
-    check_settings,
-    configuration_of,
-    settings_of,
-    with_advice,
-)
+from xsarcomp.stores.codec_settings import BackscatterSettings, advice_on_damage
 
 
-class BackscatterCodec(Codec):
+class BackscatterCodec(BackscatterSettings, Codec):
     """Lossy codec of backscatter: ``compressors`` of a Zarr format 2 array.
 
-    Parameters
-    ----------
-    model : str
-        Id of the model, 64 hexadecimal digits.
-    step_db : float
-        Quantization step in dB; ``.sarcomp.encoding(zarr_format=2)`` finds it from a rate.
-    scale : {"power", "amplitude", "decibel"}
-        Scale of the values.
-    nodata : float, optional
-        Declared fill value among the values. Format 2 does not tell a codec the array's fill value: name it here.
-    max_error_db : float, optional
-        No valid pixel is off by more.
-    keep_means : bool
-        Whether the mean power of each tile of 64 x 64 pixels is kept.
-
-    Raises
-    ------
-    ConfigurationError, RadiometryError
-        If a parameter is wrong.
+    Parameters are those of :class:`xsarcomp.stores.codec_settings.BackscatterSettings`. Format 2 does not tell a codec the
+    fill value of the array: pass it as ``nodata``.
     """
 
     codec_id = "xsarcomp.backscatter"
 
-    def __init__(
-        self,
-        model: str,
-        step_db: float,
-        scale: str,
-        nodata: float | None = None,
-        max_error_db: float | None = None,
-        keep_means: bool = False,
-    ):
-        check_model_id(model)
-        check_settings(step_db, scale, nodata)
-        check_guarantees(max_error_db, keep_means)
-        self.model = model
-        self.step_db = step_db
-        self.scale = scale
-        self.nodata = nodata
-        self.max_error_db = max_error_db
-        self.keep_means = keep_means
-
     def get_config(self) -> dict[str, Any]:
         """Metadata of the codec."""
-        return {"id": self.codec_id, **configuration_of(self)}
+        return {"id": self.codec_id, **self.configuration}
 
     def encode(self, buf: Any) -> bytes:
-        """Bytes of a chunk; it must arrive as an array, so the codec comes first in a pipeline."""
+        """Encode a chunk.
+
+        Parameters
+        ----------
+        buf : ndarray, shape (..., y, x)
+            Backscatter on the scale of the codec. It must arrive as an array: this codec comes first in a pipeline.
+
+        Returns
+        -------
+        bytes
+            A frame.
+
+        Raises
+        ------
+        DimensionError
+            If it has fewer than two dimensions.
+        RadiometryError
+            If it has masked pixels, or the data type is wrong.
+        """
         check_unmasked(buf)
         values = np.asarray(buf)
         if values.ndim < 2:
@@ -78,12 +53,29 @@ class BackscatterCodec(Codec):
                 f"{self.codec_id} was handed shape {values.shape}, expected chunks of at least 2 dimensions (y, x): it must be "
                 "the first codec that sees the array"
             )
-        settings = settings_of(self, values.dtype, self.nodata)
+        settings = self.encoder_settings(values.dtype, self.nodata)
         return chunk.encode_backscatter(values, settings, load_coder(self.model))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk, with the shape, data type and memory order that it was encoded with."""
-        with with_advice():
+        """Decode a chunk, with the shape, data type and memory order that it was encoded with.
+
+        Parameters
+        ----------
+        buf : bytes-like
+            A frame.
+        out : buffer, optional
+            Memory to write to.
+
+        Returns
+        -------
+        ndarray, shape (..., y, x), or ``out``
+
+        Raises
+        ------
+        BitstreamError
+            If the frame is damaged.
+        """
+        with advice_on_damage():
             values = chunk.decode_backscatter(bytes(ensure_bytes(buf)), self.nodata, load_coder(self.model))
         if isinstance(out, np.ndarray) and out.shape == values.shape and out.dtype == values.dtype:
             np.copyto(out, values)  # ndarray_copy flattens each in its own memory order and would mix up the pixels

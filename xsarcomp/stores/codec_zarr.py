@@ -1,8 +1,8 @@
-"""Codecs for Zarr format 3; the only file, beside the engine, that names zarr.
+"""Codecs for Zarr format 3.
 
-All are serializers (array to bytes). ``xsarcomp.backscatter`` compresses chunks of backscatter with loss and makes any
-reader that has xsarcomp installed see an ordinary array; ``xsarcomp.latents`` codes the integer latents of a latents
-store without loss, ``xsarcomp.integers`` its residuals and gains. Metadata holds a model id, never a path and never weights.
+All are serializers (array to bytes). ``xsarcomp.backscatter`` compresses chunks of backscatter with loss, and any reader
+that has xsarcomp installed sees an ordinary array; ``xsarcomp.latents`` codes the integer latents of a latents store
+without loss, ``xsarcomp.integers`` its residuals and gains. Metadata holds a model id, never a path and never weights.
 """
 
 import asyncio
@@ -11,22 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
 from xsarcomp.codec import chunk
-from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec.frame import check_stored_dtype, read_frame
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.radiometry.scales import check_dtype
-from xsarcomp.stores.codec_settings import (
-    check_guarantees,
-    check_model_id,
-    check_settings,
-    configuration_of,
-    settings_of,
-    with_advice,
-)
+from xsarcomp.stores.codec_settings import BackscatterSettings, advice_on_damage, check_model_id
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteGetter
@@ -35,14 +28,22 @@ if TYPE_CHECKING:
 
 
 class _ChunkCodec(ArrayBytesCodec):
-    """What the codecs share: strict metadata, and work in a thread of zarr's pool."""
+    """Common parts of the codecs: strict metadata, checked chunks, and work in a thread beside the event loop."""
 
     codec_name: ClassVar[str]
-    is_fixed_size: ClassVar[bool] = False
+    is_fixed_size = False
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Codec from its metadata; unknown or missing keys are refused, because they could change the meaning."""
+        """Create a codec from its metadata.
+
+        Unknown or missing keys are refused, because they could change the meaning of the chunks.
+
+        Raises
+        ------
+        ConfigurationError
+            If the name is another, or keys are unknown or missing.
+        """
         if data.get("name") != cls.codec_name:
             raise ConfigurationError(f"expected codec {cls.codec_name!r}, got {data.get('name')!r}")
         try:
@@ -58,11 +59,11 @@ class _ChunkCodec(ArrayBytesCodec):
         return {"name": self.codec_name, "configuration": asdict(self)}
 
     def evolve_from_array_spec(self, array_spec: "ArraySpec") -> Self:
-        """The codec itself: nothing in it depends on the array."""
+        """Return the codec itself: nothing in it depends on the array."""
         return self
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: "ArraySpec") -> int:
-        """Not known before coding."""
+        """Refuse: the size of a chunk is not known before coding."""
         raise NotImplementedError(f"the size of a chunk of {self.codec_name} is not known before coding")
 
     async def _encode_single(self, chunk_data: "NDBuffer", chunk_spec: "ArraySpec") -> "Buffer | None":
@@ -71,11 +72,19 @@ class _ChunkCodec(ArrayBytesCodec):
     async def _decode_single(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
         return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
 
+    def _encode(self, values: NDArray, chunk_spec: "ArraySpec") -> bytes:
+        """Frame of a chunk."""
+        raise NotImplementedError
+
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> NDArray:
+        """Values of a frame."""
+        raise NotImplementedError
+
     def _encode_sync(self, chunk_data: "NDBuffer", chunk_spec: "ArraySpec") -> "Buffer | None":
         content = self._encode(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
         return chunk_spec.prototype.buffer.from_bytes(content)
 
-    @with_advice()
+    @advice_on_damage()
     def _decode_sync(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
         content = chunk_data.to_bytes()
         claimed = read_frame(content).shape
@@ -97,66 +106,51 @@ class _ChunkCodec(ArrayBytesCodec):
 
 
 @dataclass(frozen=True)
-class BackscatterCodec(_ChunkCodec):
+class BackscatterCodec(BackscatterSettings, _ChunkCodec):
     """Lossy codec of backscatter: ``serializer`` of a Zarr format 3 array.
 
-    Parameters
-    ----------
-    model : str
-        Id of the model, 64 hexadecimal digits.
-    step_db : float
-        Quantization step in dB; :meth:`.sarcomp.encoding` finds it from a rate.
-    scale : {"power", "amplitude", "decibel"}
-        Scale of the values.
-    nodata : float, optional
-        Declared fill value among the values; the array's own fill value if None.
-    max_error_db : float, optional
-        No valid pixel is off by more.
-    keep_means : bool
-        Whether the mean power of each tile of 64 x 64 pixels is kept.
-
-    Raises
-    ------
-    ConfigurationError, RadiometryError
-        If a parameter is wrong.
+    Parameters are those of :class:`xsarcomp.stores.codec_settings.BackscatterSettings`. Without ``nodata``, the fill value of
+    the array is taken for it.
     """
 
     codec_name: ClassVar[str] = "xsarcomp.backscatter"
-    model: str
-    step_db: float
-    scale: str
-    nodata: float | None = None
-    max_error_db: float | None = None
-    keep_means: bool = False
-
-    def __post_init__(self) -> None:
-        check_model_id(self.model)
-        check_settings(self.step_db, self.scale, self.nodata)
-        check_guarantees(self.max_error_db, self.keep_means)
 
     def to_dict(self) -> dict[str, Any]:
         """Metadata of the codec."""
-        return {"name": self.codec_name, "configuration": configuration_of(self)}
+        return {"name": self.codec_name, "configuration": self.configuration}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Refuse an array that cannot hold backscatter, when it is created."""
+        """Refuse an array that cannot hold backscatter; Zarr asks when it creates or opens one.
+
+        Raises
+        ------
+        RadiometryError, DimensionError, RateError
+            If data type, shape or bound are wrong.
+        """
         check_dtype(dtype.to_native_dtype())
         check_stored_dtype(dtype.to_native_dtype())
-        settings_of(self, dtype.to_native_dtype(), self.nodata)
+        self.encoder_settings(dtype.to_native_dtype(), self.nodata)  # refuses a bound that the rounding exceeds
         if len(shape) < 2:
             raise DimensionError(f"{self.codec_name} needs at least 2 dimensions (y, x), got shape {shape}")
 
     def nodata_of(self, fill_value: Any) -> float | None:
-        """Nodata of an array with a fill value; None for none."""
-        # chunks at the edge arrive padded with the array's fill value: it is no backscatter either
+        """Nodata value of an array; None without one.
+
+        Chunks at the edge arrive padded with the fill value of the array: it is no backscatter either.
+
+        Parameters
+        ----------
+        fill_value : scalar or None
+            Fill value of the array.
+        """
         value = fill_value if self.nodata is None else self.nodata
         return float(value) if value is not None and np.isfinite(value) else None
 
-    def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
-        settings = settings_of(self, values.dtype, self.nodata_of(chunk_spec.fill_value))
+    def _encode(self, values: NDArray, chunk_spec: "ArraySpec") -> bytes:
+        settings = self.encoder_settings(values.dtype, self.nodata_of(chunk_spec.fill_value))
         return chunk.encode_backscatter(np.ascontiguousarray(values), settings, load_coder(self.model))
 
-    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> NDArray:
         return chunk.decode_backscatter(content, self.nodata_of(chunk_spec.fill_value), load_coder(self.model))
 
 
@@ -164,14 +158,14 @@ class BackscatterCodec(_ChunkCodec):
 class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
     """Lossless entropy codec of integer latents: ``serializer`` in a latents store.
 
-    Where a selection asks for the lowest latent alone, only that is decoded: it is coded first.
+    Where a selection asks only for the lowest latent of each block, only that is decoded: it is coded first.
 
     Parameters
     ----------
     model : str
         Id of the model, 64 hexadecimal digits.
     anchor : int
-        Which set of the model's tables codes the latents.
+        Number of the set of entropy tables of the model, 0 to 255; it follows from the quantization step.
 
     Raises
     ------
@@ -189,16 +183,22 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
             raise ConfigurationError(f"anchor is {self.anchor!r}, expected an integer from 0 to 255")
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Refuse an array that cannot hold latents, when it is created."""
+        """Refuse an array that cannot hold latents; Zarr asks when it creates or opens one.
+
+        Raises
+        ------
+        DimensionError
+            If data type or shape are wrong.
+        """
         if dtype.to_native_dtype() != np.int32 or len(shape) < 3:
             raise DimensionError(
                 f"{self.codec_name} codes int32 arrays (..., latent, y_latent, x_latent), got {dtype.to_native_dtype()} of shape {shape}"
             )
 
-    def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
+    def _encode(self, values: NDArray, chunk_spec: "ArraySpec") -> bytes:
         return chunk.encode_latents(_without_padding(values), self.anchor, load_coder(self.model))
 
-    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> NDArray:
         return chunk.decode_latents(content, load_coder(self.model))
 
     async def _decode_partial_single(
@@ -210,7 +210,7 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
         return await asyncio.to_thread(self._decode_part, chunk_data, selection, chunk_spec)
 
     def _decode_partial_sync(self, byte_getter: Any, selection: Any, chunk_spec: "ArraySpec") -> "NDBuffer | None":
-        # what the fused pipeline of zarr 3.4 calls
+        # called by the fused pipeline of zarr 3.4
         chunk_data = byte_getter.get_sync(prototype=chunk_spec.prototype)
         return None if chunk_data is None else self._decode_part(chunk_data, selection, chunk_spec)
 
@@ -225,14 +225,14 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
         return chunk_spec.prototype.nd_buffer.from_numpy_array(values)
 
 
-def _without_padding(integers: np.ndarray) -> np.ndarray:
-    """Integers of a chunk; those at the edge arrive padded with the fill value, which no chunk holds."""
-    is_padding = integers == integers_chunk.ABSENT
+def _without_padding(integers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Replace the fill value with which Zarr pads chunks at the edge by 0: no chunk holds it."""
+    is_padding = integers == chunk.ABSENT
     return np.where(is_padding, np.int32(0), integers) if is_padding.any() else integers
 
 
 def _selects_lowest(selection: Any, dimensions: int) -> bool:
-    """Whether a selection from a chunk asks for no latent but the lowest, in a form that one latent answers as well."""
+    """Return whether a selection from a chunk (..., latent, y, x) takes only the lowest latent, so that it fits an array of one."""
     if not isinstance(selection, tuple) or len(selection) != dimensions:
         return False
     latent = selection[-3]
@@ -248,14 +248,20 @@ class IntegersCodec(_ChunkCodec):
     codec_name: ClassVar[str] = "xsarcomp.integers"
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Refuse an array that cannot hold them, when it is created."""
+        """Refuse an array that cannot hold small integers; Zarr asks when it creates or opens one.
+
+        Raises
+        ------
+        DimensionError
+            If data type or shape are wrong.
+        """
         if dtype.to_native_dtype() != np.int32 or len(shape) < 2:
             raise DimensionError(
                 f"{self.codec_name} codes int32 arrays (..., y, x), got {dtype.to_native_dtype()} of shape {shape}"
             )
 
-    def _encode(self, values: np.ndarray, chunk_spec: "ArraySpec") -> bytes:
+    def _encode(self, values: NDArray, chunk_spec: "ArraySpec") -> bytes:
         return chunk.encode_integer_chunk(_without_padding(values))
 
-    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> np.ndarray:
+    def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> NDArray:
         return chunk.decode_integer_chunk(content)

@@ -1,10 +1,11 @@
-"""Open and write scenes by the kind of their path. Side effects of the command line live here."""
+"""Scenes and stores at paths and URLs: opening by the kind of the file, and writing that leaves no half-written results."""
 
 import contextlib
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -25,21 +26,30 @@ from xsarcomp.stores.opening import open_zarr_store
 
 
 def is_zarr(path: str) -> bool:
-    """Whether a path or URL is a Zarr store: by its content if it is local, else by its ending."""
+    """Return whether there is a Zarr store at a path or URL, judged by its content if it is a folder, else by its ending.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    bool
+    """
     if Path(path).is_dir():
         return any((Path(path) / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata", ".zarray"))
     return str(path).rstrip("/").endswith(".zarr")
 
 
 def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
-    """Open anything that xarray or rioxarray opens, lazily, with nodata as it stands in the file.
+    """Open anything that xarray or rioxarray opens, lazily, with the nodata values of the file.
 
     Parameters
     ----------
     path : str
         GeoTIFF or other raster, NetCDF, Zarr store (a latents store is decoded), path or URL.
     restore : {"speckle"}, optional
-        For a latents store, see ``.sarcomp.decode``.
+        Add synthetic speckle to a latents store, see ``.sarcomp.decode``.
 
     Returns
     -------
@@ -66,22 +76,28 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     return open_raster(path)
 
 
-def refuse_same(source: str, target: str) -> None:
-    """Refuse to write over what is read, or into it: scenes are read while they are written.
+def refuse_overlapping(source: str, target: str) -> None:
+    """Refuse to write over a source or into it: scenes are read while they are written.
+
+    Parameters
+    ----------
+    source, target : str
+        Paths or URLs; URLs of remote stores are not compared.
 
     Raises
     ------
     ConfigurationError
-        If the target is the source, lies in it or holds it.
+        If the target is the source, is inside of it, or contains it.
     """
     source, target = local_path(source), local_path(target)
-    first, second = Path(source).resolve(), Path(target).resolve()
-    if "://" not in source + target and (first.is_relative_to(second) or second.is_relative_to(first)):
-        raise ConfigurationError(f"{target} and {source} are the same or in each other: choose another name")
+    source_path, target_path = Path(source).resolve(), Path(target).resolve()
+    overlap = source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path)
+    if overlap and "://" not in source + target:
+        raise ConfigurationError(f"{target} and {source} are the same, or one contains the other: choose another name")
 
 
 def open_store(path: str) -> xr.Dataset:
-    """Open a Zarr store lazily, latents as latents."""
+    """Open a Zarr store lazily; latents stay latents."""
     return open_zarr_store(path, chunks={})
 
 
@@ -90,20 +106,31 @@ def write_store(
     path: str,
     *,
     overwrite: bool = False,
-    encoding: dict | None = None,
+    encoding: Mapping[Hashable, Mapping[str, Any]] | None = None,
     resume: bool | None = None,
 ) -> None:
-    """Write a Zarr format 3 store, a compressed one with its manifest; an existing one only if that is wanted.
+    """Write a store of Zarr format 3, with its manifest if it is compressed.
 
-    ``overwrite`` replaces a store when the new one is finished (a URL: before it is begun). ``resume`` goes on with what an
-    interrupted writer left; None: nobody will, so an interrupted one leaves nothing.
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Latents, or backscatter with the encoding of a transparent store.
+    path : str
+        Path or URL.
+    overwrite : bool
+        Replace an existing store when the new one is finished; at a URL, before the new one is begun.
+    encoding : dict, optional
+        Variable name to its encoding.
+    resume : bool, optional
+        If True, continue a partial store. If False, start again; an interruption from the keyboard leaves a partial store. If
+        None, an interruption leaves nothing.
 
     Raises
     ------
     ConfigurationError
-        If the store exists and ``overwrite`` is False, what is there is no Zarr store, or what was begun is another store.
+        If the path exists and ``overwrite`` is False or it is no Zarr store, or if the partial store is another one.
     """
-    from xsarcomp.stores.writing import write_dataset  # zarr need not be loaded to read a raster
+    from xsarcomp.stores.writing import write_dataset  # reading a raster needs no zarr
 
     path = local_path(path)
     if Path(path).exists():
@@ -112,8 +139,8 @@ def write_store(
         if not is_zarr(path):
             raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
     mode = None if resume else "w" if overwrite else "w-"
-    with warnings.catch_warnings(), _finished(path, resume) as partial:
-        # xarray consolidates as it always did; that the specification does not have it yet is known
+    with warnings.catch_warnings(), _partial_path(path, resume) as partial:
+        # xarray consolidates metadata by default, although the specification of format 3 does not have that yet
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         try:
             write_dataset(dataset, partial, mode=mode, zarr_format=3, encoding=encoding, resume=bool(resume))
@@ -122,12 +149,34 @@ def write_store(
 
 
 def write_transparent(
-    scene: xr.Dataset, path: str, encoding: dict, *, overwrite: bool, resume: bool | None = None
+    scene: xr.Dataset,
+    path: str,
+    encoding: Mapping[Hashable, Mapping[str, Any]],
+    *,
+    overwrite: bool,
+    resume: bool | None = None,
 ) -> None:
-    """Write a transparent store whose variables say in an attribute that they lost something."""
+    """Write a transparent store, with an attribute on its variables that says that they are lossy.
+
+    Parameters
+    ----------
+    scene : xarray.Dataset
+        Backscatter.
+    path : str
+        Path or URL.
+    encoding : dict
+        Result of ``.sarcomp.encoding``.
+    overwrite, resume
+        As for :func:`write_store`.
+
+    Raises
+    ------
+    ConfigurationError
+        As for :func:`write_store`.
+    """
     marked = drop_storage_encoding(scene)
-    for name, settings in encoding.items():
-        configuration = settings["serializer"]["configuration"]
+    for name, entries in encoding.items():
+        configuration = entries["serializer"]["configuration"]
         marked[name].attrs[LOSS_ATTRIBUTE] = (
             f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantization step "
             f"{configuration['step_db']:.5g} dB"
@@ -136,11 +185,11 @@ def write_transparent(
 
 
 @contextlib.contextmanager
-def _finished(path: str, resume: bool | None = None) -> Iterator[str]:
-    """Name to write to that becomes ``path`` only when all is written; what was there stays until then.
+def _partial_path(path: str, resume: bool | None = None) -> Iterator[str]:
+    """Path to write to, which is renamed to ``path`` at the end; an earlier file or store stays until then.
 
-    A URL is written in place: object stores have no rename. After an error nothing stays, or all if ``resume`` is True; after
-    an interruption from the keyboard nothing if it is None, else all, because that may be the work of hours.
+    A URL is written in place: object stores have no rename. After an error the partial result is deleted unless ``resume`` is
+    True; after an interruption from the keyboard only if ``resume`` is None, because it may be the work of hours.
     """
     if "://" in path:
         yield path
@@ -157,7 +206,7 @@ def _finished(path: str, resume: bool | None = None) -> Iterator[str]:
         if resume is None:
             _remove(partial)
         else:
-            stop.add_note(f"interrupted: what is finished stays in {partial}, the same command with --resume goes on")
+            stop.add_note(f"interrupted: finished blocks stay in {partial}, the same command with --resume goes on")
         raise
     except BaseException:
         if not resume:
@@ -166,6 +215,7 @@ def _finished(path: str, resume: bool | None = None) -> Iterator[str]:
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -173,10 +223,18 @@ def _remove(path: Path) -> None:
 
 
 def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, measure_transform: bool = True) -> None:
-    """Write backscatter by the ending of the path: GeoTIFF, NetCDF or plain Zarr; over an existing file only if wanted.
+    """Write backscatter to a GeoTIFF, NetCDF or plain Zarr, by the ending of the path.
 
-    The transform of a GeoTIFF is measured on the coordinates, as a part that was cut from a scene needs it. In an overview
-    the last block may hold fewer pixels, so that its coordinates are no measure: there it is the one of the reference system.
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    path : str
+        Path; or URL that ends in ``.zarr``.
+    overwrite : bool
+        Replace an existing file or store.
+    measure_transform : bool
+        Take the transform of a GeoTIFF from the coordinates, as a part that was cut from a scene needs it. False takes that of
+        the reference system: in an overview the last block may hold fewer pixels, so that its coordinates mislead.
 
     Raises
     ------
@@ -192,19 +250,19 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
     if "://" in path:
         if ending != ".zarr":
             raise ConfigurationError(
-                f"{path} is a URL, where a .zarr store can be written: write a local file, and copy it"
+                f"{path} is a URL, expected one that ends in .zarr: write a local file, and copy it"
             )
         write_store(_plain(dataset), path, overwrite=overwrite)
         return
-    if Path(path).exists() and not overwrite:  # it may well be the original that was compressed
+    if Path(path).exists() and not overwrite:  # it may be the original that was compressed
         raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"the folder {Path(path).parent} does not exist: create it first")
     if ending in GEOTIFF_ENDINGS:
-        with _finished(path) as partial:
+        with _partial_path(path) as partial:
             write_geotiff(dataset, backscatter_variables(dataset), partial, measure_transform=measure_transform)
     elif ending in NETCDF_ENDINGS:
-        with _finished(path) as partial:
+        with _partial_path(path) as partial:
             write_netcdf(_plain(dataset), partial)
     elif ending == ".zarr":
         write_store(_plain(dataset), path, overwrite=overwrite)
@@ -213,16 +271,16 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:
-    """Dataset without the codecs of the store it came from, but with what describes the data."""
+    """Dataset with the encoding that describes its data, and without that of the store from which it was read."""
     result = drop_storage_encoding(dataset)
     for variable in result.variables.values():
-        if "_FillValue" in variable.attrs:  # xarray wants it in one of the two places
+        if "_FillValue" in variable.attrs:  # xarray refuses it in both places
             variable.encoding.pop("_FillValue", None)
     return result
 
 
-def backscatter_variables(dataset: xr.Dataset) -> list:
-    """Variables that were decoded, or all that are no scalars."""
+def backscatter_variables(dataset: xr.Dataset) -> list[Hashable]:
+    """Names of decoded variables; of all variables with two or more dimensions if there are none."""
     decoded = [
         name for name, array in dataset.data_vars.items() if LOSS_ATTRIBUTE in array.attrs or _is_transparent(array)
     ]
@@ -230,6 +288,7 @@ def backscatter_variables(dataset: xr.Dataset) -> list:
 
 
 def _is_transparent(array: xr.DataArray) -> bool:
+    """Return whether a variable was opened from a transparent store."""
     from xsarcomp.latents.info import transparent_configuration
 
     return transparent_configuration(array.variable) is not None

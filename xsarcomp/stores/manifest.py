@@ -1,7 +1,7 @@
-"""The manifest of a store: what belongs into each chunk, as checksummed bytes. ``docs/format.md`` section 9 is normative.
+"""Manifest of a store: the identity of the content of each chunk, as checksummed bytes. ``docs/format.md`` section 9 is normative.
 
-A frame knows what it holds and not where it belongs, and Zarr reads a chunk that is absent as fill value. The manifest
-settles both: for each chunk of each array it holds eight bytes that identify its content, or zero where nothing was stored.
+A frame does not say where it belongs, and Zarr reads an absent chunk as fill value. The manifest settles both: for each
+chunk of each array it holds eight bytes that identify the content, or zero where nothing was stored.
 """
 
 import hashlib
@@ -18,29 +18,29 @@ from xsarcomp.codec.frame import LARGEST_DIMENSIONS, MAGIC
 from xsarcomp.errors import CorruptStreamError, LimitExceededError, UnsupportedFormatError
 
 GROUP, ARRAY = "sarcomp_manifest", "content"
-"""Where it lies in a store: the one array of a group, so that no reader takes it for a variable."""
+"""Place of the manifest in a store: the only array of a group, so that no reader takes it for a variable."""
 MANIFEST_MAGIC = b"XSAM"
 MAJOR, MINOR = 1, 0
 FRAMES, OBJECTS = "frames", "objects"
-"""What identities are made of: the headers of frames, or whole stored objects."""
+"""Kinds of identities: hashes of the headers of frames, or of whole stored objects."""
 ABSENT = 0
-"""Identity of a chunk that is not stored, because all of it is the fill value."""
+"""Identity of a chunk that is not stored, because all of its values are the fill value."""
 LARGEST_COUNT = 2**26
-"""Chunks of one array."""
+"""Limit on the chunks of one array."""
 LARGEST_JSON = 2**24
-"""Bytes of the JSON section."""
+"""Limit on the bytes of the JSON section."""
 LARGEST_HEADER = 58 + 4 * LARGEST_DIMENSIONS
-"""So many bytes from the beginning of a frame hold its header."""
+"""Bytes at the beginning of a frame that hold its header in any case."""
 
 _FIXED = struct.Struct("<4sBBHI")
 _SHA256_BYTES = 32
-_FRAME_DIMENSIONS = 11  # where a frame says how many dimensions it has
+_FRAME_DIMENSIONS = 11  # offset of the number of dimensions in a frame
 _KEYS = {"identities", "chunk", "grid", "metadata"}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RecordedArray:
-    """What was in an array of the store when it was recorded."""
+    """State of an array when the manifest was written."""
 
     kind: str
     """FRAMES or OBJECTS."""
@@ -56,21 +56,26 @@ class RecordedArray:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Manifest:
-    """What was in a store when it was recorded."""
+    """State of a store when the manifest was written."""
 
     arrays: dict[str, RecordedArray]
-    """By path from the root of the store."""
+    """Arrays by path from the root of the store."""
     groups: dict[str, str]
     """Digest of the metadata of each group by its path; the root is ``""``."""
 
 
 def frame_identity(content: bytes) -> int:
-    """Identity of a frame from its first bytes; equal for frames of equal content.
+    """Identity of a frame, computed from its header; equal for frames of equal content.
 
     Parameters
     ----------
     content : bytes
-        A frame, or as many of its bytes as ``LARGEST_HEADER``.
+        A frame, or its first ``LARGEST_HEADER`` bytes.
+
+    Returns
+    -------
+    int
+        64 bits, never 0.
 
     Raises
     ------
@@ -87,18 +92,52 @@ def frame_identity(content: bytes) -> int:
 
 
 def object_identity(content: bytes) -> int:
-    """Identity of stored bytes: the first 8 bytes of their BLAKE2b as a little-endian number, 1 instead of 0."""
+    """Identity of stored bytes: their BLAKE2b hash of 8 bytes as a little-endian number, 1 instead of 0.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    int
+        64 bits, never 0.
+
+    References
+    ----------
+    RFC 7693, The BLAKE2 Cryptographic Hash.
+    """
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
 
 
 def metadata_digest(documents: Any) -> str:
-    """Digest of JSON metadata that does not depend on its spaces and the order of its keys, 16 hexadecimal digits."""
+    """Digest of JSON metadata that does not depend on spaces and the order of keys.
+
+    Parameters
+    ----------
+    documents : JSON values
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
     text = json.dumps(documents, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """Bytes of a manifest; the same for the same store."""
+    """Bytes of a manifest; the same for the same store.
+
+    Parameters
+    ----------
+    manifest : Manifest
+
+    Returns
+    -------
+    bytes
+        Fixed header, JSON, identities, and the SHA-256 of all before it.
+    """
     paths = sorted(manifest.arrays)
     arrays = {
         path: {
@@ -117,14 +156,22 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """Manifest from bytes, checked.
+    """Parse and check the bytes of a manifest.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    Manifest
 
     Raises
     ------
     CorruptStreamError
         If checksum, lengths or content disagree.
     UnsupportedFormatError
-        If the bytes are no manifest, or one of a newer version.
+        If the bytes are no manifest, or a manifest of a newer version.
     LimitExceededError
         If it claims more than the limits allow.
     """
@@ -141,8 +188,8 @@ def read_manifest(content: bytes) -> Manifest:
     if length > min(len(body), LARGEST_JSON):
         raise LimitExceededError(f"the manifest names {length} bytes of JSON, found {len(body)}")
     try:
-        described = json.loads(body[:length])
-        arrays, groups = described["arrays"], described["groups"]
+        document = json.loads(body[:length])
+        arrays, groups = document["arrays"], document["groups"]
         return Manifest(arrays=_arrays(arrays, body[length:]), groups={str(path): str(groups[path]) for path in groups})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, CorruptStreamError | LimitExceededError):
@@ -150,19 +197,19 @@ def read_manifest(content: bytes) -> Manifest:
         raise CorruptStreamError(f"the manifest cannot be read ({error}): record the store again") from error
 
 
-def _arrays(described: dict[str, dict], identities: bytes) -> dict[str, RecordedArray]:
-    """Arrays of a manifest, each with its share of the identities."""
+def _arrays(entries: dict[str, dict[str, Any]], identities: bytes) -> dict[str, RecordedArray]:
+    """Arrays of a manifest, each with its part of the identities."""
     result: dict[str, RecordedArray] = {}
     start = 0
-    for path in sorted(described):
-        entry = described[path]
+    for path in sorted(entries):
+        entry = entries[path]
         chunk, grid = (tuple(entry[key]) for key in ("chunk", "grid"))
-        numbers_are_right = all(type(size) is int and size >= 0 for size in (*chunk, *grid))
-        if set(entry) != _KEYS or len(chunk) != len(grid) or not numbers_are_right:
+        sizes_are_valid = all(type(size) is int and size >= 0 for size in (*chunk, *grid))
+        if set(entry) != _KEYS or len(chunk) != len(grid) or not sizes_are_valid:
             raise CorruptStreamError(f"the manifest describes {path!r} in a way that is unknown: record again")
         count = math.prod(grid)
         if count > LARGEST_COUNT or start + 8 * count > len(identities):
-            raise LimitExceededError(f"the manifest claims {count} chunks of {path!r}, and does not hold so many")
+            raise LimitExceededError(f"the manifest claims {count} chunks of {path!r}, and holds fewer identities")
         values = np.frombuffer(identities, "<u8", count, start).astype(np.uint64, copy=False).reshape(grid)
         start += 8 * count
         result[path] = RecordedArray(

@@ -21,7 +21,7 @@ from xsarcomp.stores.stored_array import METADATA
 def open_compressed(
     store: Any, *, storage_options: dict[str, Any] | None = None
 ) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
-    """Open a compressed store as it is, and say what its variables are.
+    """Open a compressed store as it is, and describe its variables.
 
     Parameters
     ----------
@@ -29,6 +29,13 @@ def open_compressed(
         A URL ends in ``.zarr``.
     storage_options : dict, optional
         Passed to the file system of a URL.
+
+    Returns
+    -------
+    dataset : xarray.Dataset
+        Latents stay latents, lazily.
+    variables : dict
+        Settings of each compressed variable, see :func:`xsarcomp.latents.info.describe`.
 
     Raises
     ------
@@ -43,7 +50,7 @@ def open_compressed(
     try:
         dataset = open_zarr_store(store, chunks={}, storage_options=storage_options)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{store} holds no Zarr group: check the name, and what the store asks for") from error
+        raise FileNotFoundError(f"{store} holds no Zarr group: check the name and the storage options") from error
     variables = describe(dataset)
     if not variables:
         raise NotEncodedError(
@@ -53,24 +60,31 @@ def open_compressed(
 
 
 def _check_path(path: str) -> None:
-    """Refuse a path that leads to no Zarr store; of a URL only its ending is known yet."""
+    """Refuse a path at which there is no Zarr store; a URL is only judged by its ending."""
     is_url = "://" in path
     if not is_url and not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist")
     if not is_zarr(path):
-        why = "a URL of one ends in .zarr" if is_url else "expected one that xsarcomp encode wrote"
-        raise NotEncodedError(f"{path} is no Zarr store: {why}")
+        expected = "the URL of one ends in .zarr" if is_url else "expected one that xsarcomp encode wrote"
+        raise NotEncodedError(f"{path} is no Zarr store: {expected}")
 
 
 def check_decodable(path: str, restore: str | None = None) -> None:
-    """Say what is wrong with a store that is to be decoded.
+    """Refuse a store that cannot be decoded.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL.
+    restore : {"speckle"}, optional
+        Synthetic speckle to add, see ``.sarcomp.decode``.
 
     Raises
     ------
     FileNotFoundError, NotEncodedError
         As :func:`open_compressed` does.
     ConfigurationError
-        If something is to be restored in a transparent store, whose chunks are decoded inside Zarr.
+        If speckle is to be added to a transparent store, whose chunks are decoded inside Zarr.
     """
     _, variables = open_compressed(path)
     if restore is not None and not any(described["store"] == "latents" for described in variables.values()):
@@ -85,13 +99,13 @@ class StoreReport:
     """Sizes and settings of a compressed store."""
 
     bits_per_pixel: float
-    """Bits of the payload over pixels times polarizations."""
+    """Bits of the payload over pixels times polarizations (times dates)."""
     ratio: float
     """Size in float32 over the payload."""
     payload_bytes: int
-    """Coded chunks with their masks."""
+    """Bytes of coded chunks and masks."""
     stored_bytes: int
-    """Everything in the store, metadata and coordinates included."""
+    """Bytes of everything in the store, metadata and coordinates included."""
     stored_bits_per_pixel: float
     """Bits of everything in the store over pixels times polarizations."""
     objects: int
@@ -154,7 +168,7 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
 
 
 def _parts(dataset: xr.Dataset, name: str) -> dict[str, str]:
-    """Parts of a latents variable; a variable that only looks like one is the user's own."""
+    """Names of the arrays of a latents variable by part, from its metadata: other variables may have names like them."""
     attribute = dataset[part_names(name)["latents"]].attrs[ATTRIBUTE]
     return LatentsMetadata.from_attribute(attribute).part_names
 
@@ -168,7 +182,7 @@ def _model_name(model_id: str) -> str:
 
 
 def _chunk_bytes(sizes: dict[str, int], array: str) -> int:
-    """Bytes of the chunks of an array, without its metadata."""
+    """Bytes of the chunks of an array without its metadata."""
     metadata = {name for names in METADATA.values() for name in names}
-    below = f"{array}/"
-    return sum(size for key, size in sizes.items() if key.startswith(below) and key.rpartition("/")[2] not in metadata)
+    prefix = f"{array}/"
+    return sum(size for key, size in sizes.items() if key.startswith(prefix) and key.rpartition("/")[2] not in metadata)

@@ -1,30 +1,44 @@
-"""What an interrupted writer left in a Zarr store: whether it is the store that would be written now, and what is finished."""
+"""Partial stores, as interrupted writers leave them: comparison with the store to write, and the blocks that are finished."""
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.stores.listing import StoredGroup, open_stored
+from xsarcomp.stores.listing import open_stored
 from xsarcomp.stores.stored_array import StoredArray, is_compressed, keys_below
 
 Spans = tuple[slice, ...]
 _CONSOLIDATED = {2: ".zmetadata", 3: "consolidated_metadata"}
-"""Document, or entry in that of the group, that holds the metadata of all arrays again."""
-_NOTHING = "nothing"  # stands for an entry that one of two documents has and the other has not
+"""Document (format 2), or entry in the document of the group (format 3), that repeats the metadata of all arrays."""
+_NOTHING = "nothing"  # stands for an entry that only one of two documents has
 
 
-def found_store(store: Any, *, group: str | None, storage_options: dict[str, Any] | None) -> "Found | None":
-    """What lies in a store that was begun before; None if nothing was.
+def open_partial_store(
+    store: Any, *, group: str | None, storage_options: dict[str, Any] | None
+) -> "PartialStore | None":
+    """Open a partial store; None if there is no group yet.
 
-    What killed writers left half written is removed, so nobody else may write meanwhile.
+    Temporary objects of killed writers are removed, so no other process may write meanwhile.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+    group : str or None
+        Path of the group in the store.
+    storage_options : dict or None
+        Passed to the file system of a URL.
+
+    Returns
+    -------
+    PartialStore or None
 
     Raises
     ------
@@ -37,24 +51,24 @@ def found_store(store: Any, *, group: str | None, storage_options: dict[str, Any
         return None
     stored = open_stored(root.store_path, writable=True)
     stored.remove_temporary()
-    return Found(stored, {array.path: array for array in stored.arrays})
+    return PartialStore(root, {array.path: array for array in stored.arrays})
 
 
 @dataclass(eq=False)
-class Found:
-    """A store that was begun before."""
+class PartialStore:
+    """A store that an earlier writer began."""
 
-    stored: StoredGroup
+    group: zarr.Group
     arrays: dict[str, StoredArray]
-    """Arrays by name, as they were found."""
+    """Arrays by name, as the earlier writer left them."""
 
     @property
-    def zarr_format(self) -> int:
-        """Format of Zarr, 2 or 3."""
-        return self.stored.root.metadata.zarr_format
+    def zarr_format(self) -> Literal[2, 3]:
+        """Zarr format of the group."""
+        return self.group.metadata.zarr_format
 
     def holds(self, name: str, region: Spans) -> bool:
-        """Whether all chunks (with shards, all shards) of a region of an array were there."""
+        """Return whether the earlier writer stored all chunks (with shards, all shards) of a region of an array."""
         if name not in self.arrays:
             return False
         present, edges = self.arrays[name].present, object_shape(self.arrays[name].array)
@@ -62,12 +76,19 @@ class Found:
         return bool(present[tuple(window)].all())
 
     def complete(self, target: zarr.Array, values: NDArray) -> None:
-        """Write those chunks of an array in memory that are not there, and compare the others.
+        """Write the missing chunks of an array in memory, and compare the others.
+
+        Parameters
+        ----------
+        target : zarr.Array
+            The array in the store.
+        values : ndarray
+            Encoded values of all of it.
 
         Raises
         ------
         ConfigurationError
-            If other values were written before; not noticed where a codec with loss lies between.
+            If the store holds other values; not noticed under a lossy codec.
         """
         known = self.arrays.get(target.basename)
         if known is None or not known.present.any():
@@ -79,10 +100,10 @@ class Found:
             if not known.present[index]:
                 target[window] = values[window]
             elif not is_compressed(target) and not _same(np.asarray(target[window]), np.asarray(values[window])):
-                raise _other_store(self.stored.root, f"{target.basename!r} holds other values")
+                raise _other_store(self.group, f"{target.basename!r} holds other values")
 
     def accept(self, planned: zarr.Group, targets: dict[str, zarr.Array]) -> dict[str, zarr.Array]:
-        """Compare with what would be written now, and write metadata that are missing.
+        """Compare with the store to write now, and write metadata that are missing.
 
         Parameters
         ----------
@@ -94,14 +115,14 @@ class Found:
         Returns
         -------
         dict of str to zarr.Array
-            The same arrays in the store that was found.
+            The same arrays in the partial store.
 
         Raises
         ------
         ConfigurationError
             If they differ.
         """
-        group = self.stored.root
+        group = self.group
         if surplus := sorted(self.arrays.keys() - targets.keys()):
             raise _other_store(group, f"it holds {', '.join(surplus)}, which would not be written now")
         if self.zarr_format != planned.metadata.zarr_format:
@@ -115,74 +136,80 @@ class Found:
         }
 
     def _accept_documents(self, planned: zarr.Group) -> None:
-        """Compare all metadata, then write what is missing, and consolidate where that is wanted and was not done."""
-        group, must_consolidate, missing = self.stored.root, False, {}
+        """Compare all metadata, then write the missing documents, and consolidate metadata if that is planned and not done yet."""
+        group, must_consolidate = self.group, False
+        missing: dict[str, Buffer] = {}
         for key in sync(keys_below(planned.store, _key(planned, ""))):
             name = key.removeprefix(_key(planned, ""))
-            content, there = _read(planned.store, key), _read(group.store, _key(group, name))
+            content, stored_content = _read(planned.store, key), _read(group.store, _key(group, name))
             if name == _CONSOLIDATED[2]:
-                must_consolidate |= there is None
+                must_consolidate |= stored_content is None
                 continue
-            here, there = json.loads(content), None if there is None else json.loads(there)
-            if here.pop(_CONSOLIDATED[3], None) is not None:
-                must_consolidate |= not (there or {}).pop(_CONSOLIDATED[3], None)
-                content = json.dumps(here).encode()
+            document = json.loads(content or b"")
+            stored = None if stored_content is None else json.loads(stored_content)
+            if document.pop(_CONSOLIDATED[3], None) is not None:
+                must_consolidate |= not (stored or {}).pop(_CONSOLIDATED[3], None)
+                content = json.dumps(document).encode()
             path = name.rpartition("/")[0]
-            if there is None or (self._is_empty(path) and _is_begun(there, here)):
-                missing[_key(group, name)] = default_buffer_prototype().buffer.from_bytes(content)
-            elif (difference := _difference(there, here)) is not None:
+            if stored is None or (self._is_empty(path) and _is_begun(stored, document)):
+                missing[_key(group, name)] = default_buffer_prototype().buffer.from_bytes(content or b"")
+            elif (difference := _difference(stored, document)) is not None:
                 raise _other_store(group, f"{path or 'the group'}{difference}")
-        for key, content in missing.items():
-            sync(group.store.set(key, content))
+        for key, buffer in missing.items():
+            sync(group.store.set(key, buffer))
         if must_consolidate:
             zarr.consolidate_metadata(group.store, zarr_format=self.zarr_format)
 
     def _is_empty(self, path: str) -> bool:
-        """Whether an array has no chunks, or the group no arrays."""
+        """Return whether the array at a path has no chunks, or the group (empty path) no arrays."""
         return not (self.arrays[path].present.any() if path in self.arrays else path == "" and self.arrays)
 
 
 def object_shape(array: zarr.Array) -> tuple[int, ...]:
-    """Shape of what is stored as one object: a shard, or a chunk where there are none."""
+    """Shape of a stored object in elements: a shard, or a chunk where there are no shards."""
     return tuple(array.shards or array.chunks)
 
 
 def _key(group: zarr.Group, name: str) -> str:
+    """Key in the store of a name below a group."""
     return f"{group.path}/{name}" if group.path else name
 
 
 def _read(store: Store, key: str) -> bytes | None:
+    """Bytes of an object; None if there is none."""
     content = sync(store.get(key, default_buffer_prototype()))
     return None if content is None else content.to_bytes()
 
 
-def _is_begun(there: dict, here: dict) -> bool:
-    """Whether it is what Zarr writes first: all but the attributes."""
-    return there == {} or (there.get("attributes") == {} and {**here, "attributes": {}} == there)
+def _is_begun(stored: dict[str, Any], planned: dict[str, Any]) -> bool:
+    """Return whether a stored document is what Zarr writes first: the planned one without its attributes."""
+    return stored == {} or (stored.get("attributes") == {} and {**planned, "attributes": {}} == stored)
 
 
-def _difference(there: Any, here: Any, path: str = "") -> str | None:
-    """Where two documents differ, in words; None if they do not."""
-    pairs = None
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = sorted({*there, *here}, key=lambda key: (key == "attributes", key))
-        pairs = ((f"{path}.{key}", there.get(key, _NOTHING), here.get(key, _NOTHING)) for key in keys)
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        pairs = ((f"{path}.{number}", *pair) for number, pair in enumerate(zip(there, here, strict=True)))
-    if pairs is not None:
-        found = (_difference(*pair, one) for one, *pair in pairs)
-        return next((one for one in found if one is not None), None)
-    texts = [json.dumps(one, sort_keys=True) for one in (there, here)]
-    return None if texts[0] == texts[1] else f"{path} is {texts[0][:60]}, and would be {texts[1][:60]} now"
+def _difference(stored: Any, planned: Any, path: str = "") -> str | None:
+    """First difference of two JSON values in words; None if they are equal."""
+    entries: list[tuple[str, Any, Any]]
+    if isinstance(stored, dict) and isinstance(planned, dict):
+        keys = sorted({*stored, *planned}, key=lambda key: (key == "attributes", key))
+        entries = [(f"{path}.{key}", stored.get(key, _NOTHING), planned.get(key, _NOTHING)) for key in keys]
+    elif isinstance(stored, list) and isinstance(planned, list) and len(stored) == len(planned):
+        entries = [(f"{path}.{i}", *pair) for i, pair in enumerate(zip(stored, planned, strict=True))]
+    else:
+        texts = [json.dumps(value, sort_keys=True) for value in (stored, planned)]
+        return None if texts[0] == texts[1] else f"{path} is {texts[0][:60]}, and would be {texts[1][:60]} now"
+    differences = (_difference(before, now, name) for name, before, now in entries)
+    return next((difference for difference in differences if difference is not None), None)
 
 
-def _same(there: np.ndarray, here: np.ndarray) -> bool:
-    may_be_nan = here.dtype.kind in "fc"
-    return there.shape == here.shape and np.array_equal(there, here, equal_nan=may_be_nan)
+def _same(stored: NDArray, planned: NDArray) -> bool:
+    """Return whether two arrays are equal; NaN equals NaN."""
+    may_be_nan = planned.dtype.kind in "fc"
+    return stored.shape == planned.shape and np.array_equal(stored, planned, equal_nan=may_be_nan)
 
 
-def _other_store(group: zarr.Group, what: str) -> ConfigurationError:
+def _other_store(group: zarr.Group, difference: str) -> ConfigurationError:
+    """Error about a partial store that is not the one to write."""
     return ConfigurationError(
-        f"{group.store_path} was begun with another scene or other options: {what}. Go on with the same ones, or write it anew "
+        f"{group.store_path} was begun with another scene or other options: {difference}. Go on with the same ones, or write it anew "
         "without resume"
     )

@@ -1,4 +1,4 @@
-"""The checks of a store as a whole: metadata, objects that belong to nothing, parts that do not fit together."""
+"""Checks of a whole store: metadata, objects that belong to nothing, and parts that do not fit together."""
 
 import numpy as np
 import xarray as xr
@@ -14,24 +14,34 @@ from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.stores.stored_array import StoredArray
 
 MOST_READ = 2**23
-"""Numbers of one array that are read at once: the coordinate of a dimension, or what planes were encoded with."""
+"""Limit on the numbers of an array that are read at once: the coordinate of a dimension, or the steps of planes."""
 
 
 def structure_findings(stored: StoredGroup) -> list[Finding]:
-    """Findings about metadata, objects that belong to nothing, and parts of latents that do not fit together."""
+    """Check metadata, objects that belong to nothing, and parts of latents variables that do not fit together.
+
+    Parameters
+    ----------
+    stored : StoredGroup
+
+    Returns
+    -------
+    list of Finding
+        Problems "metadata" and "stray".
+    """
     findings = [Finding(problem="metadata", message=message, array=path) for path, message in stored.problems]
-    unknown = "it belongs to no array of the store: a leftover, a renamed chunk, or not from xsarcomp"
-    findings += [Finding(problem="stray", message=unknown, key=key) for key in stored.strays]
+    message = "it belongs to no array of the store: a leftover, a renamed chunk, or not from xsarcomp"
+    findings += [Finding(problem="stray", message=message, key=key) for key in stored.strays]
     for array in stored.arrays:
-        unknown = f"it is no chunk of the grid {array.grid}: a leftover or a renamed chunk"
-        findings += [Finding(problem="stray", message=unknown, array=array.path, key=key) for key in array.strays]
+        message = f"it is no chunk of the grid {array.grid}: a leftover or a renamed chunk"
+        findings += [Finding(problem="stray", message=message, array=array.path, key=key) for key in array.strays]
     latents = [array.path for array in stored.arrays if ATTRIBUTE in array.attributes]
     for group in sorted({path.rpartition("/")[0] for path in latents}):
-        where = "/".join(filter(None, (stored.path, group)))
+        path_in_store = "/".join(filter(None, (stored.path, group)))
         try:
             if not _can_be_opened(stored, group):
                 continue
-            with open_zarr_store(stored.store, chunks=None, group=where or None) as dataset:
+            with open_zarr_store(stored.store, chunks=None, group=path_in_store or None) as dataset:
                 for metadata in read_latents_metadata(dataset).values():
                     _check_joined(dataset, metadata)
         except SarcompError as error:
@@ -42,9 +52,15 @@ def structure_findings(stored: StoredGroup) -> list[Finding]:
 
 
 def _can_be_opened(stored: StoredGroup, group: str) -> bool:
-    """Whether xarray may open a group, which reads the coordinates of its dimensions: not if an array there is in question."""
+    """Return whether xarray may open a group: not if an array there has a problem.
+
+    Raises
+    ------
+    LimitExceededError
+        If the coordinate of a dimension, which xarray would read, is too large.
+    """
     if any(path.rpartition("/")[0] == group for path, _ in stored.problems):
-        return False  # what that does to the others is not worth another finding
+        return False  # it has a finding already
     for array in stored.arrays:
         parent, _, name = array.path.rpartition("/")
         if parent == group and array.dims == (name,):
@@ -52,28 +68,39 @@ def _can_be_opened(stored: StoredGroup, group: str) -> bool:
     return True
 
 
-def _check_size(what: str, numbers: int) -> None:
-    """Refuse to read an array that claims too much."""
+def _check_size(name: str, numbers: int) -> None:
+    """Refuse to read an array that claims too many numbers."""
     if numbers > MOST_READ:
-        raise LimitExceededError(f"{what} claims {numbers} numbers, expected at most {MOST_READ}: check the metadata")
+        raise LimitExceededError(f"{name} claims {numbers} numbers, expected at most {MOST_READ}: check the metadata")
 
 
 def _check_joined(dataset: xr.Dataset, metadata: LatentsMetadata) -> None:
-    """Refuse planes that were encoded otherwise than the metadata say; damaged and missing chunks have findings of their own."""
+    """Refuse planes whose settings are not those of the metadata; damaged and missing chunks have findings of their own."""
     parts, selected = align_parts(dataset, metadata)
     if "coding" not in parts:
         return
     _check_size(f"the coding of {metadata.name!r}", parts["coding"].size)
     try:
         coding = parts["coding"].values
-    except Exception:
+    except Exception:  # a damaged chunk, which is checked by itself
         return
     known = np.isfinite(coding).all(axis=-1)
     plane_runs(coding[known], selected, int(known.sum()))
 
 
 def recorded_findings(stored: StoredGroup, manifest: Manifest) -> list[Finding]:
-    """Findings about arrays and groups as a whole."""
+    """Compare arrays and groups as a whole with the manifest.
+
+    Parameters
+    ----------
+    stored : StoredGroup
+    manifest : Manifest
+
+    Returns
+    -------
+    list of Finding
+        Problems "metadata", "missing" and "unrecorded".
+    """
     arrays = {array.path: array for array in stored.arrays}
     findings = []
     for path, digest in sorted(manifest.groups.items()):
@@ -98,7 +125,7 @@ def recorded_findings(stored: StoredGroup, manifest: Manifest) -> list[Finding]:
 
 
 def comparable_paths(stored: StoredGroup, manifest: Manifest) -> list[str]:
-    """Arrays whose chunks are those that were recorded, or more."""
+    """Paths of arrays whose chunks are divided as they were when the manifest was written; there may be more chunks now."""
     arrays = {array.path: array for array in stored.arrays if array.path in manifest.arrays}
     return [
         path
@@ -108,13 +135,15 @@ def comparable_paths(stored: StoredGroup, manifest: Manifest) -> list[str]:
 
 
 def masks_of_latents(stored: StoredGroup) -> dict[str, StoredArray]:
-    """Mask of each array of latents, by the path of the latents."""
+    """Mask of each array of latents that has one, by the path of the latents."""
     arrays = {array.path: array for array in stored.arrays}
     masks = {}
     for path, array in arrays.items():
         metadata = latents_metadata(array)
+        if metadata is None:
+            continue
         group = path.rpartition("/")[0]
-        mask = metadata and arrays.get("/".join(filter(None, (group, part_names(metadata.name)["mask"]))))
+        mask = arrays.get("/".join(filter(None, (group, part_names(metadata.name)["mask"]))))
         if mask is not None:
             masks[path] = mask
     return masks

@@ -1,4 +1,4 @@
-"""Encoding of transparent stores: each chunk codes itself, readers need no call to xsarcomp."""
+"""Encoding of transparent stores: a codec of Zarr codes each chunk by itself, and readers need no call to xsarcomp."""
 
 import math
 import warnings
@@ -15,15 +15,16 @@ from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.radiometry.scales import check_dtype
 from xsarcomp.scenes.variables import spatial_dimensions
+from xsarcomp.stores.codec_settings import BackscatterSettings
 
 CHUNK_EDGE = 512
-"""Pixels of a chunk along an axis, where the array has no chunks of its own."""
+"""Pixels of a chunk along y and x, where the array has no chunks."""
 SMALLEST_EDGE = 64
-"""Smaller chunks are warned about."""
+"""Pixels of a chunk along y and x, below which a warning says that bits are wasted."""
 METADATA_BYTES = 20_000
-"""Metadata, coordinates and manifest of a store, about, whatever its size."""
+"""Approximate size of metadata, coordinates and manifest of a store of any size."""
 LARGEST_EDGE = 1024
-"""Chunks of a Dask array are divided down to this."""
+"""Pixels along y and x above which the chunks of a Dask array are divided."""
 
 
 def plan_encoding(
@@ -36,7 +37,35 @@ def plan_encoding(
     recompress: bool,
     zarr_format: int,
 ) -> dict[Hashable, dict[str, Any]]:
-    """Encoding for ``to_zarr``; see ``.sarcomp.encoding``."""
+    """Plan the encoding of variables in a transparent store; see ``.sarcomp.encoding``.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    names : iterable of variable names
+        Variables of sigma0 or gamma0 backscatter, dimensions (..., y, x).
+    target : Target
+        Rate or error, and guarantees.
+    model : str or None
+        Name or id of a model; the default model if None.
+    scale : {"auto", "power", "amplitude", "decibel"}
+        Scale of the values.
+    recompress : bool
+        Accept data that was compressed with loss before.
+    zarr_format : {3, 2}
+
+    Returns
+    -------
+    dict
+        Variable name to its encoding for ``to_zarr``.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such Zarr format.
+    SarcompError
+        As :func:`xsarcomp.latents.plan.make_plan` does.
+    """
     if zarr_format not in (2, 3):
         raise ConfigurationError(f"zarr_format is {zarr_format!r}, expected 3 or 2")
     names = list(names)
@@ -51,19 +80,19 @@ def plan_encoding(
         recompress=recompress,
         chunk_pixels=max(1, chunk_pixels),
         metadata_bytes=METADATA_BYTES,
-        coded_shapes={name: _edges(dataset[name], chunks[name]) for name in names},
+        coded_shapes={name: _rows_and_columns(dataset[name], chunks[name]) for name in names},
     )
     plan = make_plan(dataset, names, target, options)
-    codec = _codec_format_3 if zarr_format == 3 else _codec_format_2
+    codec_entries = _format_3_codec if zarr_format == 3 else _format_2_codec
     return {
         # to_zarr replaces a variable's own encoding by this: what describes the data must be in it, or the CRS is lost
-        name: {**codec(metadata), "chunks": chunks[name], **_kept(dataset[name])}
+        name: {**codec_entries(metadata), "chunks": chunks[name], **_description(dataset[name])}
         for name, metadata in plan.variables.items()
     }
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    """Chunks of the store: 512 pixels and one of each other dimension; those of a Dask array, large ones divided."""
+    """Shape of a chunk of the store: that of the Dask array, divided where it is large; else 512 x 512 pixels of one plane."""
     spatial = set(spatial_dimensions(array))
     chunks = []
     for axis, (name, size) in enumerate(array.sizes.items()):
@@ -75,47 +104,51 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     if any(edge < min(SMALLEST_EDGE, array.sizes[name]) for name, edge in edges.items()):
         warnings.warn(
             f"{array.name!r} has chunks of {' x '.join(map(str, edges.values()))} pixels, and each chunk of a transparent store "
-            f"is coded alone: bits are wasted below about {SMALLEST_EDGE} pixels. Rechunk first: "
+            f"is coded by itself: bits are wasted below about {SMALLEST_EDGE} pixels. Rechunk first: "
             f".chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})",
             stacklevel=caller_stacklevel(),
         )
     return tuple(chunks)
 
 
-def _edges(array: xr.DataArray, chunks: tuple[int, ...]) -> tuple[int, ...]:
+def _rows_and_columns(array: xr.DataArray, chunks: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns of a chunk."""
-    spatial = spatial_dimensions(array)
-    return tuple(dict(zip(array.dims, chunks, strict=True))[name] for name in spatial)
+    sizes = dict(zip(array.dims, chunks, strict=True))
+    rows, columns = spatial_dimensions(array)
+    return sizes[rows], sizes[columns]
 
 
-def _divided(chunk: int, limit: int) -> int:
-    """Largest divisor of a chunk within the limit, so that no task writes half a chunk; the chunk if it is tiny."""
-    divisor = next(size for size in range(min(chunk, limit), 0, -1) if chunk % size == 0)
-    return divisor if divisor >= min(chunk, limit) // 4 else chunk
+def _divided(size: int, limit: int) -> int:
+    """Largest divisor of a size within a limit, so that no task writes half a chunk; the size itself if that is tiny."""
+    divisor = next(candidate for candidate in range(min(size, limit), 0, -1) if size % candidate == 0)
+    return divisor if divisor >= min(size, limit) // 4 else size
 
 
 def _configuration(metadata: LatentsMetadata) -> dict[str, Any]:
+    """Configuration of the codec of a variable."""
     settings = metadata.settings
-    configuration = {
-        "model": metadata.model_id, "step_db": settings.step_db, "scale": settings.scale, "nodata": settings.nodata,
-    }  # fmt: skip
-    return configuration | settings.guarantees.request
+    codec = BackscatterSettings(
+        metadata.model_id, settings.step_db, settings.scale, settings.nodata, **settings.guarantees.request
+    )
+    return codec.configuration
 
 
-def _codec_format_3(metadata: LatentsMetadata) -> dict[str, Any]:
+def _format_3_codec(metadata: LatentsMetadata) -> dict[str, Any]:
+    """Entries of an encoding that set the codec, for Zarr format 3."""
     codec = {"name": "xsarcomp.backscatter", "configuration": _configuration(metadata)}
     return {"serializer": codec, "compressors": None}
 
 
-def _codec_format_2(metadata: LatentsMetadata) -> dict[str, Any]:
+def _format_2_codec(metadata: LatentsMetadata) -> dict[str, Any]:
+    """Entries of an encoding that set the codec, for Zarr format 2."""
     from xsarcomp.stores.codec_numcodecs import BackscatterCodec
 
     return {"compressors": [BackscatterCodec(**_configuration(metadata))], "filters": None}
 
 
-def _kept(array: xr.DataArray) -> dict[str, Any]:
+def _description(array: xr.DataArray) -> dict[str, Any]:
     """Entries of the encoding that describe the data; a fill value that would turn NaN into numbers is left out."""
-    kept = {name: array.encoding[name] for name in ("grid_mapping",) if name in array.encoding}
+    entries = {name: array.encoding[name] for name in ("grid_mapping",) if name in array.encoding}
     if array.dtype.kind == "f" and "_FillValue" not in array.attrs:
-        kept["_FillValue"] = np.array(np.nan, array.dtype)[()]
-    return kept
+        entries["_FillValue"] = np.array(np.nan, array.dtype)[()]
+    return entries

@@ -1,6 +1,6 @@
-"""Writes a dataset into a Zarr store block by block, so that memory does not grow with the scene, and goes on after a stop.
+"""Writing of datasets into Zarr stores block by block: memory does not grow with the scene, and interrupted writers can resume.
 
-xarray makes the store: metadata, coordinates, encoded values. Only the blocks of lazy variables are written here, because
+xarray creates the store: metadata, coordinates, encoded values. Only the blocks of lazy variables are written here, because
 ``Dataset.to_zarr`` ends in a task that waits for all of them (``docs/decisions/0018-own-writer.md``).
 """
 
@@ -23,33 +23,35 @@ from xsarcomp.codec.tile_means import TILE
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.stores.resuming import Found, found_store, object_shape
+from xsarcomp.stores.resuming import PartialStore, object_shape, open_partial_store
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.verification import write_manifest
 
 BLOCKWISE = {"mask": 1, "exact": 1, "residual": 1, "gains": TILE, "latents": BLOCK}
-"""Parts of a latents variable that lie in the same blocks, and the pixels along an axis that one value of them stands for."""
+"""Parts of a latents variable that are written together in blocks, and the pixels along an axis that each value stands for."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written."""
+class WriteReport:
+    """Counts of the blocks of a dataset that was written."""
 
     blocks: int
-    """Dask blocks of lazy variables; the parts of a latents variable count as one."""
-    found: int
-    """Those that were there already."""
+    """Number of Dask blocks of lazy variables; the parts of a latents variable count as one."""
+    reused: int
+    """Number of blocks that an interrupted writer had finished before."""
 
 
 @dataclass(eq=False)
-class _Arrays:
-    """Stands where xarray has its writer: notes what would be written where, and writes nothing."""
+class _ArrayCollector:
+    """Replacement of xarray's ``ArrayWriter``: collects sources and targets, and writes nothing."""
 
     sources: dict[str, Any] = field(default_factory=dict)
+    """Encoded values by name, in memory or lazy."""
     targets: dict[str, zarr.Array] = field(default_factory=dict)
+    """Arrays of the store by name."""
 
     def add(self, source: Any, target: zarr.Array, region: Any = None) -> None:
-        """Called by xarray for each variable, with encoded values and the array that it made for them."""
+        """Collect a variable; xarray calls it with encoded values and the array that it created for them."""
         self.sources[target.basename], self.targets[target.basename] = source, target
 
     @property
@@ -69,8 +71,24 @@ def write_dataset(
     consolidated: bool | None = None,
     storage_options: dict[str, Any] | None = None,
     resume: bool = False,
-) -> Written:
-    """Write a dataset; see ``.sarcomp.to_zarr``."""
+) -> WriteReport:
+    """Write a dataset; see ``.sarcomp.to_zarr``.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    store, mode, group, encoding, zarr_format, consolidated, storage_options, resume
+        As for ``.sarcomp.to_zarr``.
+
+    Returns
+    -------
+    WriteReport
+
+    Raises
+    ------
+    ConfigurationError, DimensionError, CorruptStreamError
+        As ``.sarcomp.to_zarr`` does.
+    """
     if mode not in (None, "w", "w-"):
         raise ConfigurationError(
             f"mode is {mode!r}, expected 'w-' (the default) or 'w': to append or to write regions call xarray's Dataset.to_zarr"
@@ -84,37 +102,36 @@ def write_dataset(
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
     if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):
         store = str(Path(store).expanduser())
-    place = {"group": group, "storage_options": storage_options}
-    form = {"zarr_format": zarr_format, "consolidated": consolidated}
-    found = found_store(store, **place) if resume else None
-    if found is None:
-        made = _made(dataset, store, encoding or {}, mode=mode or "w-", **place, **form)
-    else:
-        form["zarr_format"] = zarr_format or found.zarr_format
-        made = _made(dataset, zarr.storage.MemoryStore(), encoding or {}, mode="w", group=group, **form)
-    with made as (arrays, root):
+    partial = open_partial_store(store, group=group, storage_options=storage_options) if resume else None
+    options: dict[str, Any] = {"group": group, "zarr_format": zarr_format}
+    if partial is None:
+        options |= {"mode": mode or "w-", "storage_options": storage_options}
+    else:  # the store is planned in memory, and compared with the partial one
+        store, options["mode"] = zarr.storage.MemoryStore(), "w"
+        options["zarr_format"] = zarr_format or partial.zarr_format
+    with _created_store(dataset, store, encoding or {}, consolidated=consolidated, **options) as (arrays, root):
         _check_aligned(arrays)
         blocks = list(_blocks(_grids(dataset, arrays.lazy)))
-        if found is not None:
-            arrays.targets, root = found.accept(root, arrays.targets), found.stored.root
-        _write_memory(arrays, found)
-        missing = [block for block in blocks if found is None or not found.holds(*block.last)]
+        if partial is not None:
+            arrays.targets, root = partial.accept(root, arrays.targets), partial.group
+        _write_memory(arrays, partial)
+        missing = [block for block in blocks if partial is None or not partial.holds(*block.last)]
         _write_lazy(arrays, missing)
         if any(map(is_compressed, arrays.targets.values())):
-            _record(root, check=found is not None)
-    return Written(blocks=len(blocks), found=len(blocks) - len(missing))
+            _write_manifest(root, check=partial is not None)
+    return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing))
 
 
 @contextlib.contextmanager
-def _made(
+def _created_store(
     dataset: xr.Dataset,
     store: Any,
     encoding: Mapping[Hashable, Mapping[str, Any]],
     *,
     consolidated: bool | None,
     **options: Any,
-) -> Iterator[tuple[_Arrays, zarr.Group]]:
-    """A store as xarray makes it, open, with all metadata and no values; and what to write where."""
+) -> Iterator[tuple[_ArrayCollector, zarr.Group]]:
+    """Create a store with xarray, with all metadata and no values; gives the sources and targets of values, and the group."""
     if unknown := [name for name in encoding if name not in dataset.variables]:
         raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
     for variable in (dataset := dataset.copy()).variables.values():
@@ -124,94 +141,97 @@ def _made(
     target = xr.backends.ZarrStore.open_group(
         store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
     )
-    arrays = _Arrays()
+    arrays = _ArrayCollector()
     try:
-        dataset.dump_to_store(target, writer=arrays, encoding={name: {**own} for name, own in encoding.items()})
+        dataset.dump_to_store(target, writer=arrays, encoding={name: {**entries} for name, entries in encoding.items()})
         yield arrays, target.zarr_group
     finally:
         target.close()
 
 
-def _check_aligned(arrays: _Arrays) -> None:
+def _check_aligned(arrays: _ArrayCollector) -> None:
     """Refuse blocks that end inside a chunk or shard: two tasks would write the same object at the same time."""
     for name, source in arrays.lazy.items():
         target = arrays.targets[name]
         edges = object_shape(target)
         ends = [np.cumsum(sizes)[:-1] for sizes in source.chunks]
         if any((end % edge).any() for end, edge in zip(ends, edges, strict=True)):
-            what = "shards" if target.shards else "chunks"
+            unit = "shards" if target.shards else "chunks"
             raise DimensionError(
-                f"the blocks of {name!r} are {source.chunks}, expected whole {what} of {edges} but for the last: a task would "
-                f"write a part of one. Make them fit, dataset.chunk(...), or choose other {what} in the encoding"
+                f"the blocks of {name!r} are {source.chunks}, expected whole {unit} of {edges} but for the last: a task would "
+                f"write a part of one. Make them fit, dataset.chunk(...), or choose other {unit} in the encoding"
             )
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What one task writes."""
+    """Regions of arrays that one task writes."""
 
     place: tuple[int, ...]
+    """Number of the group of arrays, and index of the block."""
     parts: tuple[tuple[str, tuple[int, ...], tuple[slice, ...]], ...]
     """Name of an array, index of the block and region, in the order of writing."""
 
     @property
     def last(self) -> tuple[str, tuple[slice, ...]]:
-        """Array and region that are written when all else is."""
+        """Array and region that are written last: they prove that the others are there."""
         name, _, region = self.parts[-1]
         return name, region
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the blocks of a lazy array lie."""
+    """Blocks of a lazy array."""
 
     name: str
     ends: tuple[tuple[int, ...], ...]
-    """Where they end, along each axis."""
+    """Ends of the blocks along each axis, in elements."""
     has_channels: bool = False
-    """Whether the third axis from the end is that of latents or gains."""
+    """True if the third axis from the end holds latents or gains."""
 
     @property
     def can_be_grouped(self) -> bool:
-        """Whether it has rows and columns, and channels only as a whole."""
+        """Return whether the array has rows and columns, and no block divides its channels."""
         return len(self.ends) >= 2 + self.has_channels and (not self.has_channels or len(self.ends[-3]) == 1)
 
     def pixel_ends(self, unit: int, pixels: Sequence[int]) -> list[tuple[int, ...]]:
-        """Where the blocks end in the scene, if one value stands for ``unit`` pixels along y and x."""
+        """Ends of the blocks in the scene, if one value stands for ``unit`` pixels along y and x."""
         *lead, rows, columns = self.ends[:-3] + self.ends[-2:] if self.has_channels else self.ends
         in_plane = zip((rows, columns), pixels, strict=True)
         return [*lead, *(tuple(min(unit * end, size) for end in ends) for ends, size in in_plane)]
 
     def part(self, place: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[slice, ...]]:
-        """Name, index of the block and region."""
+        """Name of the array, index of the block at a place, and its region."""
         index = (*place[:-2], 0, *place[-2:]) if self.has_channels else place
         region = (slice(ends[i - 1] if i else 0, ends[i]) for ends, i in zip(self.ends, index, strict=True))
         return self.name, index, tuple(region)
 
 
 def _grids(dataset: xr.Dataset, lazy: Mapping[str, Any]) -> list[tuple[_Grid, ...]]:
-    """Lazy arrays whose blocks are written together: parts of a latents variable, latents last; others stand alone."""
+    """Groups of lazy arrays whose blocks are written together: the parts of a latents variable, latents last; or one array."""
     ends = {name: tuple(tuple(np.cumsum(sizes).tolist()) for sizes in source.chunks) for name, source in lazy.items()}
-    grids = []
+    grids: list[tuple[_Grid, ...]] = []
     for name, variable in dataset.variables.items():
         if ATTRIBUTE not in variable.attrs or name not in ends:
             continue
         metadata = LatentsMetadata.from_attribute(variable.attrs[ATTRIBUTE])
-        parts = {part: own for part, own in metadata.part_names.items() if own in ends and part in BLOCKWISE}
+        parts = {part: array for part, array in metadata.part_names.items() if array in ends and part in BLOCKWISE}
         if parts.get("latents") != name:
             continue
-        group = {part: _Grid(own, ends[own], has_channels=part in ("latents", "gains")) for part, own in parts.items()}
+        group = {
+            part: _Grid(array, ends[array], has_channels=part in ("latents", "gains")) for part, array in parts.items()
+        }
         if not all(grid.can_be_grouped for grid in group.values()):
             continue
         places = [grid.pixel_ends(BLOCKWISE[part], metadata.pixels) for part, grid in group.items()]
         if all(place == places[0] for place in places):
             grids.append((*(grid for part, grid in group.items() if part != "latents"), group["latents"]))
-    alone = ends.keys() - {grid.name for group in grids for grid in group}
-    return grids + [(_Grid(name, ends[name]),) for name in ends if name in alone]
+    ungrouped = ends.keys() - {grid.name for group in grids for grid in group}
+    return grids + [(_Grid(name, ends[name]),) for name in ends if name in ungrouped]
 
 
 def _blocks(grids: Sequence[tuple[_Grid, ...]]) -> Iterator[_Block]:
-    """Blocks of all lazy arrays, those of arrays that are written together as one."""
+    """Blocks of all lazy arrays; arrays that are written together share their blocks."""
     for number, group in enumerate(grids):
         first = group[0]
         counts = [len(ends) for ends in (first.ends[:-3] + first.ends[-2:] if first.has_channels else first.ends)]
@@ -219,18 +239,18 @@ def _blocks(grids: Sequence[tuple[_Grid, ...]]) -> Iterator[_Block]:
             yield _Block((number, *place), tuple(grid.part(place) for grid in group))
 
 
-def _write_memory(arrays: _Arrays, found: Found | None) -> None:
-    """Write what is in memory: coordinates, and variables that are not lazy."""
+def _write_memory(arrays: _ArrayCollector, partial: PartialStore | None) -> None:
+    """Write the variables in memory: coordinates, and others that are not lazy."""
     for name, source in arrays.sources.items():
         if is_lazy(source):
             continue
-        if found is None:
+        if partial is None:
             arrays.targets[name][...] = source
         else:
-            found.complete(arrays.targets[name], np.asarray(source))
+            partial.complete(arrays.targets[name], np.asarray(source))
 
 
-def _write_lazy(arrays: _Arrays, blocks: Sequence[_Block]) -> None:
+def _write_lazy(arrays: _ArrayCollector, blocks: Sequence[_Block]) -> None:
     """Write blocks of lazy arrays, each in one task, wherever Dask computes."""
     if not blocks:
         return
@@ -249,13 +269,13 @@ def _write_lazy(arrays: _Arrays, blocks: Sequence[_Block]) -> None:
 
 
 def _write_parts(targets: tuple[tuple[zarr.Array, tuple[slice, ...]], ...], *values: NDArray) -> None:
-    """What a task does: the last part proves that the others are there."""
+    """Write the parts of a block, as one task: the last part proves that the others are there."""
     for (target, region), part in zip(targets, values, strict=True):
         target[region] = part
 
 
-def _record(root: zarr.Group, *, check: bool) -> None:
-    """Write the manifest; with a check where another process, which may have crashed, wrote a part of the store."""
+def _write_manifest(root: zarr.Group, *, check: bool) -> None:
+    """Write the manifest, with a check if another process, which may have crashed, wrote a part of the store."""
     report = write_manifest(root.store_path, check=check)
     if not report.ok:
         raise CorruptStreamError(
