@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,14 @@ import pytest
 OFFSET_DB = -15.0
 ANCHOR_STEPS_DB = (1.0, 3.6, 10.0)
 LAGRANGIAN = 0.12
+
+
+@pytest.fixture
+def interruptible():
+    """Let SIGINT raise in this test: a shell starts what runs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

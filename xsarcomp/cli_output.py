@@ -73,7 +73,7 @@ def progress(label: str) -> Iterator[None]:
         if report is None:
             yield
             return
-        from xsarcomp.scenes.windows import watch_tasks
+        from xsarcomp.scenes.calls import watch_tasks
 
         with watch_tasks(report):
             yield

@@ -35,6 +35,7 @@ PRELOADED_MODULES = (
     "xsarcomp.stores.codec_zarr",
     "xsarcomp.latents.encode",
     "xsarcomp.latents.decode",
+    "xsarcomp.scenes.calls",
     "xsarcomp.scenes.windows",
     "numba",
 )

@@ -103,7 +103,7 @@ def write_geotiff(dataset: xr.Dataset, names: Sequence[Hashable], path: str, *, 
     if not array.chunks:
         array.rio.to_raster(path, **options)
         return
-    from xsarcomp.scenes.windows import run_writes, write_lock
+    from xsarcomp.scenes.calls import run_writes, write_lock
 
     # the lock lets Dask compute blocks in parallel and write them one at a time
     run_writes(array.rio.to_raster(path, **options, lock=write_lock(), compute=False))

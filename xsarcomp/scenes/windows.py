@@ -1,12 +1,10 @@
-"""Lazy arrays computed window by window, and calls run block by block. The only file of the package that imports Dask.
+"""Lazy arrays computed window by window.
 
 Each block of a lazy array is one task. It receives the source blocks that its window touches and cuts the window out of
 them. So halos cost no extra tasks, sources may have any chunks, and a part of the result computes only the blocks it needs.
 """
 
 import itertools
-import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,8 +14,7 @@ import dask.array as da
 import dask.callbacks
 import numpy as np
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.optimization import cull
+from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import DTypeLike, NDArray
 
 from xsarcomp.tiling import Span, Window
@@ -84,11 +81,11 @@ def map_windows(
         # plain tuples: Dask searches any other object in a task for tasks inside
         spans = tuple(map(tuple, window))
         tasks[(key_name, *index)] = (_run_window, function, spans, tuple(sources), blocks, cuts, arguments)
-    graph = _graph(key_name, tasks, [source.array for source in sources.values()])
+    graph = graph_of(key_name, tasks, [source.array for source in sources.values()])
     return da.Array(graph, key_name, chunks=chunks, dtype=np.dtype(dtype))
 
 
-def _graph(name: str, tasks: dict[Any, Any], arrays: Iterable[da.Array]) -> HighLevelGraph:
+def graph_of(name: str, tasks: dict[Any, Any], arrays: Iterable[da.Array]) -> HighLevelGraph:
     """Graph of a layer of tasks on top of the graphs of arrays."""
     dependencies: Any = list(arrays)  # Dask's protocol DaskCollection does not fit Dask's own Array
     return HighLevelGraph.from_collections(name, tasks, dependencies=dependencies)
@@ -162,102 +159,6 @@ def compute_together(arrays: Sequence[Any]) -> list[NDArray]:
     return [np.asarray(values) for values in dask.compute(*arrays)]
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
-    """Call of a function with blocks of arrays, for its side effect."""
-
-    function: Callable[..., None]
-    """Called with the blocks as NumPy arrays, in their order; picklable."""
-    blocks: tuple[tuple[da.Array, tuple[int, ...]], ...]
-    """Arrays, and the index of the block of each."""
-    place: tuple[int, ...]
-    """Position of the work, different for each call; neighbors have positions that differ little."""
-
-
-def run_calls(calls: Iterable[Call], *, name: str) -> None:
-    """Run calls on Dask's scheduler, each as soon as its blocks are computed.
-
-    No task waits for all calls, unlike the last task of ``dask.array.store``: ``dask.order`` would treat such a graph as a
-    sum and keep blocks in memory. A block that only one call needs is computed inside the task of this call.
-
-    Parameters
-    ----------
-    calls : iterable of Call
-    name : str
-        Beginning of the task names, shown on dashboards.
-    """
-    calls = list(calls)
-    if not calls:
-        return
-    key_name = f"{name}-{uuid.uuid4().hex}"  # unique: a scheduler would not repeat the effect of a key it knows
-    arrays = {array.name: array for call in calls for array, _ in call.blocks}
-    inlined = _tasks_for_one_reader(arrays, calls)
-    tasks: dict[Any, Any] = {}
-    for call in calls:
-        keys: list[BlockKey] = [(array.name, *index) for array, index in call.blocks]
-        tasks[(key_name, *call.place)] = (call.function, *(inlined.get(key, key) for key in keys))
-    graph = _graph(key_name, tasks, arrays.values())
-    # local schedulers run every task of a graph, and culling by layers keeps a layer with as many tasks as are still needed
-    needed, _ = cull(dict(da.optimize(graph, list(tasks))), list(tasks))
-    dask.base.compute_as_if_collection(da.Array, needed, list(tasks))
-
-
-def run_writes(writes: Any) -> None:
-    """Run the writes that ``dask.array.store`` returns with ``compute=False``, block by block where they are an array.
-
-    Parameters
-    ----------
-    writes : dask.array.Array or dask.delayed.Delayed
-        Versions of Dask that return a ``Delayed`` hold more of the scene in memory.
-    """
-    if not isinstance(writes, da.Array):
-        writes.compute()
-        return
-    places = itertools.product(*map(range, writes.numblocks))
-    run_calls((Call(_ignore, ((writes, place),), place) for place in places), name="sarcomp-store")
-
-
-def _ignore(_block: Any) -> None:
-    """Accept a block that was computed only for its side effect."""
-
-
-def _tasks_for_one_reader(arrays: dict[str, da.Array], calls: Sequence[Call]) -> dict[BlockKey, Any]:
-    """Tasks of :func:`map_windows` whose block only one call needs, by key."""
-    dependencies = {name for array in arrays.values() for names in array.dask.dependencies.values() for name in names}
-    uses: Counter[Any] = Counter((array.name, *index) for call in calls for array, index in call.blocks)
-    tasks: dict[Any, Any] = {}
-    for name in arrays.keys() - dependencies:
-        layer = arrays[name].dask.layers.get(name)
-        if isinstance(layer, MaterializedLayer):
-            tasks |= {key: task for key, task in layer.items() if uses[key] == 1 and _is_window_task(task)}
-    return tasks
-
-
-def _is_window_task(task: Any) -> bool:
+def is_window_task(task: Any) -> bool:
     """Check for a task of :func:`map_windows`."""
     return isinstance(task, tuple) and bool(task) and task[0] is _run_window
-
-
-def write_lock() -> Any:
-    """Make a lock for files that accept one writer at a time; works under every scheduler."""
-    from dask.utils import get_scheduler_lock
-
-    return get_scheduler_lock()
-
-
-class _Progress(dask.callbacks.Callback):
-    """Reports finished tasks of computations on local schedulers."""
-
-    def __init__(self, report: Callable[[int, int], None]):
-        super().__init__()
-        self._report = report
-
-    def _posttask(self, key: Any, result: Any, dsk: Any, state: dict[str, Any], worker_id: Any) -> None:
-        done = len(state["finished"])
-        total = done + sum(len(state[name]) for name in ("ready", "waiting", "running"))
-        self._report(done, total)
-
-
-def watch_tasks(report: Callable[[int, int], None]) -> Any:
-    """Make a context in which ``report(finished, total)`` is called after each task of local schedulers."""
-    return _Progress(report)

@@ -12,6 +12,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError
+from xsarcomp.stores.array_writes import object_shape, write_values
 from xsarcomp.stores.listing import open_stored
 from xsarcomp.stores.stored_array import StoredArray, is_compressed, keys_below
 
@@ -92,13 +93,13 @@ class PartialStore:
         """
         known = self.arrays.get(target.basename)
         if known is None or not known.present.any():
-            target[...] = values
+            write_values(target, values)
             return
         for index in np.ndindex(known.present.shape):
             spans = zip(index, object_shape(target), target.shape, strict=True)
             window = tuple(slice(i * edge, min((i + 1) * edge, size)) for i, edge, size in spans)
             if not known.present[index]:
-                target[window] = values[window]
+                write_values(target, values[window], window)
             elif not is_compressed(target) and not _same(np.asarray(target[window]), np.asarray(values[window])):
                 raise _other_store(self.group, f"{target.basename!r} holds other values")
 
@@ -163,11 +164,6 @@ class PartialStore:
     def _is_empty(self, path: str) -> bool:
         """Return whether the array at a path has no chunks, or the group (empty path) no arrays."""
         return not (self.arrays[path].present.any() if path in self.arrays else path == "" and self.arrays)
-
-
-def object_shape(array: zarr.Array) -> tuple[int, ...]:
-    """Shape of a stored object in elements: a shard, or a chunk where there are no shards."""
-    return tuple(array.shards or array.chunks)
 
 
 def _key(group: zarr.Group, name: str) -> str:

@@ -23,7 +23,8 @@ from xsarcomp.codec.tile_means import TILE
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.stores.resuming import PartialStore, object_shape, open_partial_store
+from xsarcomp.stores.array_writes import Region, object_shape, wait_after_errors, write_values
+from xsarcomp.stores.resuming import PartialStore, open_partial_store
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.verification import write_manifest
 
@@ -74,6 +75,8 @@ def write_dataset(
 ) -> WriteReport:
     """Write a dataset; see ``.sarcomp.to_zarr``.
 
+    An error or an interruption reaches the caller when all writes that have begun have ended, so that a retry meets none.
+
     Parameters
     ----------
     dataset : xarray.Dataset
@@ -109,7 +112,8 @@ def write_dataset(
     else:  # the store is planned in memory, and compared with the partial one
         store, options["mode"] = zarr.storage.MemoryStore(), "w"
         options["zarr_format"] = zarr_format or partial.zarr_format
-    with _created_store(dataset, store, encoding or {}, consolidated=consolidated, **options) as (arrays, root):
+    created = _created_store(dataset, store, encoding or {}, consolidated=consolidated, **options)
+    with wait_after_errors(), created as (arrays, root):
         _check_aligned(arrays)
         blocks = list(_blocks(_grids(dataset, arrays.lazy)))
         if partial is not None:
@@ -169,11 +173,11 @@ class _Block:
 
     place: tuple[int, ...]
     """Number of the group of arrays, and index of the block."""
-    parts: tuple[tuple[str, tuple[int, ...], tuple[slice, ...]], ...]
+    parts: tuple[tuple[str, tuple[int, ...], Region], ...]
     """Name of an array, index of the block and region, in the order of writing."""
 
     @property
-    def last(self) -> tuple[str, tuple[slice, ...]]:
+    def last(self) -> tuple[str, Region]:
         """Array and region that are written last: they prove that the others are there."""
         name, _, region = self.parts[-1]
         return name, region
@@ -200,7 +204,7 @@ class _Grid:
         in_plane = zip((rows, columns), pixels, strict=True)
         return [*lead, *(tuple(min(unit * end, size) for end in ends) for ends, size in in_plane)]
 
-    def part(self, place: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[slice, ...]]:
+    def part(self, place: tuple[int, ...]) -> tuple[str, tuple[int, ...], Region]:
         """Name of the array, index of the block at a place, and its region."""
         index = (*place[:-2], 0, *place[-2:]) if self.has_channels else place
         region = (slice(ends[i - 1] if i else 0, ends[i]) for ends, i in zip(self.ends, index, strict=True))
@@ -244,17 +248,18 @@ def _write_memory(arrays: _ArrayCollector, partial: PartialStore | None) -> None
     for name, source in arrays.sources.items():
         if is_lazy(source):
             continue
+        target, values = arrays.targets[name], np.asarray(source)
         if partial is None:
-            arrays.targets[name][...] = source
+            write_values(target, values)
         else:
-            partial.complete(arrays.targets[name], np.asarray(source))
+            partial.complete(target, values)
 
 
 def _write_lazy(arrays: _ArrayCollector, blocks: Sequence[_Block]) -> None:
     """Write blocks of lazy arrays, each in one task, wherever Dask computes."""
     if not blocks:
         return
-    from xsarcomp.scenes.windows import Call, run_calls
+    from xsarcomp.scenes.calls import Call, run_calls
 
     lazy = arrays.lazy
     calls = (
@@ -268,10 +273,10 @@ def _write_lazy(arrays: _ArrayCollector, blocks: Sequence[_Block]) -> None:
     run_calls(calls, name="sarcomp-store")
 
 
-def _write_parts(targets: tuple[tuple[zarr.Array, tuple[slice, ...]], ...], *values: NDArray) -> None:
+def _write_parts(targets: tuple[tuple[zarr.Array, Region], ...], *values: NDArray) -> None:
     """Write the parts of a block, as one task: the last part proves that the others are there."""
     for (target, region), part in zip(targets, values, strict=True):
-        target[region] = part
+        write_values(target, part, region)
 
 
 def _write_manifest(root: zarr.Group, *, check: bool) -> None:
