@@ -9,11 +9,7 @@ from xsarcomp.codec.contexts import busy_places, quiet_blocks, traverse
 from xsarcomp.codec.entropy_coding import coded_channel_count, decode_channels, encode_channels
 from xsarcomp.codec.entropy_tables import LARGEST_MAGNITUDE
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.kernels import channels as channel_kernels
-from xsarcomp.codec.kernels import contexts as kernels
-from xsarcomp.codec.kernels import range_coder as range_kernels
-from xsarcomp.codec.kernels import signs as sign_kernels
-from xsarcomp.codec.kernels import trellis as trellis_kernels
+from xsarcomp.codec.kernels import channels, contexts, range_coder, signs, trellis
 from xsarcomp.codec.range_coder import RangeDecoder, RangeEncoder
 from xsarcomp.codec.signs import SignedValues, transfer_signs
 from xsarcomp.errors import CorruptStreamError, LimitExceededError
@@ -56,8 +52,8 @@ def test_one_call_gives_the_words_and_bits_of_all_passes_and_reads_them(tables, 
     np.testing.assert_array_equal(bits, expected[1])
     decoded = np.zeros_like(symbols)
     decoded[:, 0] = symbols[:, 0]
-    if (channels := coded_channel_count(symbols)) > 1:
-        decode_channels(RangeDecoder(words, bits), decoded, tables, anchor, channels, busy)
+    if (count := coded_channel_count(symbols)) > 1:
+        decode_channels(RangeDecoder(words, bits), decoded, tables, anchor, count, busy)
     np.testing.assert_array_equal(decoded, symbols)
 
 
@@ -93,8 +89,8 @@ def test_missing_bits_and_impossible_words_are_refused(tables, what):
 
 
 def test_the_cache_of_machine_code_depends_on_the_files_that_are_called_into():
-    modules = (kernels, range_kernels, sign_kernels, trellis_kernels)
-    digest = channel_kernels._sources(*modules)
-    for kernel in (channel_kernels.encode_channels, channel_kernels.decode_channels):
+    modules = (contexts, range_coder, signs, trellis)
+    digest = channels._sources(*modules)
+    for kernel in (channels.encode_channels, channels.decode_channels):
         assert digest in [cell.cell_contents for cell in kernel.py_func.__closure__]
-    assert channel_kernels._sources(*modules[:3]) != digest
+    assert channels._sources(*modules[:3]) != digest

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp.codec import window as block
+from xsarcomp.codec import window
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.guarantees import GuaranteeData, pack, unpack
 from xsarcomp.codec.installed_models import load_coder
@@ -126,8 +126,8 @@ def test_corrections_do_not_change_the_signal_that_they_are_given():
 
 
 def test_a_decoder_that_breaks_the_bound_is_found_before_anything_is_written(coder, monkeypatch):
-    restored = block.backscatter_of
-    monkeypatch.setattr(block, "backscatter_of", lambda *arguments: 2 * restored(*arguments))
+    restored = window.backscatter_of
+    monkeypatch.setattr(window, "backscatter_of", lambda *arguments: 2 * restored(*arguments))
     given_settings = Settings(step_db=3.0, scale="power", guarantees=Guarantees.from_request(1.0, False, F4))
     with pytest.raises(BoundError, match="nothing was written"):
         encode_backscatter(scene(("power", "f4"), 2), given_settings, coder)

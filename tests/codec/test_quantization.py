@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from tests.support.format_decoder import restored_from_the_format
 from xsarcomp.codec.entropy_tables import DIRECT_TOKENS
-from xsarcomp.codec.kernels import contexts as kernels
+from xsarcomp.codec.kernels import contexts
 from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, nearest_anchor, quantize_deadzone
 
 ANCHORS_DB = np.array([0.25, 0.5, 1.0, 3.6, 10.0])
@@ -59,10 +59,10 @@ def quantize_rate_distortion(scaled, bins, code_length, shifts, lagrangian):
     magnitudes, nearest = np.empty(scaled.size), np.empty(scaled.size, np.int32)
     prices, points = np.empty(len(code_length) * DIRECT_TOKENS, np.float32), np.append(0.0, shifts)
     price, point = np.empty((3, scaled.size), np.float32), np.empty((2, scaled.size))
-    kernels.round_to_nearest(latents, 1.0, magnitudes, nearest)
-    kernels.weigh(code_length, lagrangian, prices)
-    kernels.look_up(bins.reshape(-1), nearest, prices, points, price, point)
-    kernels.decide(latents, magnitudes, nearest, price, point, symbols)
+    contexts.round_to_nearest(latents, 1.0, magnitudes, nearest)
+    contexts.weigh(code_length, lagrangian, prices)
+    contexts.look_up(bins.reshape(-1), nearest, prices, points, price, point)
+    contexts.decide(latents, magnitudes, nearest, price, point, symbols)
     return symbols.reshape(scaled.shape)
 
 

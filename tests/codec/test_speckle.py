@@ -10,7 +10,7 @@ from speckle import _sums
 
 from xsarcomp.codec import lapped
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.kernels import speckle as speckle_kernels
+from xsarcomp.codec.kernels import speckle
 from xsarcomp.codec.speckle import LAW, USUAL_CALM_VARIANCES_DB2, Speckle
 from xsarcomp.codec.window import Axis, decode_planes, decode_window, encode_planes
 from xsarcomp.errors import ConfigurationError
@@ -25,7 +25,7 @@ MASK = 2**64 - 1
 def numbers(keys, rows, columns):
     """Random numbers of places, each axis a pair of (places, reversed)."""
     drawn = np.empty((len(keys), lapped.CHANNELS, len(rows[0]), len(columns[0])), np.float32)
-    speckle_kernels.draw(np.array(keys, np.uint64), *rows, *columns, drawn)
+    speckle.draw(np.array(keys, np.uint64), *rows, *columns, drawn)
     return drawn
 
 
@@ -50,7 +50,7 @@ def by_hand(key, channel, row, column):
 
 def test_scattering_is_that_of_the_published_generator():
     # first output of splitmix64 with seed 1234567, from the reference implementation of Vigna
-    assert speckle_kernels.scattered(np.uint64((1234567 + 0x9E3779B97F4A7C15) & MASK)) == 6457827717110365317
+    assert speckle.scattered(np.uint64((1234567 + 0x9E3779B97F4A7C15) & MASK)) == 6457827717110365317
 
 
 def test_numbers_are_those_of_the_definition():
@@ -85,7 +85,7 @@ def with_noise(signal, surroundings_db, noise, variance_db2):
     """A signal with noise, where the lowest channel has one level."""
     planes, height, width = signal.shape
     lowest = np.full((planes, height // 8 + 2, width // 8 + 2), 8 * surroundings_db, np.float32)
-    speckle_kernels.add_skewed(lowest, taps(), np.full_like(lowest, variance_db2), noise, signal)
+    speckle.add_skewed(lowest, taps(), np.full_like(lowest, variance_db2), noise, signal)
     return signal
 
 
@@ -137,7 +137,7 @@ def test_noise_is_less_where_the_signal_is_brighter_than_its_lowest_channel():
     noise = np.full_like(signal, 0.01)  # so little that only the share shows
     noisy = np.array(signal, order="C")
     lowest = np.ascontiguousarray(latents[:, 0])
-    speckle_kernels.add_skewed(lowest, taps(), np.zeros_like(lowest), noise, noisy)
+    speckle.add_skewed(lowest, taps(), np.zeros_like(lowest), noise, noisy)
     without_lowest = latents.copy()
     without_lowest[:, 0] = 0
     detail = lapped.synthesize(without_lowest, basis) * np.log(10) / 10
@@ -148,7 +148,7 @@ def test_noise_in_a_signal_has_the_variance_that_is_taken_off_its_mean():
     missing = LAW.missing_variances(6.0, np.zeros(64, bool), CALM, has_network=True)
     noise, points = of_scene(66, 66), np.zeros((1, 64, 66, 66), np.int32)
     variances = np.empty((1, 66, 66), np.float32)
-    speckle_kernels.scale(points, np.zeros_like(noise), missing, np.float32(0), noise, variances)
+    speckle.scale(points, np.zeros_like(noise), missing, np.float32(0), noise, variances)
     np.testing.assert_allclose(variances, missing[:, 0].mean(), rtol=1e-5)
     assert lapped.synthesize(noise, lapped.lapped_basis()).var() == pytest.approx(missing[:, 0].mean(), rel=0.03)
     np.testing.assert_allclose(noise[0].var(axis=(1, 2)), missing[:, 0], rtol=0.1)
@@ -160,13 +160,13 @@ def test_a_window_is_restored_as_the_whole_scene(name):
     decibel = 10 * np.log10(simulated_dataset((96, 152), 4).vv.values.astype(np.float64))
     signal = np.rint((np.nan_to_num(decibel, nan=-12.0)[None] - coder.card.offset_db) * 512) / 512
     symbols = encode_planes(signal, coder, step_db)
-    speckle = Speckle(keys=np.array([11], np.uint64), calm_db2=CALM)
-    whole = decode_planes(symbols, (96, 152), coder, step_db, speckle)
+    law = Speckle(keys=np.array([11], np.uint64), calm_db2=CALM)
+    whole = decode_planes(symbols, (96, 152), coder, step_db, law)
     assert np.abs(whole - decode_planes(symbols, (96, 152), coder, step_db)).std() > 0.5
     around = coder.latent_reach
     first = max(0, 9 - around)
     held = symbols[:, :, : min(12, 6 + around), first:]
-    window = decode_window(held, coder, step_db, Axis(0, 6, 12, 0), Axis(9, 19, 19, first), speckle)
+    window = decode_window(held, coder, step_db, Axis(0, 6, 12, 0), Axis(9, 19, 19, first), law)
     np.testing.assert_allclose(window, whole[:, :48, 72:], atol=2e-4)
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from xsarcomp.codec import speckle_spectrum as calm_speckle
-from xsarcomp.codec import window as block
+from xsarcomp.codec import speckle_spectrum, window
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.speckle_spectrum import calm_variances, energies, latents_inside, measured_calm_variances
@@ -28,12 +27,14 @@ def test_white_noise_has_its_variance_in_every_channel(coder):
 def test_of_a_large_plane_some_parts_are_looked_at(coder, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        calm_speckle, "signal_of", lambda values, *rest: (seen.append(values.size), block.signal_of(values, *rest))[1]
+        speckle_spectrum,
+        "signal_of",
+        lambda values, *rest: (seen.append(values.size), window.signal_of(values, *rest))[1],
     )
     noise = np.random.default_rng(6).normal(-12, 2.0, (1, 1300, 1500)).astype(np.float32)
     calm = np.array(measured_calm_variances([noise], SETTINGS, coder))
     np.testing.assert_allclose(calm[1:], 4.0, rtol=0.1)
-    assert calm_speckle.LARGEST_PIXELS / 2 < sum(seen) <= 1.1 * calm_speckle.LARGEST_PIXELS
+    assert speckle_spectrum.LARGEST_PIXELS / 2 < sum(seen) <= 1.1 * speckle_spectrum.LARGEST_PIXELS
 
 
 def test_busy_areas_do_not_count(coder):

@@ -18,9 +18,7 @@ import zarr
 
 from tests.format.test_hostile import FRAMES, golden_coder, mutated, with_checksums
 from tests.support.paths import GOLDEN
-from xsarcomp.codec import chunk
-from xsarcomp.codec import chunk as integers_chunk
-from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import chunk, installed_models
 from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LATENTS, read_frame
 from xsarcomp.errors import BitstreamError, SarcompError
 from xsarcomp.stores.verification import verify_store, write_manifest
@@ -44,7 +42,7 @@ RIGHT = {name: read_frame(content) for name, content in FRAMES.items()}
 @functools.cache
 def coder_of(name):
     """Model of a golden store."""
-    return weights.load_coder("s1-grd-10m-lapped") if name.startswith("zarr2") else golden_coder()
+    return installed_models.load_coder("s1-grd-10m-lapped") if name.startswith("zarr2") else golden_coder()
 
 
 def decode(name, content):
@@ -133,8 +131,8 @@ def whole_decoder(monkeypatch):
         (chunk, "decode_symbols"),
         (chunk, "decode_planes"),
         (chunk.sections, "inflate"),
-        (chunk.corrections, "unpack"),
-        (integers_chunk, "decode_integers"),
+        (chunk.guarantees, "unpack"),
+        (chunk, "decode_integers"),
     ):
 
         def never(*_arguments, name=name):
@@ -282,6 +280,7 @@ def test_a_forged_field_that_no_hash_covers_gives_other_pixels_and_a_manifest_na
 
 
 @pytest.mark.parametrize("name", ["latents-1.1/vh_gains/c/0/0/0", THREE[1], THREE[0]])
+@pytest.mark.usefixtures("whole_decoder")
 def test_a_frame_that_claims_more_values_than_its_chunk_is_refused_before_it_is_decoded(tmp_path, name):
     """A mutation of the long form took 1.3 s: 16 bytes of gains that claimed 66 million values."""
     store, array, _ = name.split("/", 2)
@@ -290,10 +289,8 @@ def test_a_frame_that_claims_more_values_than_its_chunk_is_refused_before_it_is_
     last = 54 + 4 * (forged[11] - 1)
     forged[last : last + 4] = struct.pack("<I", 2**26 // int(np.prod(RIGHT[name].shape[:-1])))
     (tmp_path / name).write_bytes(with_checksums(forged))
-    started = time.process_time()
     with pytest.raises(BitstreamError, match="claims shape"):
         zarr.open_array(tmp_path / store / array, mode="r")[:]
-    assert time.process_time() - started < 0.2
 
 
 def rewritten(content, rng):

@@ -6,7 +6,7 @@ import xarray as xr
 
 import xsarcomp
 from xsarcomp.errors import DimensionError, RadiometryError
-from xsarcomp.latents import decode as restoration
+from xsarcomp.latents import decode
 from xsarcomp.latents.encode import without_storage
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
@@ -86,7 +86,7 @@ def test_a_region_is_decoded_in_blocks_and_gives_the_whole(monkeypatch):
     scene = simulated_dataset((300, 200), 5)
     encoded = scene.sarcomp.encode(bits_per_pixel=1)
     whole = encoded.sarcomp.decode()
-    monkeypatch.setattr(restoration, "REGION_PIXELS", 64)
+    monkeypatch.setattr(decode, "REGION_PIXELS", 64)
     in_blocks = encoded.sarcomp.decode()
     np.testing.assert_allclose(in_blocks.vv, whole.vv, rtol=2e-5)
 

@@ -13,7 +13,7 @@ from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.rate_control import Sample
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import DomainWarning
-from xsarcomp.latents import domain_warning as input_check
+from xsarcomp.latents import domain_warning
 from xsarcomp.radiometry.domain import COMMON_LOOKS, CORRELATION_X, LEVEL, LOOKS
 from xsarcomp.scenes.simulation import simulate_speckle, simulated_dataset
 
@@ -133,7 +133,7 @@ def compared(values, scale, card, domain, nodata=None, polarizations=("vv", "vh"
         if len(values) > 1
         else []
     )
-    return input_check.compare_with_training("s1", samples, range(len(values)), polarizations, card, domain)
+    return domain_warning.compare_with_training("s1", samples, range(len(values)), polarizations, card, domain)
 
 
 def off(comparison):
@@ -145,7 +145,7 @@ def test_windows_of_a_plane_are_judged_together_whatever_stack_they_came_in(plai
     assert off(compared(values, "power", card, domain, polarizations=("vv", "vv"))) == {LOOKS}
     pieces = values[:1].reshape(1, 4, 64, 300)[0]
     sample = [Sample(backscatter=pieces, settings=Settings(step_db=3.0, scale="power", nodata=None))]
-    together = input_check.compare_with_training("vv", sample, [0] * 4, ["vv"], card, domain)
+    together = domain_warning.compare_with_training("vv", sample, [0] * 4, ["vv"], card, domain)
     assert off(together) == set()
     assert together.outside_share == 0
 
@@ -167,7 +167,7 @@ def test_no_calibrated_chip_is_called_unlike(sar_data, card, domain, scale, dtyp
         decibel[decibel == (np.nan if raster.rio.nodata is None else raster.rio.nodata)] = np.nan
         found = compared(FROM_DECIBEL[scale](decibel).astype(dtype), scale, card, domain)
         assert found.deviations == (), path.name
-        assert found.outside_share <= input_check.REPORTED_SHARE, path.name
+        assert found.outside_share <= domain_warning.REPORTED_SHARE, path.name
 
 
 @pytest.mark.data

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.latents import encode as latents
-from xsarcomp.latents import guarantees as correction_parts
+from xsarcomp.latents import encode, guarantees
 from xsarcomp.latents.encode import CHUNK_LATENTS
 
 
@@ -68,8 +67,8 @@ def test_encoding_and_opening_compute_no_latents(large, large_store, decoded_chu
     def never(*_arguments):
         raise AssertionError("latents were computed")
 
-    monkeypatch.setattr(latents, "encode_window", never)
-    monkeypatch.setattr(correction_parts, "decode_window", never)
+    monkeypatch.setattr(encode, "encode_window", never)
+    monkeypatch.setattr(guarantees, "decode_window", never)
     encoded = large.chunk(300).sarcomp.encode(bits_per_pixel=1)
     encoded.sarcomp.decode()
     xr.open_zarr(large_store, consolidated=False).sarcomp.decode()

@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp.latents import overview_grid as coarse_grid
+from xsarcomp.latents import overview_grid
 from xsarcomp.latents.overview_grid import block_means, coarse_attributes, coarse_coordinate, coarse_reference
 
 
@@ -22,7 +22,7 @@ def mean_of_runs(values, factor):
 def test_a_block_lies_at_the_mean_of_its_pixels_whatever_their_spacing(size, factor, seed):
     values = 5.4e6 + np.cumsum(np.random.default_rng(seed).uniform(1, 30, size))
     found = block_means(values, 0, factor)
-    assert found.shape == (coarse_grid.block_count(size, factor),)
+    assert found.shape == (overview_grid.block_count(size, factor),)
     np.testing.assert_allclose(found, mean_of_runs(values, factor), rtol=1e-14)
 
 
@@ -134,6 +134,6 @@ def test_an_affine_among_the_attributes_is_scaled():
 
 
 def test_chunks_cover_a_bounded_number_of_pixels():
-    assert coarse_grid.block_chunks(5000, 8) == (256, 256, 113)
-    assert coarse_grid.block_chunks(5000, 512) == (4, 4, 2)
-    assert coarse_grid.block_chunks(0, 8) == (0,)
+    assert overview_grid.block_chunks(5000, 8) == (256, 256, 113)
+    assert overview_grid.block_chunks(5000, 512) == (4, 4, 2)
+    assert overview_grid.block_chunks(0, 8) == (0,)

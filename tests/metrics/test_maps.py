@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from xsarcomp.benchmarks.classical import Jpeg2000
 from xsarcomp.errors import DimensionError, RadiometryError
-from xsarcomp.metrics import maps as downstream
+from xsarcomp.metrics import maps
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
 from xsarcomp.scenes.simulation import simulate_speckle
 
@@ -45,7 +45,7 @@ def jpeg_2000(power, valid, bits_per_pixel):
 
 
 def test_a_copy_agrees_and_the_threshold_lies_between_water_and_land():
-    found = downstream.water_agreement(lake(20), lake(20), everywhere(lake(20)))
+    found = maps.water_agreement(lake(20), lake(20), everywhere(lake(20)))
     assert 10 * math.log10(WATER) < found.threshold_db < 10 * math.log10(LAND)
     assert found.intersection_over_union == 1
     assert found.original_fraction == found.restored_fraction
@@ -56,7 +56,7 @@ def test_a_copy_agrees_and_the_threshold_lies_between_water_and_land():
 def test_half_a_lake_has_half_the_intersection():
     valid = everywhere(lake(20))
     # averaging over 3 x 3 brightens the shore: (2 WATER + LAND) / 3 = -14.5 dB is no water at -17 dB
-    found = downstream.water_agreement(lake(21), lake(11), valid, threshold_db=-17)
+    found = maps.water_agreement(lake(21), lake(11), valid, threshold_db=-17)
     assert found.intersection_over_union == pytest.approx(10 / 20)
     assert found.original_fraction == pytest.approx(20 / 60)
     assert found.restored_fraction == pytest.approx(10 / 60)
@@ -66,7 +66,7 @@ def test_a_mask_drawn_by_hand_judges_both_and_its_unknown_pixels_do_not_count():
     original, restored = lake(21), lake(11)
     reference = np.zeros(original.shape, dtype=np.int16)
     reference[:40], reference[20:40] = 1, -1
-    found = downstream.water_agreement(original, restored, everywhere(original), threshold_db=-17, reference=reference)
+    found = maps.water_agreement(original, restored, everywhere(original), threshold_db=-17, reference=reference)
     assert found.original_to_reference == 1
     assert found.restored_to_reference == pytest.approx(0.5)
 
@@ -76,28 +76,26 @@ def test_invalid_pixels_are_neither_water_nor_land():
     valid = everywhere(original)
     valid[:, :40] = False
     original[~valid], restored[~valid] = np.nan, 1e-9
-    found = downstream.water_agreement(original, restored, valid, threshold_db=-17)
+    found = maps.water_agreement(original, restored, valid, threshold_db=-17)
     assert found.intersection_over_union == 1
     assert found.original_fraction == found.restored_fraction == pytest.approx(19 / 60)
 
 
 def test_scenes_without_water_or_without_pixels_have_no_agreement():
     land = lake(0)
-    assert math.isnan(
-        downstream.water_agreement(land, land, everywhere(land), threshold_db=-17).intersection_over_union
-    )
-    nothing = downstream.water_agreement(land, land, ~everywhere(land), threshold_db=-17)
+    assert math.isnan(maps.water_agreement(land, land, everywhere(land), threshold_db=-17).intersection_over_union)
+    nothing = maps.water_agreement(land, land, ~everywhere(land), threshold_db=-17)
     assert math.isnan(nothing.original_fraction)
     for valid in (everywhere(land), ~everywhere(land)):
         with pytest.raises(RadiometryError, match="two different valid values"):
-            downstream.water_agreement(land, land, valid)
+            maps.water_agreement(land, land, valid)
 
 
 def test_smoothing_costs_less_water_than_noise():
     original = speckled(lake(30, (120, 120)) + 0.5 * lake(0, (120, 120)) * (np.arange(120) % 12 < 2), 1)
     valid = everywhere(original)
     agreements = [
-        downstream.water_agreement(original, restored, valid).intersection_over_union
+        maps.water_agreement(original, restored, valid).intersection_over_union
         for restored in (original, ndimage.uniform_filter(original, 3), speckled(original, 2))
     ]
     assert agreements[0] == 1
@@ -108,7 +106,7 @@ def test_the_average_leaves_out_invalid_pixels_and_agrees_with_a_loop():
     power = np.random.default_rng(1).gamma(4.4, 0.02, (8, 9))
     power[3, 3] = 1e6  # a strong target must not drown its surroundings in rounding
     valid = np.random.default_rng(2).random((8, 9)) > 0.2
-    averaged = downstream.averaged_db(np.where(valid, power, np.nan), valid, 3)
+    averaged = maps.averaged_db(np.where(valid, power, np.nan), valid, 3)
     for y, x in np.ndindex(power.shape):
         area = np.s_[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
         expected = 10 * np.log10(power[area][valid[area]].mean()) if valid[y, x] else np.nan
@@ -119,7 +117,7 @@ def test_change_of_a_copy_is_the_change_of_the_original():
     first = speckled(np.full((60, 80), LAND), 1)
     second = first.copy()
     second[20:40] *= 10
-    found = downstream.change_agreement((first, second), (first, second), everywhere(first))
+    found = maps.change_agreement((first, second), (first, second), everywhere(first))
     assert found.intersection_over_union == 1
     assert found.added_pixels == found.lost_pixels == found.false_alarm_rate == found.miss_rate == 0
     assert found.changed_pixels >= 20 * 80
@@ -130,7 +128,7 @@ def test_false_alarms_and_lost_changes_are_counted():
     changed, restored = still.copy(), still.copy()
     changed[:20], restored[10:40] = 10 * LAND, 10 * LAND
     # averaging over 5 x 5 widens a change of a factor of 10 by two rows: 9 / 5 * 2 + 1 = 4.6 and 2.8 exceed 3 dB (2)
-    found = downstream.change_agreement((still, changed), (still, restored), everywhere(still))
+    found = maps.change_agreement((still, changed), (still, restored), everywhere(still))
     assert found.changed_pixels == 22 * 80
     assert found.unchanged_pixels == 38 * 80
     assert found.added_pixels == 20 * 80  # rows 22 to 41
@@ -142,11 +140,11 @@ def test_false_alarms_and_lost_changes_are_counted():
 
 def test_a_common_gain_changes_nothing_and_darkening_is_a_change_too():
     first = speckled(np.full((40, 40), LAND), 1)
-    same = downstream.change_agreement((first, first), (3 * first, 3 * first), everywhere(first))
+    same = maps.change_agreement((first, first), (3 * first, 3 * first), everywhere(first))
     assert (same.changed_pixels, same.added_pixels) == (0, 0)
     assert math.isnan(same.intersection_over_union)
     assert math.isnan(same.miss_rate)
-    darker = downstream.change_agreement((first, first / 3), (first, first), everywhere(first))
+    darker = maps.change_agreement((first, first / 3), (first, first), everywhere(first))
     assert darker.miss_rate == 1
     assert math.isnan(darker.false_alarm_rate)
 
@@ -156,7 +154,7 @@ def test_invalid_pixels_have_not_changed():
     second, valid = 10 * first, everywhere(first)
     valid[:10] = False
     second[~valid] = np.nan
-    found = downstream.change_agreement((first, second), (first, second), valid)
+    found = maps.change_agreement((first, second), (first, second), valid)
     assert found.changed_pixels == 20 * 30
     assert found.unchanged_pixels == 0
 
@@ -164,13 +162,13 @@ def test_invalid_pixels_have_not_changed():
 def test_what_does_not_fit_is_refused():
     plane, valid = lake(5), everywhere(lake(5))
     with pytest.raises(DimensionError, match="two on each side"):
-        downstream.change_agreement((plane,), (plane, plane), valid)
+        maps.change_agreement((plane,), (plane, plane), valid)
     with pytest.raises(DimensionError, match="expected equal ones"):
-        downstream.change_agreement((plane, plane[1:]), (plane, plane), valid)
+        maps.change_agreement((plane, plane[1:]), (plane, plane), valid)
     with pytest.raises(DimensionError, match="expected equal ones"):
-        downstream.water_agreement(plane, plane, valid, reference=np.zeros((3, 3)))
+        maps.water_agreement(plane, plane, valid, reference=np.zeros((3, 3)))
     with pytest.raises(RadiometryError, match="above 0 dB"):
-        downstream.change_agreement((plane, plane), (plane, plane), valid, threshold_db=0)
+        maps.change_agreement((plane, plane), (plane, plane), valid, threshold_db=0)
 
 
 @pytest.mark.data
@@ -183,8 +181,7 @@ def test_water_of_a_real_flood_survives_compression(sar_data):
         power, valid = power_and_validity(scene[0].to_numpy(), scale="decibel", nodata=scene.rio.nodata)
         reference = drawn[0].to_numpy()
     found = [
-        downstream.water_agreement(power, jpeg_2000(power, valid, rate), valid, reference=reference)
-        for rate in (1.0, 0.25)
+        maps.water_agreement(power, jpeg_2000(power, valid, rate), valid, reference=reference) for rate in (1.0, 0.25)
     ]
     assert found[0].original_to_reference == found[1].original_to_reference > 0.5
     assert found[0].intersection_over_union > 0.9
@@ -203,8 +200,7 @@ def test_change_between_two_real_dates_survives_compression(sar_data):
         planes = [power_and_validity(stack[name][index].to_numpy(), scale="power") for index in (0, 3)]
     powers, valid = [power for power, _ in planes], planes[0][1] & planes[1][1]
     fine, coarse = (
-        downstream.change_agreement(powers, [jpeg_2000(power, valid, rate) for power in powers], valid)
-        for rate in (2.0, 0.5)
+        maps.change_agreement(powers, [jpeg_2000(power, valid, rate) for power in powers], valid) for rate in (2.0, 0.5)
     )
     assert fine.changed_pixels > 1000
     assert fine.intersection_over_union > coarse.intersection_over_union > 0

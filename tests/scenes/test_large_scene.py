@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from xsarcomp.errors import DimensionError
-from xsarcomp.scenes import large_scene as made
-from xsarcomp.scenes.large_scene import large_scene
+from xsarcomp.scenes.large_scene import SHIFT, TILE, _chips, chip_files, large_scene
 from xsarcomp.scenes.simulation import slanted_border
 
 SHAPE = (1100, 900)
@@ -45,15 +44,15 @@ def test_a_window_of_the_border_is_cut_out_of_it():
 
 def test_each_tile_is_a_chip_mirrored_and_shifted_in_level():
     scene = large_scene(SHAPE, seed=5, border=False)
-    tile = scene.vv.values[made.TILE - made.SHIFT[0] :, made.TILE - made.SHIFT[1] :][: made.TILE, : made.TILE]
+    tile = scene.vv.values[TILE - SHIFT[0] :, TILE - SHIFT[1] :][:TILE, :TILE]
 
     def spread(chip, y, x, flips):
-        piece = chip[0, y : y + made.TILE, x : x + made.TILE][flips]
+        piece = chip[0, y : y + TILE, x : x + TILE][flips]
         return np.ptp(tile[::40, ::40] - piece[::40, ::40])
 
     mirrors = [(slice(None, None, a), slice(None, None, b)) for a in (1, -1) for b in (1, -1)]
     places = [(y, x) for y in range(33) for x in range(33)]
-    assert min(spread(chip, *at, flips) for chip in made._chips(()) for at in places for flips in mirrors) < 1e-4
+    assert min(spread(chip, *at, flips) for chip in _chips(()) for at in places for flips in mirrors) < 1e-4
 
 
 def test_names_and_values_depend_on_the_seed_alone():
@@ -89,7 +88,7 @@ def test_a_shape_that_is_none_is_refused(shape):
 
 @pytest.mark.data
 def test_real_chips_are_found_and_laid(sar_data):
-    chips = made.chip_files(sar_data)
+    chips = chip_files(sar_data)
     assert chips
     assert not any("water" in chip for chip in chips)
     values = large_scene((700, 700), chips=chips, border=False).vv.values
@@ -99,4 +98,4 @@ def test_real_chips_are_found_and_laid(sar_data):
 
 def test_without_data_there_are_no_real_chips(monkeypatch, tmp_path):
     monkeypatch.delenv("XSARCOMP_DATA", raising=False)
-    assert made.chip_files() == made.chip_files(tmp_path) == ()
+    assert chip_files() == chip_files(tmp_path) == ()

@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 from xsarcomp.codec.chunk import decode_latents, encode_latents
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.model_file import coder_from_bytes
-from xsarcomp.codec.network import coder as inference
+from xsarcomp.codec.network import coder
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.network import IntegerNetwork, expected_shapes
 from xsarcomp.models.refiner.network import RefinerConfig
@@ -81,7 +81,7 @@ def expected(network_coder):
 def test_given_bytes_decode_to_the_same_bits(
     network_coder, frames, expected, monkeypatch, threads, planes, layout, autocast, tile
 ):
-    monkeypatch.setattr(inference, "TILE_LATENTS", tile)
+    monkeypatch.setattr(coder, "TILE_LATENTS", tile)
     with torch_threads(threads), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         symbols = np.stack([decode_latents(frame, network_coder) for frame in frames])
         groups = [LAYOUTS[layout](symbols[start : start + planes]) for start in range(0, PLANES, planes)]
@@ -124,9 +124,9 @@ STATES = {
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("product", ["integer_product", "float_product"])
 def test_state_of_torch_and_choice_of_product_change_no_bit(network_content, expected, monkeypatch, state, product):
-    from xsarcomp.codec.network import network as integer_network
+    from xsarcomp.codec.network import network
 
-    monkeypatch.setattr(integer_network, "_exact_product", lambda *_: getattr(integer_network, product))
+    monkeypatch.setattr(network, "_exact_product", lambda *_: getattr(network, product))
     with STATES[state]():
         found = coder_from_bytes(network_content).restore(expected[0][:2], STEP_DB)
     np.testing.assert_array_equal(found, expected[1][:2])
@@ -219,7 +219,7 @@ def test_given_bytes_decode_to_the_same_bits_with_the_shipped_model(
     frame = encode_latents(symbols, shipped.anchor(STEP_DB), shipped)
     with torch_threads(1):
         whole = np.concatenate([shipped.restore(symbols[plane : plane + 1], STEP_DB) for plane in range(3)])
-    monkeypatch.setattr(inference, "TILE_LATENTS", tile)
+    monkeypatch.setattr(coder, "TILE_LATENTS", tile)
     with torch_threads(threads), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         decoded = decode_latents(frame, shipped)
         restored = [shipped.restore(decoded[start : start + planes], STEP_DB) for start in range(0, 3, planes)]

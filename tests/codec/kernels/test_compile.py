@@ -15,8 +15,7 @@ from xsarcomp.codec.coder import choose_points, initial_points
 from xsarcomp.codec.contexts import Magnitudes, traverse
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.kernels import contexts as kernels
-from xsarcomp.codec.kernels import trellis as trellis_kernels
+from xsarcomp.codec.kernels import contexts, trellis
 from xsarcomp.codec.quantization import SHIFT_CLASSES
 
 
@@ -129,7 +128,7 @@ def dispatchers():
     """The kernels, by module and name."""
     return {
         (module.__name__, name): kernel
-        for module in (kernels, trellis_kernels)
+        for module in (contexts, trellis)
         for name, kernel in vars(module).items()
         if hasattr(kernel, "py_func")
     }
@@ -164,10 +163,10 @@ def test_no_fused_multiplication_rounds_differently_from_numpy():
     code = (
         "import numba\n"
         "numba.njit = (lambda njit: lambda *a, cache=False, **k: njit(*a, **k))(numba.njit)\n"
-        "from xsarcomp import decoder_kernels, kernels, trellis_kernels as trellis\n"
-        "found = [kernel for kernel in vars(decoder_kernels).values() if hasattr(kernel, 'inspect_asm')]\n"
+        "from xsarcomp.codec.kernels import contexts, decoder, trellis\n"
+        "found = [kernel for kernel in vars(decoder).values() if hasattr(kernel, 'inspect_asm')]\n"
         "found += [trellis.weigh_branches, trellis.extend_paths, trellis.choose_paths]\n"
-        "for kernel in (kernels.decide, kernels.choose, *found):\n"
+        "for kernel in (contexts.decide, contexts.choose, *found):\n"
         "    print(*kernel.inspect_asm().values())"
     )
     assembly = run_python(code).lower()
@@ -180,7 +179,7 @@ def test_no_fused_multiplication_rounds_differently_from_numpy():
 FIRST_CALLS = """
 import threading
 import numpy as np
-from xsarcomp.quantization import quantize_deadzone
+from xsarcomp.codec.quantization import quantize_deadzone
 results, start = [], threading.Barrier(8)
 def quantize(*latents):
     return quantize_deadzone(np.array(latents).reshape(1, 1, 1, -1), np.ones(1)).ravel().tolist()
@@ -214,7 +213,7 @@ def test_a_fork_in_the_middle_of_the_first_import_leaves_a_child_that_works():
 
 
 def test_machine_code_is_kept_for_the_next_process(tmp_path):
-    code = "from xsarcomp import kernels; print(sum(kernels.choose.stats.cache_hits.values()))"
+    code = "from xsarcomp.codec.kernels import contexts; print(sum(contexts.choose.stats.cache_hits.values()))"
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0"]
     assert list(Path(tmp_path).rglob("*.nbc"))
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["1"]
@@ -224,9 +223,9 @@ def test_kernels_work_where_no_folder_can_be_written():
     code = (
         "from numba.core import caching\n"
         "caching._CacheLocator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError('read-only'))\n"
-        "from xsarcomp import kernels\n"
+        "from xsarcomp.codec.kernels import contexts\n"
         "from xsarcomp.codec.quantization import quantize_deadzone\n"
         "import numpy as np\n"
-        "print(type(kernels.choose._cache).__name__, *quantize_deadzone(np.array([[[[2.6, -0.3]]]]), np.ones(1)).ravel())"
+        "print(type(contexts.choose._cache).__name__, *quantize_deadzone(np.array([[[[2.6, -0.3]]]]), np.ones(1)).ravel())"
     )
     assert run_python(code).split() == ["NullCache", "3", "0"]

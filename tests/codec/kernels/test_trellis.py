@@ -13,7 +13,7 @@ from tests.support.numpy_formulation import numpy_bins, random_tables
 from xsarcomp.codec.coder import choose_points, initial_points, optimized_symbols
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, DIRECT_TOKENS
-from xsarcomp.codec.kernels import trellis as trellis_kernels
+from xsarcomp.codec.kernels import trellis
 from xsarcomp.codec.quantization import POINT_SPACING, SHIFT_CLASSES, points_of, spacings_db, symbols_of
 
 
@@ -108,7 +108,7 @@ def paths_of(latents, spacing, lagrangian, lengths):
     bits = lengths[channels] + (np.arange(DIRECT_TOKENS) > 0)  # a sign each, but for zero
     prices = (lagrangian * bits).astype(np.float32).reshape(len(channels), -1)
     shifts, points = np.zeros((CHANNELS, SHIFT_CLASSES), np.float32), np.zeros(latents.shape, np.int32)
-    trellis_kernels.choose_paths(latents, spacing, channels, bins, prices, shifts, points)
+    trellis.choose_paths(latents, spacing, channels, bins, prices, shifts, points)
     return points
 
 
@@ -143,12 +143,12 @@ def test_huge_latents_get_points_near_them_and_come_back(coder, largest_db):
 
 
 def test_all_eight_states_are_reached_and_each_has_two_ways_in():
-    ways = [trellis_kernels.predecessor(state, parity) for state in range(8) for parity in (0, 1)]
+    ways = [trellis.predecessor(state, parity) for state in range(8) for parity in (0, 1)]
     assert sorted(ways) == sorted([*range(8)] * 2)
     for state, parity in itertools.product(range(8), (0, 1)):
         states, symbols = np.array([state], np.uint8), np.array([parity], np.int32)
-        trellis_kernels.advance(states, symbols)
-        assert trellis_kernels.predecessor(int(states[0]), parity) == state
+        trellis.advance(states, symbols)
+        assert trellis.predecessor(int(states[0]), parity) == state
 
 
 def entropy(*arrays):

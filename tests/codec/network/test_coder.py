@@ -15,7 +15,6 @@ import torch
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.model_file import coder_from_bytes
-from xsarcomp.codec.network import coder as inference
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.coder import ResidualCoder
 from xsarcomp.codec.settings import Settings
@@ -84,7 +83,7 @@ def test_planes_decode_alone_as_in_a_batch(network_coder, planes, decoded):
 
 
 def test_tiles_inside_the_coder_leave_no_trace(network_coder, planes, stream, decoded, monkeypatch):
-    monkeypatch.setattr(inference, "TILE_LATENTS", 5)
+    monkeypatch.setattr("xsarcomp.codec.network.coder.TILE_LATENTS", 5)
     np.testing.assert_allclose(decode_backscatter(stream, None, network_coder), decoded, rtol=0, atol=TOLERANCE_DB)
 
 

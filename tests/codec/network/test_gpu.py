@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.network import coder as inference
-from xsarcomp.codec.network import gpu as accelerator
+from xsarcomp.codec.network import gpu
 from xsarcomp.errors import ConfigurationError
 
 PROCESSOR = torch.device("cpu")
@@ -32,16 +31,16 @@ def coder():
 @pytest.fixture
 def batches(monkeypatch):
     """Run the network in batches, and note how many tiles each had."""
-    sizes, call = [], accelerator.AcceleratedNetwork.__call__
-    monkeypatch.setattr(accelerator, "chosen_device", lambda: PROCESSOR)
-    accelerator._on_device.cache_clear()
+    sizes, call = [], gpu.AcceleratedNetwork.__call__
+    monkeypatch.setattr(gpu, "chosen_device", lambda: PROCESSOR)
+    gpu._on_device.cache_clear()
     monkeypatch.setattr(
-        accelerator.AcceleratedNetwork,
+        gpu.AcceleratedNetwork,
         "__call__",
         lambda self, tiles, step_db: sizes.append(len(tiles)) or call(self, tiles, step_db),
     )
     yield sizes
-    accelerator._on_device.cache_clear()
+    gpu._on_device.cache_clear()
 
 
 def points_of(shape, seed):
@@ -63,18 +62,18 @@ def points_of(shape, seed):
 def test_batches_restore_the_latents_of_the_processor_to_the_bit(planes, height, width, step_db, seed):
     reach = CODER.network.reach
     points = points_of((planes, 64, height + 2 * reach, width + 2 * reach), seed)
-    network = accelerator.AcceleratedNetwork(CODER.network, PROCESSOR)
+    network = gpu.AcceleratedNetwork(CODER.network, PROCESSOR)
     found = CODER._restore_in_batches(network, points, step_db)
     np.testing.assert_array_equal(found.view(np.uint32), CODER.restore(points, step_db).view(np.uint32))
 
 
 def test_tiles_of_a_block_share_batches(coder, batches, monkeypatch):
-    monkeypatch.setattr(inference, "BATCHED_LATENTS", 10)
+    monkeypatch.setattr("xsarcomp.codec.network.coder.BATCHED_LATENTS", 10)
     reach = coder.network.reach
     points = points_of((2, 64, 25 + 2 * reach, 10 + 2 * reach), 1)
     found = coder.restore(points, 1.7)
     assert sum(batches[-2:]) == 2 * 3  # three tiles a plane, of two sizes
-    monkeypatch.setattr(accelerator, "chosen_device", lambda: None)
+    monkeypatch.setattr(gpu, "chosen_device", lambda: None)
     np.testing.assert_array_equal(found, coder.restore(points, 1.7))
 
 
@@ -84,7 +83,7 @@ def test_memory_of_a_batch_is_bounded(coder, batches, monkeypatch):
     whole = coder.restore(points, 1.7)
     assert batches[-1] == 5
     side = 12 + 2 * reach - 2
-    monkeypatch.setattr(accelerator, "BATCH_VALUES", 2 * 9 * coder.network.config.channels * side**2)
+    monkeypatch.setattr(gpu, "BATCH_VALUES", 2 * 9 * coder.network.config.channels * side**2)
     del batches[:]
     np.testing.assert_array_equal(coder.restore(points, 1.7), whole)
     assert batches == [2, 2, 1]
@@ -97,13 +96,13 @@ def test_stores_decode_the_same_in_batches(batches, monkeypatch):
     encoded = simulated_dataset((200, 170), seed=4).sarcomp.encode(bits_per_pixel=0.5)
     found = encoded.sarcomp.decode().vv.values
     assert batches
-    monkeypatch.setattr(accelerator, "chosen_device", lambda: None)
+    monkeypatch.setattr(gpu, "chosen_device", lambda: None)
     np.testing.assert_array_equal(found, encoded.sarcomp.decode().vv.values)
 
 
 def test_a_device_of_other_bits_is_named_and_left_alone(coder, batches, monkeypatch):
-    right = accelerator._rounded
-    monkeypatch.setattr(accelerator, "_rounded", lambda values: right(values + 2e-3))
+    right = gpu._rounded
+    monkeypatch.setattr(gpu, "_rounded", lambda values: right(values + 2e-3))
     points = points_of((1, 64, 20, 20), 3)
     with pytest.warns(RuntimeWarning, match="other bits than the processor"):
         found = coder.restore(points, 1.7)
@@ -116,44 +115,44 @@ def test_a_device_that_fails_is_named_and_left_alone(coder, batches, monkeypatch
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")
 
-    monkeypatch.setattr(accelerator.AcceleratedNetwork, "_convolved", fail)
+    monkeypatch.setattr(gpu.AcceleratedNetwork, "_convolved", fail)
     with pytest.warns(RuntimeWarning, match=r"failed \(CUDA out of memory"):
         coder.restore(points_of((1, 64, 20, 20), 3), 1.7)
 
 
 def test_the_processor_is_the_default(monkeypatch):
-    monkeypatch.delenv(accelerator.VARIABLE, raising=False)
-    assert accelerator.chosen_device() is None
+    monkeypatch.delenv(gpu.VARIABLE, raising=False)
+    assert gpu.chosen_device() is None
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
 def test_without_a_gpu_auto_is_the_processor_and_cuda_an_error(monkeypatch):
-    monkeypatch.setenv(accelerator.VARIABLE, "auto")
-    assert accelerator.chosen_device() is None
-    monkeypatch.setenv(accelerator.VARIABLE, "cuda")
+    monkeypatch.setenv(gpu.VARIABLE, "auto")
+    assert gpu.chosen_device() is None
+    monkeypatch.setenv(gpu.VARIABLE, "cuda")
     with pytest.raises(ConfigurationError, match="sees 0 GPUs"):
-        accelerator.chosen_device()
+        gpu.chosen_device()
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "mps", "meta", "cuda:99"])
 def test_other_devices_are_refused(monkeypatch, name):
-    monkeypatch.setenv(accelerator.VARIABLE, name)
-    with pytest.raises(ConfigurationError, match=accelerator.VARIABLE):
-        accelerator.chosen_device()
+    monkeypatch.setenv(gpu.VARIABLE, name)
+    with pytest.raises(ConfigurationError, match=gpu.VARIABLE):
+        gpu.chosen_device()
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="torch sees no GPU")
 def test_a_gpu_gives_the_bits_of_the_processor(coder, monkeypatch):
-    monkeypatch.setenv(accelerator.VARIABLE, "auto")
-    network = accelerator.accelerated(coder.network)
+    monkeypatch.setenv(gpu.VARIABLE, "auto")
+    network = gpu.accelerated(coder.network)
     assert network is not None
     assert network.device.type == "cuda"
     for seed, step_db in enumerate((0.02, 0.7, 3.3, 64.0)):
         points = points_of((2, 64, 90, 90), seed)
         found = coder.restore(points, step_db)
-        monkeypatch.setenv(accelerator.VARIABLE, "cpu")
+        monkeypatch.setenv(gpu.VARIABLE, "cpu")
         np.testing.assert_array_equal(found.view(np.uint32), coder.restore(points, step_db).view(np.uint32))
-        monkeypatch.setenv(accelerator.VARIABLE, "auto")
+        monkeypatch.setenv(gpu.VARIABLE, "auto")
 
 
 def test_an_unknown_device_is_an_error_of_the_command_too(tmp_path):
@@ -163,7 +162,7 @@ def test_an_unknown_device_is_an_error_of_the_command_too(tmp_path):
         "import xsarcomp, sys; from xsarcomp.scenes.simulation import simulated_dataset\n"
         "simulated_dataset((32, 32), 1).sarcomp.encode(bits_per_pixel=1).sarcomp.decode()"
     )
-    environment = os.environ | {accelerator.VARIABLE: "gpu"}
+    environment = os.environ | {gpu.VARIABLE: "gpu"}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
     assert run.returncode
     assert "ConfigurationError: XSARCOMP_DEVICE is 'gpu', expected cpu, auto, cuda" in run.stderr

@@ -10,10 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp.codec.network import layers as integer_layers
-from xsarcomp.codec.network import network as integer_network
+from xsarcomp.codec.network import layers
 from xsarcomp.codec.network.arithmetic import input_levels
-from xsarcomp.codec.network.network import IntegerNetwork, expected_shapes, float_product, integer_product
+from xsarcomp.codec.network.network import (
+    _STEPS_KEPT,
+    IntegerNetwork,
+    _exact_product,
+    expected_shapes,
+    float_product,
+    integer_product,
+)
 from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import RefinerConfig
@@ -133,7 +139,7 @@ def test_network_is_the_one_of_the_format_to_the_bit(seed, channels, blocks, hei
 
 @pytest.mark.parametrize("product", [integer_product, float_product])
 def test_each_product_gives_the_network_of_the_format(product, disturbed_refiner, monkeypatch):
-    monkeypatch.setattr(integer_network, "_exact_product", lambda *_: product)
+    monkeypatch.setattr("xsarcomp.codec.network.network._exact_product", lambda *_: product)
     arrays = integer_arrays(disturbed_refiner(SMALL))
     symbols = symbols_like((11, 13), 4)
     found = offsets(IntegerNetwork(arrays, SMALL), symbols, 2.9)
@@ -145,7 +151,7 @@ def test_the_size_of_the_strips_changes_nothing(size, disturbed_refiner, monkeyp
     network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
     symbols = symbols_like((15, 13), 4)
     expected = offsets(network, symbols, 2.9)
-    monkeypatch.setattr(integer_layers, "STRIP_BYTES", size)
+    monkeypatch.setattr(layers, "STRIP_BYTES", size)
     np.testing.assert_array_equal(offsets(network, symbols, 2.9), expected)
 
 
@@ -159,7 +165,7 @@ def test_integer_and_float_products_are_equal_to_the_sums(seed, rows, inputs, ou
     weights[:, :: random.integers(1, 4)] = random.choice([-127, 127])
     expected = levels.astype(np.int64) @ weights.astype(np.int64)
     for product in (integer_product, float_product):
-        found = product(torch.from_numpy(levels), torch.from_numpy(weights), integer_layers.Scratch())
+        found = product(torch.from_numpy(levels), torch.from_numpy(weights), layers.Scratch())
         assert found.shape == (rows, outputs)
         np.testing.assert_array_equal(found.numpy().astype(np.int64), expected)
 
@@ -171,13 +177,13 @@ def test_product_that_saturates_is_not_used(monkeypatch):
         sums = (pairs[:, ::2] + pairs[:, 1::2]).clamp(-(2**15), 2**15 - 1).sum(1)
         return (sums - 128 * weights.long().sum(0)).int()
 
-    monkeypatch.setattr(integer_network, "integer_product", saturating)
-    assert integer_network._exact_product.__wrapped__(8, 6) is float_product
+    monkeypatch.setattr("xsarcomp.codec.network.network.integer_product", saturating)
+    assert _exact_product.__wrapped__(8, 6) is float_product
 
 
 def test_build_of_torch_without_the_integer_product_uses_the_other(monkeypatch):
     monkeypatch.delattr(torch, "_int_mm")
-    assert integer_network._exact_product.__wrapped__(9, 5) is float_product
+    assert _exact_product.__wrapped__(9, 5) is float_product
 
 
 @pytest.mark.parametrize("step_db", [0.3, 2.9, 17.0])
@@ -221,7 +227,7 @@ def test_network_does_not_depend_on_the_memory_of_its_levels(disturbed_refiner):
 def test_network_can_be_shared_pickled_and_asked_at_more_steps_than_it_keeps(disturbed_refiner):
     network = IntegerNetwork(integer_arrays(disturbed_refiner(SMALL)), SMALL)
     symbols = symbols_like((9, 9), 7)
-    steps = np.geomspace(0.02, 64, 2 * integer_network._STEPS_KEPT + 3).tolist()
+    steps = np.geomspace(0.02, 64, 2 * _STEPS_KEPT + 3).tolist()
     expected = [offsets(network, symbols, step_db) for step_db in steps]
     copy = pickle.loads(pickle.dumps(network))
     with ThreadPoolExecutor(4) as pool:
@@ -229,7 +235,7 @@ def test_network_can_be_shared_pickled_and_asked_at_more_steps_than_it_keeps(dis
         copied = list(pool.map(lambda step_db: offsets(copy, symbols, step_db), steps))
     np.testing.assert_array_equal(again, expected)
     np.testing.assert_array_equal(copied, expected)
-    assert len(network._scales_of_step) <= integer_network._STEPS_KEPT
+    assert len(network._scales_of_step) <= _STEPS_KEPT
 
 
 def test_arrays_are_copies_that_further_training_does_not_reach(disturbed_refiner):
