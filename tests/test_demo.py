@@ -9,8 +9,7 @@ from xsarcomp import demo
 from xsarcomp.demo import run_demo
 from xsarcomp.errors import ConfigurationError, MissingDependencyError, RateError
 from xsarcomp.scenes.simulation import simulated_dataset
-from xsarcomp.stores import files
-from xsarcomp.stores import report as stores
+from xsarcomp.stores import files, report
 
 FIGURES = {"scene", "scale", "model", "store", "rate", "error", "ENL ratio", "edge preservation", "radiometric bias"}
 
@@ -28,7 +27,7 @@ def test_simulated_scene_gives_all_figures_and_a_picture(tmp_path, monkeypatch):
     assert found["rate"].startswith(("0.9", "1.0"))
     assert "mask differs in 0" in found["valid pixels"]
     assert (tmp_path / "new/demo/comparison.png").stat().st_size > 10_000
-    assert stores.store_report(found["store"]).payload_bytes > 0
+    assert report.store_report(found["store"]).payload_bytes > 0
 
 
 def test_demonstration_can_be_repeated(tmp_path, monkeypatch):

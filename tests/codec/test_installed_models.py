@@ -6,30 +6,30 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from xsarcomp.codec import installed_models as weights
-from xsarcomp.codec import model_file
+from xsarcomp.codec import installed_models, model_file
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.entropy_tables import EntropyTables
-from xsarcomp.codec.installed_models import installed_models, load_coder, model_name, resolve_model
+from xsarcomp.codec.installed_models import load_coder, model_name, resolve_model
 from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
 from xsarcomp.errors import ModelIntegrityError, ModelNotFoundError
 
 NAME = "simulated-small"
-PRETRAINED = Path(weights.__file__).parents[1] / "pretrained"
+PRETRAINED = Path(installed_models.__file__).parents[1] / "pretrained"
 
 
 @pytest.fixture(autouse=True)
 def forget_loaded_models():
     """Each test loads models itself."""
-    weights._load.cache_clear()
+    installed_models._load.cache_clear()
     yield
-    weights._load.cache_clear()
+    installed_models._load.cache_clear()
 
 
 def write_model(folder, content, name=NAME, model_id=None):
@@ -57,7 +57,7 @@ def test_model_is_found_by_name_and_by_id(folder, model_content):
     assert loaded is load_coder(model_id)
     assert loaded.model_id == model_id
     assert loaded.card.name == NAME
-    assert installed_models()[NAME]["training"] == "simulated"
+    assert installed_models.installed_models()[NAME]["training"] == "simulated"
 
 
 def test_search_path_may_name_several_folders_and_the_first_wins(tmp_path, monkeypatch, model_content, coder):
@@ -67,7 +67,7 @@ def test_search_path_may_name_several_folders_and_the_first_wins(tmp_path, monke
     path = os.pathsep.join([str(tmp_path / "absent"), str(tmp_path / "a"), "", str(tmp_path / "b")])
     monkeypatch.setenv("XSARCOMP_MODEL_PATH", path)
     assert resolve_model(NAME) == first
-    assert {NAME, "second"} <= set(installed_models())
+    assert {NAME, "second"} <= set(installed_models.installed_models())
 
 
 @pytest.mark.parametrize("ask", [resolve_model, load_coder])
@@ -123,7 +123,7 @@ def test_files_that_are_no_models_are_not_listed(folder, model_content):
     (folder / "alone.json").write_text(json.dumps({"id": "2" * 64}))
     (folder / "list.json").write_text("[]")
     (folder / "list.safetensors").write_bytes(b"")
-    assert set(installed_models()) - {path.stem for path in PRETRAINED.glob("*.json")} == {NAME}
+    assert set(installed_models.installed_models()) - {path.stem for path in PRETRAINED.glob("*.json")} == {NAME}
 
 
 def test_description_that_is_no_json_is_named(folder):
@@ -162,7 +162,7 @@ def test_flipped_byte_in_a_model_file_is_noticed(folder, model_content, place):
 
 
 def test_model_file_that_is_too_large_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(weights, "LARGEST_MODEL_BYTES", 1000)
+    monkeypatch.setattr(installed_models, "LARGEST_MODEL_BYTES", 1000)
     with pytest.raises(ModelIntegrityError, match="regular file"):
         load_coder(NAME)
 
@@ -235,19 +235,17 @@ def test_model_is_loaded_once_for_eight_threads(folder, monkeypatch):
 
     def counted(content):
         loads.append(len(content))
-        time.sleep(0.1)  # long enough for the others to come
+        time.sleep(0.1)  # so that the others come meanwhile; it holds if they do not
         return original(content)
 
     def ask():
         barrier.wait()
         coders.append(load_coder(NAME))
 
-    monkeypatch.setattr(weights, "coder_from_bytes", counted)
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
+    monkeypatch.setattr(installed_models, "coder_from_bytes", counted)
+    with ThreadPoolExecutor(8) as pool:
+        for asked in [pool.submit(ask) for _ in range(8)]:
+            asked.result()
     assert len(coders) == 8
     assert len({id(loaded) for loaded in coders}) == 1
     assert len(loads) == 1

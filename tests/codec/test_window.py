@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsarcomp.codec import window as block
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import (
     Axis,
@@ -108,7 +107,7 @@ def test_tiles_bound_the_memory_and_leave_no_trace(coder, speckled, monkeypatch,
     signal = filled_signal(scene_of(speckled, (2, 75, 91), seed=3), SETTINGS, coder)
     symbols = encode_planes(signal, coder, 1.0)
     decoded = decode_planes(symbols, (75, 91), coder, 1.0)
-    monkeypatch.setattr(block, "TILE_LATENTS", tile)
+    monkeypatch.setattr("xsarcomp.codec.window.TILE_LATENTS", tile)
     np.testing.assert_array_equal(encode_planes(signal, coder, 1.0), symbols)
     np.testing.assert_allclose(decode_planes(symbols, (75, 91), coder, 1.0), decoded, atol=1e-4)
 

@@ -39,8 +39,7 @@ from tests.support.format_stores import (
     variable_from_the_format,
 )
 from tests.support.paths import GOLDEN, ROOT
-from xsarcomp.codec import chunk
-from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import chunk, installed_models
 
 MODELS = Models(Path(xsarcomp.__file__).parent / "pretrained")
 LISTED = dict(reversed(line.split("  ")) for line in (GOLDEN / "SHA256SUMS").read_text().splitlines())
@@ -182,9 +181,9 @@ def test_a_decoder_made_from_the_text_of_the_format_gives_the_same_symbols_class
             )
         elif kind == LATENTS:
             found = latents_from_the_format(content, MODELS[model])
-            np.testing.assert_array_equal(found, chunk.decode_latents(content, weights.load_coder(model)))
+            np.testing.assert_array_equal(found, chunk.decode_latents(content, installed_models.load_coder(model)))
         else:
-            _, *expected, added = chunk.read_backscatter(content, weights.load_coder(model))
+            _, *expected, added = chunk.read_backscatter(content, installed_models.load_coder(model))
             symbols, classes, exact, corrections = parts_from_the_format(content, MODELS[model])
             for one, other in zip((symbols, classes), expected, strict=False):
                 np.testing.assert_array_equal(one, other)

@@ -29,8 +29,7 @@ from tests.support.hostile_models import (
     with_arrays,
     with_card,
 )
-from xsarcomp.codec import chunk, model_file
-from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import chunk, installed_models, model_file
 from xsarcomp.codec.frame import DTYPES, LATENTS, read_frame
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import (
@@ -120,7 +119,7 @@ def test_hundreds_of_models_made_to_do_harm_are_refused_or_harmless(model_conten
 @pytest.mark.parametrize("name", ["s1-grd-10m"])
 def test_models_with_a_network_made_to_do_harm_are_refused_or_harmless(name):
     pytest.importorskip("torch")
-    refused, used = try_models(weights.model_content(weights.resolve_model(name)), 60, 2)
+    refused, used = try_models(installed_models.model_content(installed_models.resolve_model(name)), 60, 2)
     assert refused > 20
     assert used > 2
 
@@ -133,11 +132,11 @@ def test_very_many_models_made_to_do_harm_are_refused_or_harmless(model_content)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder on the search path."""
-    weights._load.cache_clear()
+    installed_models._load.cache_clear()
     monkeypatch.setenv("XSARCOMP_MODEL_PATH", str(tmp_path / "models"))
     (tmp_path / "models").mkdir()
     yield tmp_path / "models"
-    weights._load.cache_clear()
+    installed_models._load.cache_clear()
 
 
 def test_five_hundred_changed_files_are_refused_under_the_id_of_the_model(folder, model_content):
@@ -149,7 +148,7 @@ def test_five_hundred_changed_files_are_refused_under_the_id_of_the_model(folder
         changed += 1
         (folder / f"{NAME}.safetensors").write_bytes(content)
         with pytest.raises(ModelIntegrityError, match=r"SHA-256|regular file"):
-            weights.load_coder(model_id)
+            installed_models.load_coder(model_id)
 
 
 def test_an_id_made_to_fit_a_changed_file_does_not_make_it_a_model(folder, model_content):
@@ -165,7 +164,7 @@ def test_an_id_made_to_fit_a_changed_file_does_not_make_it_a_model(folder, model
 def bounded_load(model):
     started = time.thread_time()
     try:
-        return weights.load_coder(model)
+        return installed_models.load_coder(model)
     except ModelError as error:
         return error
     finally:
@@ -272,9 +271,9 @@ def test_a_pipe_in_place_of_either_file_is_passed_over_and_nobody_waits_for_it(f
     os.mkfifo(folder / "other.safetensors")
     (folder / "other.json").write_text(json.dumps({"id": "1" * 64}))
     with pytest.warns(UserWarning, match="pipe.json is no readable JSON .*regular file"):
-        assert weights.load_coder(NAME).model_id == model_id
+        assert installed_models.load_coder(NAME).model_id == model_id
     with pytest.warns(UserWarning, match="pipe.json"), pytest.raises(ModelNotFoundError, match="1111"):
-        weights.load_coder("1" * 64)
+        installed_models.load_coder("1" * 64)
 
 
 def test_a_pipe_that_takes_the_place_of_a_model_after_it_was_found_is_refused(folder, model_content, monkeypatch):
@@ -284,7 +283,7 @@ def test_a_pipe_that_takes_the_place_of_a_model_after_it_was_found_is_refused(fo
     os.mkfifo(path)
     monkeypatch.setattr("pathlib.Path.is_file", lambda _: True)
     with pytest.raises(ModelIntegrityError, match="no regular file"):
-        weights.load_coder(NAME)
+        installed_models.load_coder(NAME)
 
 
 @pytest.mark.parametrize("what", ["directory", "list of lists", "large", "no text", "number"])
@@ -299,7 +298,7 @@ def test_a_bad_description_takes_no_other_model_away(folder, model_content, what
             "list of lists": b"[" * 200_000, "large": b" " * (2**20 + 1), "no text": b"\xff\xfe", "number": b"1" * 5000,
         }[what])  # fmt: skip
     with pytest.warns(UserWarning, match="bad.json is no readable JSON"):
-        assert weights.load_coder(NAME).model_id == model_id
+        assert installed_models.load_coder(NAME).model_id == model_id
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_a_description_without_an_id_is_passed_over(folder, model_content, model
     write_model(folder, model_content)
     (folder / f"{NAME}.json").write_text(json.dumps({"id": model_id}))
     with pytest.raises(ModelNotFoundError):
-        weights.load_coder(NAME)
+        installed_models.load_coder(NAME)
 
 
 def test_links_lead_to_models_but_to_no_device(folder, model_content, tmp_path):
@@ -323,13 +322,13 @@ def test_links_lead_to_models_but_to_no_device(folder, model_content, tmp_path):
     (folder / "loop.json").write_text(json.dumps({"id": "3" * 64}))
     (folder / "secret.safetensors").symlink_to("/etc/passwd")
     (folder / "secret.json").write_text(json.dumps({"id": "4" * 64}))
-    assert weights.load_coder(NAME).model_id == model_id
+    assert installed_models.load_coder(NAME).model_id == model_id
     with pytest.raises(ModelIntegrityError, match="SHA-256") as caught:
-        weights.load_coder("secret")
+        installed_models.load_coder("secret")
     assert "root" not in str(caught.value)
     for name in ("zero", "loop"):
         with pytest.raises(ModelNotFoundError):
-            weights.load_coder(name)
+            installed_models.load_coder(name)
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder, model_content):
@@ -338,7 +337,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder, model_con
         file.truncate(2**40)  # takes no place on the disk
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelIntegrityError, match="regular file of at most 256 MiB"):
-        weights.load_coder(NAME)
+        installed_models.load_coder(NAME)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < MEBIBYTES * 1024
 
 
@@ -347,8 +346,8 @@ def test_a_store_whose_model_is_not_installed_names_the_id_the_folders_and_what_
 ):
     encoded = simulated_dataset((24, 40), 3).sarcomp.encode(model="s1-grd-10m-lapped", rmse_db=1)
     model_id = encoded.vv_latents.attrs["sarcomp"]["model_id"]
-    monkeypatch.setattr(weights, "model_folders", lambda: [folder])
-    weights._load.cache_clear()
+    monkeypatch.setattr(installed_models, "model_folders", lambda: [folder])
+    installed_models._load.cache_clear()
     with pytest.raises(ModelNotFoundError) as caught:
         encoded.sarcomp.decode()
     message = str(caught.value)

@@ -6,7 +6,7 @@ import xarray as xr
 
 import xsarcomp  # noqa: F401  registers .sarcomp
 from xsarcomp.errors import NotEncodedError
-from xsarcomp.latents import statistics as module
+from xsarcomp.latents import statistics
 from xsarcomp.latents.statistics import latent_statistics
 from xsarcomp.scenes.simulation import simulated_dataset
 
@@ -35,7 +35,7 @@ def test_they_do_not_depend_on_chunks_or_pieces(scene, monkeypatch, tmp_path):
     encoded = scene.sarcomp.encode(bits_per_pixel=1.0)
     whole = latent_statistics(encoded)
     encoded.to_zarr(tmp_path / "store", consolidated=False)
-    monkeypatch.setattr(module, "PIECE_LATENTS", 5)
+    monkeypatch.setattr(statistics, "PIECE_LATENTS", 5)
     pieces = latent_statistics(xr.open_zarr(tmp_path / "store", consolidated=False))
     for name, figures in whole.items():
         for key, value in figures.items():

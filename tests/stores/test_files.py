@@ -11,7 +11,7 @@ from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError
 from xsarcomp.metrics.rate_distortion import rmse_at_rates
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
-from xsarcomp.stores import report as stores
+from xsarcomp.stores.report import store_report
 
 STORES = ("latents", "transparent")
 
@@ -80,7 +80,7 @@ def test_latents_store_opens_decoded(small, tmp_path):
     assert scene.rio.crs == small.rio.crs
 
 
-@pytest.mark.parametrize("opener", [files.open_scene, stores.store_report])
+@pytest.mark.parametrize("opener", [files.open_scene, store_report])
 def test_missing_path_is_named(tmp_path, opener):
     with pytest.raises(FileNotFoundError, match="absent"):
         opener(str(tmp_path / "absent.zarr"))
@@ -163,7 +163,7 @@ def test_stack_does_not_fit_a_geotiff(small, tmp_path):
 def test_report_counts_every_byte(small, tmp_path, kind):
     path = tmp_path / "a.zarr"
     write(small, path, kind, bits_per_pixel=2)
-    report = stores.store_report(str(path))
+    report = store_report(str(path))
     everything = {file: file.stat().st_size for file in path.rglob("*") if file.is_file()}
     coded = sum(size for file, size in everything.items() if file.parts[-1] != "zarr.json" and "v" in file.parts[-5][0])
     assert report.stored_bytes == sum(everything.values())
@@ -177,14 +177,14 @@ def test_report_counts_every_byte(small, tmp_path, kind):
 def test_store_of_a_model_that_is_not_installed_is_reported_with_its_id(small, tmp_path, monkeypatch):
     write(small, tmp_path / "a.zarr", "latents")
     monkeypatch.setattr("xsarcomp.codec.installed_models.model_folders", list)
-    report = stores.store_report(str(tmp_path / "a.zarr"))
+    report = store_report(str(tmp_path / "a.zarr"))
     assert len(report.model) == 64
 
 
 def test_plain_store_has_no_report(small, tmp_path):
     small.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
     with pytest.raises(NotEncodedError, match="nothing that xsarcomp compressed"):
-        stores.store_report(str(tmp_path / "a.zarr"))
+        store_report(str(tmp_path / "a.zarr"))
 
 
 def chips(folder):
@@ -253,7 +253,7 @@ def test_error_at_one_bit_per_pixel_is_below_that_of_jpeg_xl(sar_data, tmp_path)
             continue
         scene = files.open_scene(str(path)).load()
         write(scene, tmp_path / f"{path.stem}.zarr", "latents", bits_per_pixel=1)
-        report = stores.store_report(str(tmp_path / f"{path.stem}.zarr"))
+        report = store_report(str(tmp_path / f"{path.stem}.zarr"))
         metrics = files.open_scene(str(tmp_path / f"{path.stem}.zarr")).sarcomp.compare(scene, scale="decibel")
         nodata = scene.band_data.attrs.get("_FillValue", np.nan)
         planes = [np.where(plane == nodata, np.nan, plane) for plane in scene.band_data.values]

@@ -199,9 +199,9 @@ def test_a_model_that_is_not_installed_is_named_and_the_rest_checked(store, monk
     path = store("latents")
     flip(chunk_file(path, "latents", 0, 0), 100)
     monkeypatch.setattr("xsarcomp.codec.installed_models.model_folders", list)
-    from xsarcomp.codec import installed_models as weights
+    from xsarcomp.codec import installed_models
 
-    weights._load.cache_clear()
+    installed_models._load.cache_clear()
     assert found(path) == {("", None, "model"), ("vv_latents", (0, 0, 0), "damaged")}
     assert found(path, quick=True) == {("vv_latents", (0, 0, 0), "damaged")}
 

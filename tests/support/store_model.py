@@ -13,7 +13,6 @@ import xarray as xr
 import zarr
 
 from xsarcomp.codec import chunk
-from xsarcomp.codec import chunk as integers_chunk
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LATENTS
 from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.latents.encode import encode_variable
@@ -97,11 +96,11 @@ class Latents:
         encoded = stack(range(3)).sarcomp.encode(model=MODEL, scale="power", **target)
         self.record = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"])
         self.arrays = {
-            "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), integers_chunk.ABSENT),
+            "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), chunk.ABSENT),
             "vv_coding": (MASK, (1, 2), np.nan),
             "vv_mask": (MASK, (1, EDGE, EDGE), 0),
             "vv_exact": (MASK, (1, EDGE, EDGE), 0),
-            **({} if max_error_db is None else {"vv_residual": (INTEGERS, (1, EDGE, EDGE), integers_chunk.ABSENT)}),
+            **({} if max_error_db is None else {"vv_residual": (INTEGERS, (1, EDGE, EDGE), chunk.ABSENT)}),
         }
         self._encoded, self._expected = {}, {}
 
@@ -140,7 +139,7 @@ class Latents:
         return np.asarray(self._variables(number)[name].data)
 
     def frame(self, name, block):
-        inside = np.where(block == integers_chunk.ABSENT, np.int32(0), block)  # beyond the edge of the array stands 0
+        inside = np.where(block == chunk.ABSENT, np.int32(0), block)  # beyond the edge of the array stands 0
         if name == "vv_latents":
             return chunk.encode_latents(np.ascontiguousarray(inside), self.record.anchor, coder())
         if name == "vv_residual":

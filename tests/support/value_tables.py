@@ -1,4 +1,8 @@
-"""Values, memory layouts and shapes that arrays come with, and the law that holds for all: what must come back."""
+"""Values, memory layouts and shapes that arrays come with, and the law that holds for all: what must come back.
+
+``VALUES``, ``LAYOUTS`` and ``SHAPES`` are the tables, :func:`applies` tells which values a data type can hold,
+:func:`type_factors` splits a data type for a pairwise sample, :func:`assert_kept` is the law.
+"""
 
 import numpy as np
 
@@ -146,6 +150,12 @@ def applies(name, dtype, scale):
     if dtype.kind == "f":
         return True
     return VALUES[name][2] and (scale != "decibel" or dtype.kind == "i")
+
+
+def type_factors(dtype):
+    """Kind, width in bytes and byte order of a data type: factors that matter each by itself."""
+    dtype = np.dtype(dtype)
+    return dtype.kind, dtype.itemsize, dtype.str[0]
 
 
 def native(values):

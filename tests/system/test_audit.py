@@ -23,10 +23,7 @@ from click.testing import CliRunner
 
 from tests.support.paths import ROOT
 from xsarcomp.cli import cli
-from xsarcomp.codec import chunk
-from xsarcomp.codec import chunk as integers_chunk
-from xsarcomp.codec import frame as bitstream
-from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import chunk, frame, installed_models
 from xsarcomp.errors import SarcompError
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
@@ -49,7 +46,7 @@ LISTINGS = (
     "pathlib.Path.rglob",
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-MODELS = Path(weights.__file__).parents[1] / "pretrained"
+MODELS = Path(installed_models.__file__).parents[1] / "pretrained"
 STORES = {  # of each kind, small
     "latents": {"model": "s1-grd-10m-lapped", "rmse_db": 1.2},
     "latents with a bound": {"model": "s1-grd-10m-lapped", "max_error_db": 2.0, "keep_means": True},
@@ -105,11 +102,11 @@ def decode_everything(folder, output):
         raise AssertionError("a damaged chunk was decoded")
     assert not verify_store(folder / "damaged").ok
     content = (folder / "transparent/vv/c/1/1").read_bytes()
-    assert chunk.decode_backscatter(content, None, weights.load_coder("s1-grd-10m-lapped")).shape == (64, 64)
+    assert chunk.decode_backscatter(content, None, installed_models.load_coder("s1-grd-10m-lapped")).shape == (64, 64)
     residuals = sorted((folder / "latents with a bound/vv_residual/c").rglob("0"))[-1].read_bytes()
     assert chunk.decode_integer_chunk(residuals).ndim == 2
     with contextlib.suppress(SarcompError):
-        weights.load_coder("../../etc/passwd")
+        installed_models.load_coder("../../etc/passwd")
     command(["decode", str(folder / "latents"), str(output)])
 
 
@@ -160,17 +157,17 @@ class Watch:
 
 def _is_of_dask_names():
     """Whether Dask makes a name for a task: it pickles our functions and records, and loads what it has just pickled."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "_normalize_pickle" and frame.f_code.co_filename.endswith("dask/tokenize.py"):
+    caller = sys._getframe()
+    while caller is not None:
+        if caller.f_code.co_name == "_normalize_pickle" and caller.f_code.co_filename.endswith("dask/tokenize.py"):
             return True
-        frame = frame.f_back
+        caller = caller.f_back
     return False
 
 
 def intruder():
     """Everything that a decoder must not do, put into the one function that every frame passes."""
-    original = bitstream.read_frame
+    original = frame.read_frame
 
     def read_frame(content):
         Path("/etc/hostname").read_bytes()
@@ -182,7 +179,7 @@ def intruder():
         exec("1")
         return original(content)
 
-    for module in (bitstream, chunk, integers_chunk):
+    for module in (frame, chunk):
         module.read_frame = read_frame
 
 
@@ -207,7 +204,7 @@ def main(folder, output, control=""):
     sys.addaudithook(watch)
     if control != "first":
         decode_everything(folder / "samples", output / "sample.tif")
-        weights._load.cache_clear()
+        installed_models._load.cache_clear()
     if control == "intruder":
         intruder()
     watch.is_armed = True

@@ -1,6 +1,6 @@
 """Killed writers, failing disks, tasks that run twice: what is finished is intact, and trying again mends the rest.
 
-Run as a program (WHICH PATH) it writes a store chunk by chunk and says so after each, see ``write_slowly``.
+Run as a program (WHICH PATH) it writes a store chunk by chunk, each when it is told to, see ``write_when_told``.
 """
 
 import contextlib
@@ -65,13 +65,14 @@ def write_chunks(layout, path):
             yield name, tuple(span.start // edge for span, edge in zip(window, shape, strict=True))
 
 
-def write_slowly(which, path):
-    """What the child process does."""
+def write_when_told(which, path):
+    """What the child process does: a chunk for each line of its input, and a line of output for each chunk."""
     layout = LAYOUTS[which]()
     write_empty(layout, path)
-    for name, index in write_chunks(layout, path):
+    chunks = write_chunks(layout, path)
+    for _ in sys.stdin:
+        name, index = next(chunks)
         print(name, *index, flush=True)
-    print("done", flush=True)
 
 
 def chunks_of(path):
@@ -95,22 +96,27 @@ def undisturbed(tmp_path_factory):
 
 
 def kill_a_writer(which, path, rng, total):
-    """Start a writer, kill it at a random moment, and give the chunks that it had finished; some of them at least."""
+    """Start a writer, kill it at a random moment of a chunk, and give the chunks that it had finished; some at least.
+
+    The writer waits for a word before each chunk, so that it cannot end before it is killed.
+    """
     command = [sys.executable, "-m", __name__, which, str(path)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     finished = []
     wanted = rng.randrange(total)
+    child.stdin.write((wanted + 2) * "go\n")
+    child.stdin.flush()
     while len(finished) <= wanted:
         line = child.stdout.readline().split()
         assert line, "the writer ended by itself"
-        assert line != ["done"]
         finished.append((line[0], tuple(map(int, line[1:]))))
     time.sleep(rng.uniform(0, 0.006))
     child.send_signal(signal.SIGKILL)
     rest = [line.split() for line in child.stdout.read().splitlines()]
-    child.stdout.close()
     assert child.wait() == -signal.SIGKILL
-    return finished + [(name, tuple(map(int, index))) for name, *index in rest if name != "done"]
+    child.stdin.close()
+    child.stdout.close()
+    return finished + [(name, tuple(map(int, index))) for name, *index in rest]
 
 
 def kill_writers(count, seed, undisturbed, tmp_path):
@@ -331,4 +337,4 @@ def test_tasks_that_run_twice_at_the_same_time_give_the_same_bytes(undisturbed, 
 
 
 if __name__ == "__main__":
-    write_slowly(sys.argv[1], Path(sys.argv[2]))
+    write_when_told(sys.argv[1], Path(sys.argv[2]))

@@ -1,4 +1,8 @@
-"""Dask workers and commands that are killed or interrupted: the finished store has the bytes of an undisturbed one."""
+"""Dask workers and commands that are killed or interrupted: the finished store has the bytes of an undisturbed one.
+
+No moment depends on the speed of the machine: a kill waits until so many blocks are finished, and a command that is to be
+ended stops by itself before it finishes more.
+"""
 
 import contextlib
 import os
@@ -15,11 +19,14 @@ import pytest
 import xarray as xr
 
 from tests.support.store_model import FORMAT, all_files, partial_files
-from xsarcomp.scenes.large_scene import large_scene as whole_scene
+from xsarcomp.scenes.large_scene import large_scene
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+HANGS = 600
+"""Seconds after which a command or a job hangs: far beyond what it needs on a busy machine."""
 
-def large_scene():
+
+def six_blocks():
     """Six Dask blocks of backscatter with holes: about a second of work."""
     values = np.random.default_rng(5).gamma(4.4, 0.1 / 4.4, (1024, 1100)).astype(np.float32)
     values[500:700, 490:530] = np.nan
@@ -28,7 +35,7 @@ def large_scene():
 
 def dask_jobs():
     """Functions that write the scene to a path, one for each kind of store; all is planned before."""
-    scene = large_scene()
+    scene = six_blocks()
     encoded = scene.sarcomp.encode(max_error_db=3.0, scale="power", model="s1-grd-10m-lapped")
     encoding = scene.to_dataset().sarcomp.encoding(bits_per_pixel=1, scale="power", model="s1-grd-10m-lapped")
     return [
@@ -37,8 +44,15 @@ def dask_jobs():
     ]
 
 
-def kill_a_worker(job, path, client, pid, delay):
-    """Run a job and kill the worker of that process id meanwhile; True if the job was still running then.
+def finished_chunks(path):
+    """Files of a store in which chunks are, by now."""
+    return [
+        file for file in path.rglob("*") if "/c/" in file.as_posix() and file.suffix != ".partial" and file.is_file()
+    ]
+
+
+def kill_a_worker(job, path, client, pid, chunks, delay):
+    """Run a job and kill the worker of that process id soon after so many chunks are there; True if it was running still.
 
     None if the cluster has no worker any more that could finish the job.
     """
@@ -53,6 +67,8 @@ def kill_a_worker(job, path, client, pid, delay):
 
     thread = threading.Thread(target=run)
     thread.start()
+    while thread.is_alive() and len(finished_chunks(path)) < chunks:
+        time.sleep(0.002)
     time.sleep(delay)
     was_running = thread.is_alive()
     os.kill(pid, signal.SIGKILL)
@@ -67,12 +83,11 @@ def kill_a_worker(job, path, client, pid, delay):
 
 
 def undisturbed_jobs(folder):
-    """Each job, the files that it writes, and how long it takes, s; in the cluster that is at hand."""
+    """Each job, and the files that it writes; in the cluster that is at hand."""
     found = []
     for number, job in enumerate(dask_jobs()):
-        started = time.perf_counter()
         job(folder / f"undisturbed {number}")
-        found.append((job, all_files(folder / f"undisturbed {number}"), time.perf_counter() - started))
+        found.append((job, all_files(folder / f"undisturbed {number}")))
     return found
 
 
@@ -90,13 +105,14 @@ def kill_workers_of_one_cluster(first, count, rng, folder):
     ):
         jobs = undisturbed_jobs(folder)
         for number in range(first, count):
-            (job, expected, seconds), path = jobs[number % len(jobs)], folder / f"killed {number}"
+            (job, expected), path = jobs[number % len(jobs)], folder / f"killed {number}"
             try:
                 client.wait_for_workers(2, timeout=60)
                 pids = sorted(client.run(os.getpid).values())
             except (TimeoutError, distributed.comm.CommClosedError):
                 return
-            was_running = kill_a_worker(job, path, client, rng.choice(pids), rng.uniform(0.1, 0.8) * seconds)
+            chunks = rng.randrange(sum("/c/" in name for name in expected) - 1)
+            was_running = kill_a_worker(job, path, client, rng.choice(pids), chunks, rng.uniform(0, 0.05))
             if was_running is None:
                 return
             left = partial_files(path)
@@ -130,17 +146,40 @@ def test_a_killed_dask_worker_changes_no_byte_of_the_finished_store(tmp_path):
 def test_a_hundred_killed_dask_workers_change_no_byte_of_the_finished_stores(tmp_path):
     killed, hit, _ = kill_workers(100, 4, tmp_path)
     assert killed == 100
-    assert hit >= 50  # jobs take longer at first, so that some kills come after them
+    assert hit >= 50
 
 
 COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
+STOPPING = """
+import os, pathlib, sys, threading, time
+from xsarcomp.cli import main
+array, count, go_on = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
+del sys.argv[1:4]
+lock, rename = threading.Lock(), os.replace
+
+def rename_a_few(source, target, **options):
+    global count
+    if f"/{array}/c/" in pathlib.Path(target).as_posix():
+        with lock:
+            while count == 0 and not go_on.exists():
+                time.sleep(0.01)
+            count = max(count - 1, 0)
+    return rename(source, target, **options)
+
+os.replace = rename_a_few
+main()
+"""
+"""The same command, with words (ARRAY COUNT FILE) before its own: after COUNT chunks of ARRAY it waits until FILE exists."""
 KINDS = {"latents": ("vv_latents", ["--max-error-db", "4"]), "transparent": ("vv", ["--transparent"])}
 
 
-def encode_command(folder, kind, store, *options):
-    """Start ``xsarcomp encode`` of the source in a folder."""
+def encode_command(folder, kind, store, *options, stop_after=None):
+    """Start ``xsarcomp encode`` of the source in a folder; it waits for a file ``go on`` after so many new chunks, if any."""
     request = ["--bits-per-pixel", "3", "--scale", "decibel", "--model", "s1-grd-10m-lapped", *KINDS[kind][1]]
-    command = [*COMMAND, "encode", "source.zarr", store, *request, *options]
+    words = (
+        COMMAND if stop_after is None else [sys.executable, "-c", STOPPING, KINDS[kind][0], str(stop_after), "go on"]
+    )
+    command = [*words, "encode", "source.zarr", store, *request, *options]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -154,23 +193,26 @@ def finished_files(store, kind):
     return found
 
 
-def stop_when(child, store, kind, count, how):
-    """Send a signal to a command when it has finished so many chunks; what it said, None if it was finished before."""
-    while len(finished_files(store, kind)) < count and child.poll() is None:
-        time.sleep(0.002)
+def end_when(child, store, kind, count, how):
+    """Send a signal to a command that waits after so many chunks, let it go on if it still can, and give what it said."""
+    while len(finished_files(store, kind)) < count:
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.01)
     child.send_signal(how)
-    said = child.communicate(timeout=240)[1]
-    return None if child.returncode == 0 else said
+    (store.parent / "go on").touch()
+    said = child.communicate(timeout=HANGS)[1]
+    (store.parent / "go on").unlink()
+    return said
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A folder with a scene of 3 x 4 chunks and its stores that nothing disturbed."""
     folder = tmp_path_factory.mktemp("source")
-    whole_scene((1536, 2048), chunk=512)[["vv"]].to_zarr(folder / "source.zarr", consolidated=False)
+    large_scene((1536, 2048), chunk=512)[["vv"]].to_zarr(folder / "source.zarr", consolidated=False)
     for kind in KINDS:
         child = encode_command(folder, kind, f"{kind}.zarr")
-        assert child.wait(240) == 0, child.stderr.read()
+        assert child.wait(HANGS) == 0, child.stderr.read()
         child.stderr.close()
     return folder
 
@@ -178,17 +220,17 @@ def source(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_command_that_is_killed_twice_goes_on_and_makes_no_finished_block_again(source, kind):
     store, partial = f"killed-{kind}.zarr", source / f".partial-killed-{kind}.zarr"
-    before, killed = {}, 0
+    before = {}
     for count in (3, 8):
-        child = encode_command(source, kind, store, "--resume")
-        killed += stop_when(child, partial, kind, count, signal.SIGKILL) is not None
+        child = encode_command(source, kind, store, "--resume", stop_after=count - len(before))
+        end_when(child, partial, kind, count, signal.SIGKILL)
+        assert child.returncode == -signal.SIGKILL
         found = finished_files(partial, kind)
         assert found.items() >= before.items()
         before = found
-    assert killed == 2
-    assert 8 <= len(before) < 12
+    assert len(before) == 8
     child = encode_command(source, kind, store, "--resume")
-    assert child.wait(240) == 0, child.stderr.read()
+    assert child.wait(HANGS) == 0, child.stderr.read()
     child.stderr.close()
     assert finished_files(source / store, kind).items() >= before.items()
     assert all_files(source / store) == all_files(source / f"{kind}.zarr")
@@ -197,15 +239,17 @@ def test_a_command_that_is_killed_twice_goes_on_and_makes_no_finished_block_agai
 
 def test_an_interrupted_command_says_how_to_go_on_and_another_request_is_refused(source):
     partial = source / ".partial-interrupted.zarr"
-    said = stop_when(encode_command(source, "latents", "interrupted.zarr"), partial, "latents", 2, signal.SIGINT)
+    child = encode_command(source, "latents", "interrupted.zarr", stop_after=2)
+    said = end_when(child, partial, "latents", 2, signal.SIGINT)
+    assert child.returncode != 0
     assert "the same command with --resume goes on" in said
     assert "Traceback" not in said
     before = finished_files(partial, "latents")
     assert before
     child = encode_command(source, "latents", "interrupted.zarr", "--resume", "--keep-means")
-    assert "was begun with another scene or other options" in child.communicate(timeout=240)[1]
+    assert "was begun with another scene or other options" in child.communicate(timeout=HANGS)[1]
     assert child.returncode == 1
     assert finished_files(partial, "latents") == before
     child = encode_command(source, "latents", "interrupted.zarr", "--resume")
-    assert child.communicate(timeout=240)[1] == ""
+    assert child.communicate(timeout=HANGS)[1] == ""
     assert all_files(source / "interrupted.zarr") == all_files(source / "latents.zarr")

@@ -1,7 +1,10 @@
 """Any array through any way of storing chunks: what is no backscatter to the bit, the rest within the step, or a typed error.
 
-The law stands in :mod:`value_tables`. ``test_values_and_shapes_of_latents`` has the same for latents stores.
+The law stands in :mod:`tests.support.value_tables`. ``test_values_and_shapes_of_latents`` has the same for latents stores.
+Every day a pairwise sample of the tables runs; ``make soak`` runs the rest.
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.support.pairwise import sampled
 from tests.support.value_tables import (
     FLOATS,
     INTEGERS,
@@ -22,6 +26,7 @@ from tests.support.value_tables import (
     assert_kept,
     native,
     speckle,
+    type_factors,
 )
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.installed_models import resolve_model
@@ -60,7 +65,12 @@ def through_frame(values, scale, nodata, coder, step_db=STEP_DB):
     return found
 
 
-@pytest.mark.parametrize("case", ALL_VALUES, ids=identifier)
+def factors_of_values(case):
+    name, dtype, scale = case
+    return name, *type_factors(dtype), scale
+
+
+@pytest.mark.parametrize("case", sampled(ALL_VALUES, identifier, factors_of_values))
 def test_every_kind_of_value_of_every_type_comes_back_from_a_frame(coder, case):
     name, dtype, scale = case
     make, nodata, _ = VALUES[name]
@@ -70,9 +80,14 @@ def test_every_kind_of_value_of_every_type_comes_back_from_a_frame(coder, case):
         assert_kept(values, found, scale, nodata, LARGEST_ERROR_STEPS * step_db)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_shape_and_memory_layout_comes_back_from_a_frame(coder, shape, layout):
+def factors_of_layouts(case):
+    shape, layout = case
+    return min(len(shape), 4), layout
+
+
+@pytest.mark.parametrize("case", sampled(itertools.product(SHAPES, LAYOUTS), identifier, factors_of_layouts))
+def test_every_shape_and_memory_layout_comes_back_from_a_frame(coder, case):
+    shape, layout = case
     plain = speckle(shape, "<f4", "power")
     plain[..., 0] = np.nan
     values = LAYOUTS[layout](plain)
@@ -150,18 +165,23 @@ WAYS = {
     "format 2, Fortran order": (2, {"order": "F"}),
 }
 CHUNKED = [
-    (name, dtype, chunks)
+    (name, dtype, chunks, way)
     for name in ("speckle", "nan", "zero", "some nodata 1", "some nan", "all kinds", "300 dB", "a pixel of 1e30")
     for dtype in ("<f4", ">f4", "<f8", ">f2", "<u2", ">i4", "|u1")
     for chunks in ((1, 1), (3, 7), (19, 21))
+    for way in WAYS
     if applies(name, dtype, "power") and not (chunks == (1, 1) and dtype not in ("<f4", "<u2"))
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", CHUNKED, ids=identifier)
-def test_every_kind_of_value_comes_back_from_zarr_arrays_of_small_chunks(case, way):
-    name, dtype, chunks = case
+def factors_of_chunks(case):
+    name, dtype, chunks, way = case
+    return name, *type_factors(dtype), chunks, way
+
+
+@pytest.mark.parametrize("case", sampled(CHUNKED, identifier, factors_of_chunks))
+def test_every_kind_of_value_comes_back_from_zarr_arrays_of_small_chunks(case):
+    name, dtype, chunks, way = case
     make, nodata, _ = VALUES[name]
     shape = (3, 4) if chunks == (1, 1) else (8, 9) if chunks == (3, 7) else SHAPE
     values = make(shape, dtype, "power")

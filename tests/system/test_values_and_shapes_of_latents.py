@@ -1,8 +1,10 @@
-"""Any array through a latents store, in memory, on Dask, on disk and by the engine: the law of :mod:`value_tables`.
+"""Any array through a latents store, in memory, on Dask, on disk and by the engine: the law of ``value_tables``.
 
-All ways must agree: the same error, or the same latents and classes and pixels that differ by rounding alone.
+All ways must agree: the same error, or the same latents and classes and pixels that differ by rounding only. Every day a
+pairwise sample of the tables runs; ``make soak`` runs the rest.
 """
 
+import itertools
 import warnings
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.support.pairwise import sampled
 from tests.support.value_tables import (
     INTEGERS,
     LARGEST_ERROR_STEPS,
@@ -22,6 +25,7 @@ from tests.support.value_tables import (
     assert_kept,
     is_invalid,
     speckle,
+    type_factors,
 )
 from xsarcomp.errors import DimensionError, DomainWarning, RadiometryError, SarcompError
 
@@ -107,7 +111,16 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids="-".join)
+def identifier(parts):
+    return " ".join("-".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in parts)
+
+
+def factors_of_values(case):
+    name, dtype, scale = case
+    return name, type_factors(dtype)[0], scale
+
+
+@pytest.mark.parametrize("case", sampled(CASES, identifier, factors_of_values))
 def test_every_kind_of_value_comes_back_the_same_way_or_is_refused_alike(tmp_path, case):
     name, dtype, scale = case
     make, nodata, _ = VALUES[name]
@@ -160,9 +173,17 @@ CHUNKS = {
 }
 
 
-@pytest.mark.parametrize("chunks", CHUNKS)
-@pytest.mark.parametrize("shape", [(1, 1), (1, 21), (19, 1), (19, 21), (2, 19, 21), (3, 1, 5)], ids=str)
-def test_every_shape_comes_back_from_blocks_of_every_size(tmp_path, shape, chunks):
+PLANES = ((1, 1), (1, 21), (19, 1), (19, 21), (2, 19, 21), (3, 1, 5))
+
+
+def factors_of_planes(case):
+    shape, chunks = case
+    return len(shape), 1 in shape[-2:], chunks
+
+
+@pytest.mark.parametrize("case", sampled(itertools.product(PLANES, CHUNKS), identifier, factors_of_planes))
+def test_every_shape_comes_back_from_blocks_of_every_size(tmp_path, case):
+    shape, chunks = case
     values = speckle(shape, "<f4", "power")
     values[..., 0] = np.nan if values.size > 1 else values[..., 0]
     sizes = dict(zip(("y", "x"), shape[-2:], strict=True))
@@ -195,9 +216,14 @@ COORDINATES = {
 }
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES)
-@pytest.mark.parametrize("dims", DIMENSIONS, ids="-".join)
-def test_every_order_of_dimensions_with_every_kind_of_coordinates(tmp_path, dims, coordinates):
+def factors_of_dimensions(case):
+    dims, coordinates = case
+    return len(dims), coordinates
+
+
+@pytest.mark.parametrize("case", sampled(itertools.product(DIMENSIONS, COORDINATES), identifier, factors_of_dimensions))
+def test_every_order_of_dimensions_with_every_kind_of_coordinates(tmp_path, case):
+    dims, coordinates = case
     spatial = dict(zip(("y", "x", "lat", "lon", "latitude", "longitude"), (13, 18) * 3, strict=True))
     sizes = {name: spatial.get(name, 2) for name in dims}
     coords = {name: COORDINATES[coordinates](size) for name, size in sizes.items()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from xsarcomp.codec.network import layers as integer_layers
+from xsarcomp.codec.network import layers
 from xsarcomp.codec.network.layers import Scratch
 from xsarcomp.codec.network.network import IntegerNetwork
 from xsarcomp.models.refiner.export import integer_arrays
@@ -67,6 +67,6 @@ def test_a_second_tile_takes_no_new_memory_between_the_layers(network, monkeypat
     tiles = [tile(20, 20, seed) for seed in range(2)]
     network(tiles[0], 2.0)
     made, empty = [], np.empty
-    monkeypatch.setattr(integer_layers.np, "empty", lambda *arguments: made.append(arguments) or empty(*arguments))
+    monkeypatch.setattr(layers.np, "empty", lambda *arguments: made.append(arguments) or empty(*arguments))
     network(tiles[1], 2.0)
     assert made == []

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from xsarcomp.codec import installed_models as weights
-from xsarcomp.codec import model_file
+from xsarcomp.codec import installed_models, model_file
 from xsarcomp.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.models.classic.model_file import (
     ClassicCard,
@@ -70,8 +69,8 @@ def test_a_name_that_is_not_installed_is_an_error():
 def test_stores_refuse_a_classic_model_and_say_why(installed, classic_content):
     scene = simulated_dataset((64, 64), 1)
     for refused in (
-        lambda: weights.load_coder(NAME),
-        lambda: weights.load_coder(installed),
+        lambda: installed_models.load_coder(NAME),
+        lambda: installed_models.load_coder(installed),
         lambda: model_file.coder_from_bytes(classic_content),
         lambda: scene.sarcomp.encode(bits_per_pixel=1, model=NAME),
         lambda: scene.sarcomp.encoding(bits_per_pixel=1, model=NAME),

@@ -13,12 +13,12 @@ import torch
 import xarray as xr
 
 from tests.support.paths import EXAMPLES
-from xsarcomp.codec import installed_models as weights
+from xsarcomp.codec import installed_models
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.models import fitting
 from xsarcomp.models.config import read_config
 from xsarcomp.models.fitting import train
-from xsarcomp.models.refiner import task as training
+from xsarcomp.models.refiner import task
 from xsarcomp.scenes.simulation import simulated_dataset
 
 CONFIG = """
@@ -80,10 +80,10 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def two_anchors():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (training, training.fit_tables.__globals__):
+        for module in (task, task.fit_tables.__globals__):
             target = module if isinstance(module, dict) else vars(module)
             patch.setitem(target, "ANCHOR_STEPS_DB", (2.0, 6.0))
-        patch.setattr(training.fit_tables, "__defaults__", ((2.0, 6.0),))
+        patch.setattr(task.fit_tables, "__defaults__", ((2.0, 6.0),))
         patch.setattr(
             "xsarcomp.models.refiner.domain.FEWEST_BLOCKS", 1
         )  # two small scenes make one block a polarization
@@ -102,21 +102,21 @@ def trained(project):
 @pytest.fixture
 def installed(trained, monkeypatch):
     monkeypatch.setenv("XSARCOMP_MODEL_PATH", str(trained[0] / "run"))
-    return weights.installed_models()
+    return installed_models.installed_models()
 
 
 def test_training_writes_both_models_with_their_ids(trained, installed):
     for name in ("tiny-test", "tiny-test-lapped"):
         record = installed[name]
-        assert record["id"] == weights.resolve_model(name)
-        coder = weights.load_coder(name)  # verifies the file against the id
+        assert record["id"] == installed_models.resolve_model(name)
+        coder = installed_models.load_coder(name)  # verifies the file against the id
         assert coder.model_id == record["id"]
         assert coder.card.name == name
         assert coder.card.anchor_steps_db == (2.0, 6.0)
         assert record["description"] == "for tests"
         assert record["validation"]["planes"] == 2
-    assert weights.load_coder("tiny-test").card.network == {"channels": 8, "blocks": 1}
-    assert weights.load_coder("tiny-test-lapped").card.network is None
+    assert installed_models.load_coder("tiny-test").card.network == {"channels": 8, "blocks": 1}
+    assert installed_models.load_coder("tiny-test-lapped").card.network is None
 
 
 def test_trained_models_compress_a_scene(installed):
@@ -130,7 +130,7 @@ def test_trained_models_compress_a_scene(installed):
 
 def test_json_files_say_what_is_usual_in_the_training_data(trained, installed):
     for name in ("tiny-test", "tiny-test-lapped"):
-        found = weights.load_domain(installed[name]["id"])
+        found = installed_models.load_domain(installed[name]["id"])
         assert set(found.levels_db) == {"vv", "vh"}
         low, high = found.levels_db["vv"]
         assert high - low == pytest.approx(2.0, abs=1e-3)  # the gain of the augmentation, both ways
@@ -143,8 +143,8 @@ def test_a_model_without_an_entry_or_that_is_not_installed_has_no_domain(trained
     (tmp_path / path.name).write_text(json.dumps(record), encoding="utf-8")
     (tmp_path / path.with_suffix(".safetensors").name).write_bytes(path.with_suffix(".safetensors").read_bytes())
     monkeypatch.setenv("XSARCOMP_MODEL_PATH", str(tmp_path))
-    assert weights.load_domain(record["id"]) is None
-    assert weights.load_domain("0" * 64) is None
+    assert installed_models.load_domain(record["id"]) is None
+    assert installed_models.load_domain("0" * 64) is None
 
 
 def test_json_files_hold_no_path_of_the_training_machine(trained):
@@ -298,7 +298,7 @@ def test_folders_of_a_configuration_start_from_its_own_place(tmp_path, monkeypat
 def test_configuration_of_the_shipped_model_can_be_read():
     path = EXAMPLES / "s1-grd-10m.toml"
     config = read_config(path)
-    shipped = weights.installed_models()[config.name]["training"]["configuration"]
+    shipped = installed_models.installed_models()[config.name]["training"]["configuration"]
     assert config.name == "s1-grd-10m"
     assert shipped["network"]["channels"] == config.network.channels
     assert shipped["patches"]["patch"] == config.patches.patch
