@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test soak lint benchmark clean
+.PHONY: setup demo quick test soak lint benchmark clean
 
 setup: $(STAMP)
 
@@ -18,10 +18,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(RUN)/xsarcomp demo $(SOURCE)
 
+# Laws and units, the loop of every day
+quick: $(STAMP)
+	$(RUN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not soak"
+
+# Lint, and every test but the long forms: what CI runs
 test: $(STAMP) lint
 	$(RUN)/python -m pytest -n 2 --dist loadfile
 
-# The long forms of tests about hostile input, damage, kills and threads: hours
+# The long forms: full tables of values, hostile input, damage, kills and threads; hours
 soak: $(STAMP)
 	$(RUN)/python -m pytest -m soak
 
