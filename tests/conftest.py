@@ -9,6 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# no example has a deadline, and none is too slow to be made: a busy machine is no fault of the code
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 OFFSET_DB = -15.0
 ANCHOR_STEPS_DB = (1.0, 3.6, 10.0)

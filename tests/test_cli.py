@@ -1,75 +1,20 @@
-"""The commands as a user runs them: real processes, files in and out, strict JSON, one line for a mistake."""
+"""The commands as a user runs them: real processes, files in and out, strict JSON. ``test_cli_mistakes`` has the refusals."""
 
-import contextlib
-import io
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import rioxarray
 import xarray as xr
 
-from xsarcomp.cli import main
+from tests.support.commands import NODATA, STORES, run, run_here, stack, strict_json, write_geotiff
 from xsarcomp.scenes.simulation import simulated_dataset
 
-COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
+pytestmark = pytest.mark.slow
+
 METRICS = {"rmse_db", "bias_db", "max_error_db", "enl_ratio", "edge_preservation", "valid_pixels"}
 REPORT = {"bits_per_pixel", "payload_bytes", "stored_bytes", "ratio", "model"}
-NODATA = {"nan": ("power", np.nan), "zero": ("decibel", 0.0), "minus-9999": ("decibel", -9999.0)}
-STORES = {"latents": [], "transparent": ["--transparent"]}
-
-
-def run(*arguments, folder, status=0):
-    """Run a command in a folder; its standard output and error."""
-    finished = subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ}
-    )
-    assert finished.returncode == status, finished.stderr
-    return finished.stdout, finished.stderr
-
-
-def run_here(*arguments, folder, status=0):
-    """The same without a new process, for speed."""
-    output, errors = io.StringIO(), io.StringIO()
-    found = 0
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-        patch.setattr(sys, "argv", ["xsarcomp", *map(str, arguments)])
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            try:
-                main()
-            except SystemExit as stop:
-                found = stop.code
-    assert found == status, errors.getvalue()
-    return output.getvalue(), errors.getvalue()
-
-
-def refuse_constant(name):
-    raise AssertionError(f"{name} is not JSON")
-
-
-def strict_json(text):
-    return json.loads(text, parse_constant=refuse_constant)
-
-
-def write_geotiff(path, scale="power", nodata=np.nan, shape=(200, 216)):
-    scene = simulated_dataset(shape, 3, scale)
-    bands = xr.concat([scene.vv, scene.vh], dim="band", combine_attrs="drop").fillna(nodata)
-    bands.attrs = {"long_name": ("vv", "vh")}
-    bands.rio.write_nodata(nodata).rio.to_raster(path)
-
-
-def stack():
-    times = pd.date_range("2024-01-01", periods=3, freq="12D", name="time")
-    scenes = [simulated_dataset((96, 120), seed) for seed in range(3)]
-    joined = xr.concat(scenes, dim=times, coords="minimal", compat="override")
-    joined["angle"] = (("y", "x"), np.linspace(30, 45, 96 * 120, dtype=np.float32).reshape(96, 120))
-    return joined.assign_attrs(history="made for a test")
 
 
 @pytest.fixture(scope="module")
@@ -274,92 +219,6 @@ def test_zarr_source_with_model_scale_and_ratio(folder):
     assert again["model"] == "s1-grd-10m"
     metrics = strict_json(run_here("compare", "stack.zarr", "from-zarr.zarr", "--json", folder=folder)[0])
     assert metrics["rmse_db"] == pytest.approx(1.2, rel=0.1)
-
-
-def write_uncalibrated(folder):
-    scene = (simulated_dataset((64, 64), 1).vv.fillna(0) * 1e5).astype(np.uint16)
-    scene.rio.to_raster(folder / "digital.tif")
-
-
-MISTAKES = {
-    "missing file": (["encode", "absent.tif", "new.zarr"], "absent.tif does not exist"),
-    "missing store": (["info", "absent.zarr"], "absent.zarr does not exist"),
-    "existing store": (["encode", "nan.tif", "nan-latents.zarr"], "--overwrite"),
-    "store that is a file": (["encode", "nan.tif", "zero.tif", "--overwrite"], "no Zarr store"),
-    "source is target": (["encode", "stack.zarr", "stack.zarr", "--overwrite"], "choose another name"),
-    "unknown preset": (["encode", "nan.tif", "new.zarr", "--preset", "nice"], "archive, analysis, browse"),
-    "two targets": (["encode", "nan.tif", "new.zarr", "--ratio", "9", "--rmse-db", "1"], "one of them"),
-    "rate of zero": (["encode", "nan.tif", "new.zarr", "--bits-per-pixel", "0"], "positive"),
-    "unknown scale": (["encode", "nan.tif", "new.zarr", "--scale", "db"], "decibel"),
-    "unknown model": (["encode", "nan.tif", "new.zarr", "--model", "other"], "not installed"),
-    "uncalibrated": (["encode", "digital.tif", "new.zarr"], "uncalibrated digital numbers"),
-    "lossy before": (["encode", "nan-latents.zarr", "new.zarr"], "compressed with loss before"),
-    "bad ending": (["decode", "nan-latents.zarr", "scene.png"], "expected .tif, .nc or .zarr"),
-    "existing target": (["decode", "nan-latents.zarr", "nan.tif"], "--overwrite"),
-    "missing folder": (["decode", "nan-latents.zarr", "absent/scene.nc"], "absent does not exist"),
-    "stack as GeoTIFF": (["decode", "stack-latents.zarr", "stack.tif"], "write .nc or .zarr"),
-    "plain store": (["decode", "stack.zarr", "new.nc"], "nothing that xsarcomp compressed"),
-    "damaged store": (["decode", "damaged.zarr", "new.nc"], "damaged"),
-    "damaged metadata": (["info", "unreadable.zarr"], ""),
-    "other shapes": (["compare", "nan.tif", "stack.nc"], ""),
-    "corrupt configuration": (["train", "corrupt.toml"], "corrupt.toml"),
-}
-REAL_PROCESSES = ("missing file", "existing store", "uncalibrated", "damaged store")
-
-
-@pytest.fixture(scope="module")
-def mistakes(folder):
-    """Files that are wrong."""
-    write_uncalibrated(folder)
-    (folder / "corrupt.toml").write_text("name =")
-    for name in ("damaged", "unreadable"):
-        for path in (folder / "nan-latents.zarr").rglob("*"):
-            target = folder / f"{name}.zarr" / path.relative_to(folder / "nan-latents.zarr")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                target.write_bytes(path.read_bytes())
-    chunk = next(path for path in (folder / "damaged.zarr/band_data_latents/c").rglob("*") if path.is_file())
-    content = bytearray(chunk.read_bytes())
-    content[len(content) // 2] ^= 1
-    chunk.write_bytes(content)
-    (folder / "unreadable.zarr/zarr.json").write_text("{")
-    return folder
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistake_is_one_line_and_status_one(mistakes, mistake):
-    arguments, message = MISTAKES[mistake]
-    before = {path.name for path in mistakes.iterdir()}
-    command = run if mistake in REAL_PROCESSES else run_here
-    output, errors = command(*arguments, folder=mistakes, status=1)
-    assert output == ""
-    assert errors.count("\n") == 1
-    assert errors.startswith("xsarcomp: ")
-    assert message in errors
-    if mistake != "damaged store":  # there the damage shows only while the target is being written
-        assert {path.name for path in mistakes.iterdir()} == before
-
-
-def test_nothing_was_lost_by_refused_commands(mistakes):
-    """The sources of the refused commands are as they were."""
-    stored = xr.open_zarr(mistakes / "stack.zarr", consolidated=False)
-    np.testing.assert_array_equal(stored.vv.values, stack().vv.values)
-    assert rioxarray.open_rasterio(mistakes / "nan.tif").shape == (2, 200, 216)
-
-
-def test_wrong_usage_is_explained_with_status_one(folder):
-    _, errors = run_here("encode", "nan.tif", folder=folder, status=1)
-    assert "Missing argument 'STORE'" in errors
-    _, errors = run_here("encode", "nan.tif", "new.zarr", "--quality", "3", folder=folder, status=1)
-    assert "--quality" in errors
-    assert "Traceback" not in errors
-
-
-def test_version_and_help_end_well(folder):
-    assert "version" in run("--version", folder=folder)[0]
-    text = run("--help", folder=folder)[0]
-    for command in ("encode", "decode", "info", "compare", "train", "demo", "benchmark"):
-        assert command in text
 
 
 def test_input_unlike_the_training_data_is_one_line_on_stderr(tmp_path):

@@ -11,6 +11,8 @@ from xsarcomp.errors import ConfigurationError, MissingDependencyError, RateErro
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files, report
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {"scene", "scale", "model", "store", "rate", "error", "ENL ratio", "edge preservation", "radiometric bias"}
 
 

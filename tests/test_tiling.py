@@ -162,6 +162,7 @@ def _seam_ratio(result, image, tile, overlap):
     return jumps[..., at_border].mean() / jumps[..., ~at_border].mean()
 
 
+@pytest.mark.slow
 def test_blending_hides_the_tile_grid_of_a_group_normalized_network():
     torch = pytest.importorskip("torch")
     generator = torch.Generator().manual_seed(2)

@@ -54,6 +54,7 @@ def test_the_interval_holds_the_result_and_narrows_with_the_scenes():
     assert widths[1] == pytest.approx(widths[0] / 3, rel=0.25)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_mean_is_that_of_the_central_limit():
     rng = np.random.default_rng(1)
     factors = rng.normal(1.0, 0.1, 60)

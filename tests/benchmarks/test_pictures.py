@@ -6,6 +6,8 @@ import pytest
 from xsarcomp.benchmarks.pictures import rate_distortion_figure
 from xsarcomp.metrics.rate_distortion import RatePoint
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("matplotlib", reason="figures are optional: pip install matplotlib")
 
 

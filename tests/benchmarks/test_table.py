@@ -22,6 +22,8 @@ from xsarcomp.codec.residual_coding import encode_integers
 from xsarcomp.errors import ConfigurationError, ModelNotFoundError, RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 PLAIN = f"{MODEL}, {MEAN_OF_DECIBEL}"
 

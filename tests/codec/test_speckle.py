@@ -237,6 +237,7 @@ def test_an_unknown_restoration_is_refused(coarse, tmp_path):
         xr.open_dataset(tmp_path / "a.zarr", engine="sarcomp", restore="")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 0.5, 2.0])
 def test_looks_of_a_simulated_scene_come_back(simulated, rate):
     encoded = simulated.sarcomp.encode(bits_per_pixel=rate)
@@ -247,6 +248,7 @@ def test_looks_of_a_simulated_scene_come_back(simulated, rate):
         assert restored["ks_distance"] < 0.7 * plain["ks_distance"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("rate", [0.1, 0.25, 1.0])
 def test_looks_of_real_chips_come_back(sar_data, rate):

@@ -10,6 +10,8 @@ from xsarcomp.errors import DimensionError, MissingDependencyError
 from xsarcomp.evaluation import pictures
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("matplotlib", reason="figures are optional: pip install matplotlib")
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.paths import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))
 NEEDED = {"icechunk_store": ("icechunk",)}
 """Packages that an example shows, and xsarcomp does not need."""
@@ -35,7 +37,7 @@ def test_example_runs_and_writes_into_the_given_folder_alone(example, tmp_path):
         cwd=tmp_path / "here",
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert finished.returncode == 0, finished.stderr

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 HEAVY = (
     "torch", "dask", "zarr", "numcodecs", "numba", "distributed", "matplotlib", "scipy", "skimage", "rioxarray", "rasterio",
 )  # fmt: skip

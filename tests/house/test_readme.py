@@ -11,6 +11,8 @@ from tests.support.paths import ROOT
 from xsarcomp.cli import cli
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "xsarcomp"
 

@@ -149,6 +149,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", OTHERS)
 def test_dates_of_other_settings_are_refused_and_the_others_read(first, tmp_path, what):
     path = tmp_path / "a"
@@ -252,6 +253,7 @@ def test_what_does_not_fit_the_store_is_refused_before_anything_is_written(first
 # mosaics: one encoding, written region by region
 
 
+@pytest.mark.slow
 def test_a_mosaic_written_region_by_region_is_that_written_at_once(tmp_path):
     mosaic = simulated_dataset((1040, 600), seed=5).chunk(y=512, x=512)
     encoded = mosaic.sarcomp.encode(bits_per_pixel=1, model=MODEL)

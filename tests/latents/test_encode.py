@@ -236,6 +236,7 @@ def test_nodata_of_an_attribute_as_open_data_cube_gives_it(tmp_path):
     assert decoded.vv.attrs["nodata"] == -32768
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_real_scene_comes_back_through_a_store(sar_data, tmp_path, masked):
     import rioxarray

@@ -9,6 +9,8 @@ from xsarcomp.codec.tile_means import GUARANTEED_DB, TILE
 from xsarcomp.errors import DimensionError, NotEncodedError, RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = (
     {"max_error_db": 1.0},
     {"bits_per_pixel": 1.0, "keep_means": True},

@@ -171,6 +171,7 @@ def test_what_does_not_fit_is_refused():
         maps.compare_change_maps((plane, plane), (plane, plane), valid, threshold_db=0)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_water_of_a_real_flood_survives_compression(sar_data):
     folder = sar_data / "train" / "grd_decibel"

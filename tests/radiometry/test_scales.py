@@ -165,6 +165,7 @@ def _arrays_of(path):
             yield array.values, array.attrs, array.rio.nodata
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_scale_of_every_real_file_is_found_or_refused_as_its_index_says(sar_data):
     with (sar_data / "index.csv").open() as index:

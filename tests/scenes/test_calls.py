@@ -13,6 +13,8 @@ from schedulers import scheduler
 
 from xsarcomp.scenes import calls, windows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 def test_a_watched_computation_reports_growing_counts_up_to_all_tasks(scheduler):

@@ -54,6 +54,7 @@ def test_windows_of_a_large_variable_do_not_all_lie_on_one_place():
     assert len(places) >= 4
 
 
+@pytest.mark.slow
 def test_each_pixel_of_a_large_variable_has_the_same_chance():
     """A border of other content must weigh in the sample as it does in the scene."""
     sizes = (40, 2048, 2048)

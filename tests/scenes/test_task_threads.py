@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m"  # with a network, so that torch works too
 
 
@@ -58,7 +60,7 @@ def test_tasks_compute_on_the_thread_that_runs_them():
     environment = {**os.environ, **{f"{library}_NUM_THREADS": "4" for library in libraries}}
     command = [sys.executable, "-m", __name__]
     found = json.loads(
-        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300).stdout
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=600).stdout
     )
     assert found["torch"] > 1  # it would take them
     assert found["own"] > 0

@@ -15,7 +15,7 @@ from tests.stores.test_resuming import planned
 from tests.support.store_model import all_files
 from xsarcomp.stores.writing import write_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+pytestmark = [pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
 from xsarcomp.stores.report import store_report
 
+pytestmark = pytest.mark.slow
+
 STORES = ("latents", "transparent")
 
 

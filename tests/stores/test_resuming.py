@@ -22,7 +22,7 @@ MODEL = "s1-grd-10m-lapped"
 REQUEST = {"bits_per_pixel": 3, "scale": "decibel", "model": MODEL}
 KINDS = ("latents", "guarantees", "transparent", "memory", "shards", "format 2")
 BLOCKS = {"latents": 12, "guarantees": 6, "transparent": 12, "memory": 0, "shards": 12, "format 2": 12}
-pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+pytestmark = [pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"), pytest.mark.slow]
 
 
 def scene(chunk=512, seed=0):

@@ -22,6 +22,7 @@ REQUEST = {"bits_per_pixel": 3, "scale": "decibel", "model": MODEL}
 SHAPE = (700, 1060)
 PROMISES = {"max_error_db": 2.0, "keep_means": True}
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"),
     pytest.mark.filterwarnings("ignore:The data type .* does not have a Zarr V3 specification"),  # text
 ]

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from tests.support.paths import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 STUDIES = EXAMPLES / "studies"
 LISTED = re.findall(
     r"^\| `(\w+)\.py`.*\| `python examples/studies/(\w+)\.py", (STUDIES / "README.md").read_text(), re.M

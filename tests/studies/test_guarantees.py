@@ -9,6 +9,8 @@ from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 
 

@@ -11,6 +11,8 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.compare import compare
 from xsarcomp.scenes.simulation import simulate_scene
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("netCDF4", reason="the stacks are NetCDF files: pip install netCDF4")
 MODEL = "s1-grd-10m-lapped"
 RATES = (0.5, 2.0)

@@ -10,6 +10,8 @@ from xsarcomp.errors import RateError
 from xsarcomp.evaluation.compare import compare
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 
 

@@ -13,6 +13,8 @@ from xsarcomp.codec.rate_control import FLOAT32_BITS, PRESETS
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 
 

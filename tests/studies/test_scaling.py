@@ -8,6 +8,8 @@ from scaling_run import Outcome, Phase, Run, measure, measure_in_new_process
 
 from xsarcomp.errors import ConfigurationError
 
+pytestmark = pytest.mark.slow
+
 
 def outcome(edge, way="threads", factor=1.0):
     """A run that took 2 s a million values there and 1 s back."""

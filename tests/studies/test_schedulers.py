@@ -11,6 +11,8 @@ from schedulers import WORKER_ENVIRONMENT, scheduler, seconds_in_tasks
 
 from xsarcomp.scenes.large_scene import large_scene
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed")
 
 MODEL = "s1-grd-10m-lapped"

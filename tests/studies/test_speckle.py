@@ -1,11 +1,14 @@
 """The table of synthetic speckle: its metrics are those of compare, without and with it."""
 
 import numpy as np
+import pytest
 import speckle
 from click.testing import CliRunner
 from speckle import METRICS, decoding_time_ratio, speckle_table
 
 from xsarcomp.scenes.simulation import simulated_dataset
+
+pytestmark = pytest.mark.slow
 
 MODEL = "s1-grd-10m-lapped"
 

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 from xsarcomp.benchmarks.classical import Jpeg2000, JpegXl
 from xsarcomp.scenes.simulation import simulate_scene
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 
 pytest.importorskip("imagecodecs", reason="the classical codecs are optional: pip install imagecodecs")

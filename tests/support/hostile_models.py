@@ -1,4 +1,8 @@
-"""Model files that a hostile author could make: arrays, headers and cards that lie, with an id that fits them."""
+"""Model files that a hostile author could make: arrays, headers and cards that lie, with an id that fits them.
+
+:func:`hostile_card`, :func:`hostile_header` and :func:`hostile_values` draw one each; :func:`with_card`, :func:`with_array` and
+:func:`with_arrays` change a sound file in one known way.
+"""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Metadata of latents with some values changed, wherever these lie in it."""
+"""Metadata of latents with some values changed, wherever these lie in it: :func:`changed`."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The NumPy formulation of contexts and of the choice of points: slow, and an oracle for the kernels."""
+"""The NumPy formulation of contexts and of the choice of points: slow, and an oracle for the compiled kernels."""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""The places that stores are written to in tests: URLs, objects of Zarr, object stores, repositories."""
+"""The places that stores are written to in tests: URLs, objects of Zarr, object stores, repositories.
+
+Each function gives a :class:`Place`, or skips with the package that it needs; :func:`s3_server` starts a server that
+answers as S3 does.
+"""
 
 import uuid
 import warnings

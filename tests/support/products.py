@@ -2,6 +2,7 @@
 
 Imitations, except where a name begins with ``real``: those call the library itself on files that are written here. The values
 are simulated. What is imitated was read in the libraries or written by them; the tests hold imitation and library together.
+Each function gives a :class:`Product`: the data, and what has to be understood of it.
 """
 
 import datetime

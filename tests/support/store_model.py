@@ -1,7 +1,9 @@
 """A compressed store and what must be in it, chunk by chunk: the model that tests of states and faults compare with.
 
 Two layouts of a stack (time, y, x) of small planes: a transparent store and a latents store, both with several chunks in
-each plane, with or without ``max_error_db``.
+each plane, with or without ``max_error_db``: :class:`Transparent` and :class:`Latents`, which write, and give the bytes of each
+chunk and the decoded planes without any store. :func:`all_files`, :func:`partial_files`, :func:`chunk_bytes` and
+:func:`open_array` look into what was written.
 """
 
 import functools

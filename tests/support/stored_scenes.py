@@ -1,4 +1,8 @@
-"""Small compressed stores of four kinds, to be damaged by tests, and what a check of them finds."""
+"""Small compressed stores of four kinds, to be damaged by tests, and what a check of them finds.
+
+:func:`write` makes a store of a kind, :func:`chunk_file` names the file of one chunk, :func:`flip` and :func:`with_header`
+damage it; :func:`found` gives what ``verify_store`` says, in the words of :func:`place`.
+"""
 
 import json
 

@@ -29,6 +29,8 @@ from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 FORBIDDEN = (
     "socket.", "subprocess.", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.startfile", "pty.",
     "pickle.", "marshal.", "exec", "compile", "import", "ctypes.dlopen", "ctypes.dlsym", "code.__new__", "cpython.run_", "urllib.",
@@ -228,7 +230,7 @@ def audited(stores, output, *control):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

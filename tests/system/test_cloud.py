@@ -16,6 +16,8 @@ from xsarcomp.stores.report import open_compressed, store_report
 from xsarcomp.stores.stored_array import keys_below
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("latents", "transparent")
 BOUND_DB = 1.0
 REQUESTS = {"rate": {"bits_per_pixel": 1.0}, "bound": {"max_error_db": BOUND_DB}}

@@ -25,6 +25,8 @@ from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.codec_zarr import BackscatterCodec
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m"  # with a network, so that torch works too
 QUICK, LONG = 25, 500
 THREADS = 8
@@ -239,7 +241,7 @@ def test_fresh_processes_decode_to_the_same_numbers(folder, expected, threads):
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
     command = [sys.executable, "-m", __name__, str(folder)]
     output = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=300
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=600
     ).stdout
     found = {name: digests for name, *digests in (line.split("\t") for line in output.splitlines())}
     assert found == expected

@@ -24,6 +24,8 @@ from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.network import IntegerNetwork, expected_shapes
 from xsarcomp.models.refiner.network import RefinerConfig
 
+pytestmark = pytest.mark.slow
+
 STEP_DB = 2.9
 PLANES = 8
 OFFSETS_DIGEST = "bec9d6d95c41e38be95fb510dfa26df6"
@@ -175,7 +177,7 @@ PROCESSORS = {
 def test_other_processes_and_processors_restore_the_same_bits(stored, expected, method, threads, processor):
     environment = {**os.environ, **PROCESSORS[processor], "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", __name__, *stored, method, str(threads)]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=600)
     assert run.stdout.split() == 2 * [digest(expected[1])]
 
 

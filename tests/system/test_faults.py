@@ -36,6 +36,8 @@ from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = {"transparent": Transparent, "latents": lambda: Latents(max_error_db=1.5)}
 BOTH = pytest.mark.parametrize("which", LAYOUTS)
 NUMBERS = range(PLANES)

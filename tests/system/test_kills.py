@@ -22,6 +22,8 @@ from tests.support.store_model import FORMAT, all_files, partial_files
 from xsarcomp.scenes.large_scene import large_scene
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 HANGS = 600
 """Seconds after which a command or a job hangs: far beyond what it needs on a busy machine."""
 

@@ -14,7 +14,7 @@ KINDS = ("latents", "transparent")
 
 
 # Zarr says so of each coordinate that holds text
-pytestmark = pytest.mark.filterwarnings("ignore:The data type .FixedLengthUTF32")
+pytestmark = [pytest.mark.filterwarnings("ignore:The data type .FixedLengthUTF32"), pytest.mark.slow]
 
 
 REQUESTS = {"rate": {"bits_per_pixel": 2.0}, "bound": {"max_error_db": 0.5}}

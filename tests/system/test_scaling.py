@@ -25,6 +25,8 @@ from xsarcomp.latents.layout import CHUNK_PIXELS
 from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.scenes.large_scene import large_scene
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 REQUEST = {"bits_per_pixel": 1, "scale": "decibel", "model": MODEL}
 WHOLE = (25_000, 16_000)

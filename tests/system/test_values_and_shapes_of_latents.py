@@ -29,6 +29,8 @@ from tests.support.value_tables import (
 )
 from xsarcomp.errors import DimensionError, DomainWarning, RadiometryError, SarcompError
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 REQUEST = {"bits_per_pixel": 6.0, "model": MODEL}
 TEXTURE_SHARE, LARGEST_RANGE_DB = 0.002, 1000

@@ -94,6 +94,7 @@ def test_a_failure_between_temporary_file_and_rename_leaves_the_old_checkpoint(t
     assert len(files(tmp_path)) == len(before)
 
 
+@pytest.mark.slow
 def test_a_process_killed_before_the_rename_leaves_the_old_checkpoint(tmp_path):
     save_checkpoint(tmp_path, "last", {"weights": torch.ones(3)}, {"step": 1})
     program = f"""

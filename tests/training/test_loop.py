@@ -82,6 +82,7 @@ def all_tensors(tree, path=""):
             yield from all_tensors(value, f"{path}/{key}")
 
 
+@pytest.mark.slow
 def test_a_linear_model_finds_the_weights_that_made_the_data():
     model = LinearModel()
     reports = list(training_loop(model, Batches(), config(steps=600, warmup_steps=20), validate=validate))

@@ -175,6 +175,7 @@ def test_fixed_patches_respect_limits():
         fixed_batches([address_plane(64, 64, valid=np.zeros((64, 64), bool))], 16)
 
 
+@pytest.mark.slow
 def test_training_needs_no_geographic_library():
     program = (
         "import sys; import xsarcomp.training.loop, xsarcomp.training.patches, xsarcomp.models.refiner.network;"

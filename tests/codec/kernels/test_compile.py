@@ -22,6 +22,8 @@ from xsarcomp.codec.kernels import trellis as trellis_kernels
 from xsarcomp.codec.kernels.compile import ReadOnly1D, Writable3D, compiled
 from xsarcomp.codec.quantization import SHIFT_CLASSES
 
+pytestmark = pytest.mark.slow
+
 
 @st.composite
 def cases(draw):

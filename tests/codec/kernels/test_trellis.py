@@ -197,6 +197,7 @@ def trellis_distance(latents, spacing, lagrangian):
     return bits, centroid_error(latents[:, 1:], points[:, 1:])
 
 
+@pytest.mark.slow
 def test_paths_come_half_a_decibel_nearer_to_the_bound_than_scalar_quantisation():
     """Independent Gaussian latents at 2 bits; no tables of ours, rates are empirical conditional entropies.
 

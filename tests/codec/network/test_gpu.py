@@ -17,6 +17,8 @@ from xsarcomp.codec.network import coder as coder_module
 from xsarcomp.codec.network import gpu
 from xsarcomp.errors import ConfigurationError
 
+pytestmark = pytest.mark.slow
+
 PROCESSOR = torch.device("cpu")
 HAS_GPU = torch.cuda.is_available()
 

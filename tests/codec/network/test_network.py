@@ -111,6 +111,7 @@ def offsets(network, symbols, step_db):
     return network(levels_of(symbols, step_db)[0], step_db).numpy()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 2**32),

@@ -7,6 +7,8 @@ from xsarcomp.evaluation.report import digest_pictures
 from xsarcomp.evaluation.report.digest import digest_arrays
 from xsarcomp.scenes.simulation import simulate_scene
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("matplotlib", reason="figures are optional: pip install matplotlib")
 
 FIGURES = (

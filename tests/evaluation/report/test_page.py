@@ -18,6 +18,8 @@ from xsarcomp.evaluation.glossary import METRICS
 from xsarcomp.evaluation.report.page import embedded_image, write_report
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("jinja2", reason="the report is optional: pip install jinja2")
 pytest.importorskip("matplotlib", reason="figures are optional: pip install matplotlib")
 

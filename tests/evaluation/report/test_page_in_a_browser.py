@@ -25,9 +25,12 @@ pytest.importorskip("matplotlib", reason="figures are optional: pip install matp
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = os.environ.get("XSARCOMP_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium or Chrome on PATH: install one, or name it in XSARCOMP_CHROMIUM"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium or Chrome on PATH: install one, or name it in XSARCOMP_CHROMIUM"
+    ),
+    pytest.mark.slow,
+]
 SIZE = (1000, 1400)
 OPTIONS = (
     "--headless",
@@ -71,7 +74,7 @@ def seen_by_browser(content, folder):
         [CHROMIUM, *OPTIONS, *files, f"--user-data-dir={folder / 'profile'}", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=True,
     )
     probe = re.search(r'data-probe="([^"]*)"', finished.stdout)

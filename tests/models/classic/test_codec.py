@@ -10,6 +10,8 @@ from xsarcomp.models.classic.codec import ClassicCodec
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.tiling import blended
 
+pytestmark = pytest.mark.slow
+
 STEP = 0.2
 
 

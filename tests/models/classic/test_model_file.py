@@ -19,6 +19,8 @@ from xsarcomp.models.classic.model_file import (
 )
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 NAME = "simulated-classic"
 
 

@@ -20,6 +20,8 @@ from xsarcomp.models.classic.network import (
 from xsarcomp.training.loop import training_loop
 from xsarcomp.training.schedule import LoopConfig
 
+pytestmark = pytest.mark.slow
+
 LOWEST_DB, HIGHEST_DB = -60.0, 20.0
 
 

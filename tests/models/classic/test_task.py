@@ -17,6 +17,8 @@ from xsarcomp.models.fitting import train
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane, save_planes
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 name = "classic-test"
 architecture = "classic"

@@ -20,6 +20,8 @@ from xsarcomp.radiometry.speckle_statistics import (
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(xsarcomp.__file__).parents[1]
 
 

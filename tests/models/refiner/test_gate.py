@@ -15,6 +15,8 @@ from xsarcomp.radiometry.filling import round_to_signal_steps
 from xsarcomp.scenes.simulation import simulate_scene
 from xsarcomp.training.planes import Plane
 
+pytestmark = pytest.mark.slow
+
 
 def planes_of(seeds, shape=(160, 168)):
     planes = []

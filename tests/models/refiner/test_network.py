@@ -16,6 +16,8 @@ from xsarcomp.models.refiner.network import LappedAutoencoder, LatentRefiner, Re
 from xsarcomp.models.refiner.task import encoder_quantizer
 from xsarcomp.scenes.simulation import simulate_scene
 
+pytestmark = pytest.mark.slow
+
 SMALL = RefinerConfig(channels=16, blocks=2)
 STEP_DB = 3.0
 

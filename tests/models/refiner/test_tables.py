@@ -13,6 +13,8 @@ from xsarcomp.models.refiner.sign_tables import FEWEST_SYMBOLS, candidate_sign_t
 from xsarcomp.models.refiner.tables import candidate_terms, fit_anchor, fit_shifts, fit_tables
 from xsarcomp.scenes.simulation import simulate_scene
 
+pytestmark = pytest.mark.slow
+
 STEP_DB = 3.0
 LAGRANGIAN = 0.12
 

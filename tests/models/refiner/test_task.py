@@ -21,6 +21,8 @@ from xsarcomp.models.fitting import train
 from xsarcomp.models.refiner import task
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 name = "tiny-test"
 output = "run"
@@ -316,7 +318,7 @@ def test_command_line_trains_with_another_data_folder(trained, tmp_path):
     )
     arguments = ["train", str(tmp_path / "config.toml"), "--data", str(trained[0] / "scenes")]
     finished = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env={**os.environ}, timeout=120
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env={**os.environ}, timeout=600
     )
     assert finished.returncode == 0, finished.stderr
     assert f"wrote {tmp_path / 'run/tiny-test.safetensors'}" in finished.stdout
