@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     )
     metrics = stack.sarcomp.compare(originals)
     print(f"RMSE {metrics['rmse_db']:.2f} dB, no pixel off by more than {metrics['max_error_db']:.2f} dB")
-    print(f"sound: {verify_store(repository.readonly_session('main').store)['ok']}")
+    print(f"sound: {verify_store(repository.readonly_session('main').store).ok}")
 
 
 if __name__ == "__main__":

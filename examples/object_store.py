@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     ).load()  # reads the chunks that it needs, not whole objects
     metrics = window.sarcomp.compare(scene.isel(y=slice(600, 700), x=slice(100, 200)).compute())
     print(f"RMSE {metrics['rmse_db']:.2f} dB, no pixel off by more than {metrics['max_error_db']:.2f} dB")
-    print(f"sound: {verify_store(url, storage_options=options)['ok']}")
+    print(f"sound: {verify_store(url, storage_options=options).ok}")
 
 
 if __name__ == "__main__":

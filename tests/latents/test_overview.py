@@ -151,7 +151,7 @@ def test_only_the_lowest_latents_are_decoded_without_network_or_synthesis(store,
     def refuse(*_):
         raise AssertionError("an overview reconstructs no latents")
 
-    monkeypatch.setattr(LappedCoder, "restore", refuse)
+    monkeypatch.setattr(LappedCoder, "reconstruct", refuse)
     monkeypatch.setattr(LappedCoder, "synthesize", refuse)
     opened = xr.open_dataset(store, engine="sarcomp", overview=8)
     lazy = xr.open_zarr(store, consolidated=False).sarcomp.decode(overview=8)

@@ -44,6 +44,7 @@ from xsarcomp.errors import BitstreamError, CorruptStreamError
 from xsarcomp.stores.verification import verify_store, write_manifest
 
 QUICK, LONG = {"max_examples": 50, "stateful_step_count": 20}, {"max_examples": 500, "stateful_step_count": 100}
+PIXEL_TOLERANCE = 5e-4  # 0.002 dB, what docs/format.md allows between decoders
 LARGEST = 4
 numbers = st.integers(0, PLANES - 1)
 anything = st.integers(0, 2**20)
@@ -345,7 +346,8 @@ class StoreMachine(RuleBasedStateMachine):
                     decoded[time].compute()
             elif number is not None and all(self.stored[key] == self.intended[key] for key in keys):
                 found, original = decoded[time].values, plane(number)
-                np.testing.assert_array_equal(found, self.layout.expected(number))
+                # symbols are the same everywhere; sums of float32 over other planes at once may differ in the last bit
+                np.testing.assert_allclose(found, self.layout.expected(number), rtol=PIXEL_TOLERANCE)
                 if self.layout.max_error_db is not None:
                     ok = np.isfinite(original) & (original > 0)
                     error = 10 * np.abs(np.log10(found[ok].astype(np.float64) / original[ok]))

@@ -239,7 +239,7 @@ def test_a_command_that_is_killed_twice_goes_on_and_makes_no_finished_block_agai
     assert not partial.exists()
 
 
-def test_an_interrupted_command_says_how_to_go_on_and_another_request_is_refused(source):
+def test_an_interrupted_command_says_how_to_go_on_and_another_request_is_refused(source, interruptible):
     partial = source / ".partial-interrupted.zarr"
     child = encode_command(source, "latents", "interrupted.zarr", stop_after=2)
     said = end_when(child, partial, "latents", 2, signal.SIGINT)
