@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.support.laws import check_round_trip
 from xsarcomp.benchmarks import classical
 from xsarcomp.errors import DimensionError, MissingDependencyError, RadiometryError
 from xsarcomp.scenes.simulation import simulate_scene
@@ -22,12 +23,7 @@ def plane_db():
 
 def round_trip(codec, plane_db, setting):
     pytest.importorskip("imagecodecs", reason="the classical codecs are optional: pip install imagecodecs")
-    data = codec.encode(plane_db, setting)
-    assert type(data) is bytes
-    restored = codec.decode(data, plane_db.shape)
-    assert restored.dtype == np.float32
-    assert restored.shape == plane_db.shape
-    return 8 * len(data) / plane_db.size, float(np.sqrt(np.mean((restored - plane_db) ** 2)))
+    return check_round_trip(codec, plane_db, setting)
 
 
 @each_codec

@@ -5,6 +5,7 @@ import stat
 import numpy as np
 import pytest
 
+from tests.support.laws import check_round_trip
 from xsarcomp.benchmarks import classical, video
 from xsarcomp.errors import (
     ConfigurationError,
@@ -37,12 +38,7 @@ def skip_if_missing(codec):
 
 def round_trip(codec, plane_db, setting):
     skip_if_missing(codec)
-    data = codec.encode(plane_db, setting)
-    assert type(data) is bytes
-    restored = codec.decode(data, plane_db.shape)
-    assert restored.dtype == np.float32
-    assert restored.shape == plane_db.shape
-    return 8 * len(data) / plane_db.size, float(np.sqrt(np.mean((restored - plane_db) ** 2)))
+    return check_round_trip(codec, plane_db, setting)
 
 
 @each_codec
