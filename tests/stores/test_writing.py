@@ -147,7 +147,7 @@ def test_every_kind_of_store_is_written(encoded, tmp_path, kind, resume):
     found = xr.open_zarr(store, **options)
     np.testing.assert_array_equal(found.vv_latents, encoded.vv_latents)
     if resume:
-        assert write_dataset(encoded, store, resume=True, **options).found == 12
+        assert write_dataset(encoded, store, resume=True, **options).reused == 12
 
 
 def test_what_is_there_is_kept_unless_it_is_to_be_replaced(encoded, tmp_path):
