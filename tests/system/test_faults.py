@@ -134,7 +134,7 @@ def kill_writers(count, seed, undisturbed, tmp_path):
         done = {chunk_path("", *key).as_posix() for key in finished}
         assert done & expected.keys() <= found.keys()  # what was finished is there
         missing = {name.replace("/c/", " ") for name in expected.keys() - found.keys()}
-        named = {f"{one['array']} {'/'.join(map(str, one['chunk']))}" for one in missing_chunks(path)}
+        named = {f"{one.array} {'/'.join(map(str, one.chunk))}" for one in missing_chunks(path)}
         kinds = {name for name, (kind, *_) in layout.arrays.items() if kind != MASK}
         assert {one for one in missing if one.split()[0] in kinds} <= named
         leftovers += len(partial_files(path))
