@@ -28,6 +28,11 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first: short files at the end let all workers end together, with ``--no-loadscope-reorder``."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def sar_data():
     """Folder of the real Sentinel-1 samples, or a skip that says how to provide it."""

@@ -46,6 +46,7 @@ def written(large, path, store, **target):
     return xr.open_zarr(path, consolidated=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["latents", "transparent"])
 @pytest.mark.parametrize(
     ("target", "expected"),
@@ -57,6 +58,7 @@ def test_the_asked_rate_is_the_rate_of_the_stored_chunks(large, tmp_path, store,
     assert 8 * stored_bytes(tmp_path / "a.zarr") / large.vv.size == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["latents", "transparent"])
 def test_the_asked_error_is_the_error_of_what_is_read_back(large, tmp_path, store):
     part = large.isel(y=slice(700, 1212), x=slice(900, 1412)).chunk(512)  # a search for an error decodes at each step
@@ -147,6 +149,7 @@ def test_info_says_what_is_known_of_every_kind(scene, tmp_path):
     assert scene.sarcomp.info() == {}
 
 
+@pytest.mark.slow
 def test_compare_writes_a_report_where_one_is_asked_for(scene, tmp_path):
     pytest.importorskip("jinja2", reason="the report is optional: pip install jinja2")
     part = scene.vv.isel(y=slice(100), x=slice(100))
@@ -163,6 +166,7 @@ def test_compare_measures_what_was_lost(scene):
     assert found["valid_pixels"] == int(np.isfinite(scene.vv).sum() + np.isfinite(scene.vh).sum())
 
 
+@pytest.mark.slow
 def test_more_bits_lose_less(scene):
     errors = [
         scene.sarcomp.encode(preset=name).sarcomp.decode().sarcomp.compare(scene)["rmse_db"]

@@ -90,6 +90,7 @@ def test_integers_come_back_within_a_step_with_zero_and_nodata_exactly(coder, sp
     assert root_mean_square(in_decibel(decoded[valid], scale) - in_decibel(backscatter[valid], scale)) < 1.0
 
 
+@pytest.mark.slow
 @given(
     shape=st.lists(st.integers(1, 12), min_size=2, max_size=4).map(tuple),
     layout=st.permutations(range(4)),

@@ -199,6 +199,7 @@ def real_latents(folder, pattern, count):
         yield lapped.analyze(np.pad(signal[None], ((0, 0), (4, 4), (4, 4)), mode="symmetric"), basis)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_signs_of_real_scenes_cost_less_than_a_bit_each_under_tables_of_others(sar_data):
     latents = list(real_latents(sar_data, "train/grd_decibel/*.tif", 6))

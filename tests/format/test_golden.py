@@ -165,12 +165,14 @@ def test_a_golden_stream_decodes_to_the_values_that_were_written_with_it(name):
     assert_same(decoded(name), np.load(GOLDEN / f"{name}.npy", allow_pickle=False), scale_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_decoder_made_from_the_text_of_the_format_gives_the_same_values(name):
     expected = np.load(GOLDEN / f"{name}.npy", allow_pickle=False)
     assert_same(decoded_from_the_format(name), expected, scale_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_decoder_made_from_the_text_of_the_format_gives_the_same_symbols_classes_and_corrections(name):
     for content, model, _ in frames(name):
@@ -193,6 +195,7 @@ def test_a_decoder_made_from_the_text_of_the_format_gives_the_same_symbols_class
                 np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_decoder_made_from_the_text_of_the_format_needs_nothing_of_the_library():
     for path in (ROOT / "tests/support").glob("format_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -210,6 +213,7 @@ def test_the_decoder_made_from_the_text_of_the_format_needs_nothing_of_the_libra
     assert run.stdout.strip() == "(70, 90)", run.stderr
 
 
+@pytest.mark.slow
 def test_golden_stores_are_never_written_again():
     version = next(name for name in NAMES if "/" not in name).split("-")[1]
     run = subprocess.run([sys.executable, GOLDEN / "write.py", version], capture_output=True, text=True, check=False)

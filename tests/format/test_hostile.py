@@ -315,6 +315,7 @@ TAGGED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hostile_records_decode_or_are_refused_with_little_memory():
     scene = simulated_dataset((24, 40), 3).drop_vars("vh")
     encoded = scene.sarcomp.encode(model="s1-grd-10m-lapped", rmse_db=1)

@@ -21,6 +21,8 @@ from tests.system.test_audit import write_stores
 from xsarcomp.errors import SarcompError
 from xsarcomp.stores.verification import verify_store
 
+pytestmark = pytest.mark.slow
+
 QUICK, LONG = 60, 5000
 SECONDS = 1.0
 MEBIBYTES = 64

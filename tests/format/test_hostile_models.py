@@ -110,12 +110,14 @@ def try_models(content, count, seed):
     return refused, used
 
 
+@pytest.mark.slow
 def test_hundreds_of_models_made_to_do_harm_are_refused_or_harmless(model_content):
     refused, used = try_models(model_content, MUTATIONS, 1)
     assert refused > MUTATIONS / 2
     assert used > MUTATIONS / 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s1-grd-10m"])
 def test_models_with_a_network_made_to_do_harm_are_refused_or_harmless(name):
     pytest.importorskip("torch")
@@ -139,6 +141,7 @@ def folder(tmp_path, monkeypatch):
     installed_models._load.cache_clear()
 
 
+@pytest.mark.slow
 def test_five_hundred_changed_files_are_refused_under_the_id_of_the_model(folder, model_content):
     model_id, generator, changed = write_model(folder, model_content), np.random.default_rng(4), 0
     while changed < MUTATIONS:

@@ -70,6 +70,7 @@ def test_other_variables_stay_as_they_are(scene, tmp_path):
     assert int(decoded.orbit) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "chunks"),
     [

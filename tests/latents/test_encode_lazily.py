@@ -77,6 +77,7 @@ def test_tasks_are_few_and_carry_no_model(large, chunk):
     assert len(pickle.dumps(own)) < 20_000 + 2_000 * len(own)
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_every_time(large, large_store):
     names = [large.chunk(300).sarcomp.encode(bits_per_pixel=1).vv_latents.data.name for _ in range(2)]
     assert names[0] == names[1]

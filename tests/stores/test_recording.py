@@ -12,6 +12,8 @@ from tests.support.stored_scenes import KINDS, MODEL, chunk_file, flip, found, p
 from xsarcomp.stores import files
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 
 @without_shards
 def test_swapped_chunks_are_found_and_each_is_told_from_where_it_is(store, kind):

@@ -361,6 +361,7 @@ def run(**sizes):
     )
 
 
+@pytest.mark.slow
 def test_in_any_order_of_operations_a_store_is_right_or_refused_or_found_wrong():
     run(**QUICK)
 

@@ -153,6 +153,7 @@ def test_regions_are_written_one_by_one(speckled_array, tmp_path, zarr_format):
     check_near(xr.open_zarr(tmp_path / "a.zarr", consolidated=False).vv.values, speckled_array.values)
 
 
+@pytest.mark.slow
 def test_reading_without_importing_xsarcomp(speckled_array, tmp_path):
     for zarr_format in (2, 3):
         write(speckled_array, tmp_path / f"{zarr_format}.zarr", zarr_format)

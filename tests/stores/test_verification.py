@@ -27,6 +27,8 @@ from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import CorruptStreamError
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", KINDS)
 @both_depths

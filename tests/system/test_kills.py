@@ -153,10 +153,11 @@ def test_a_hundred_killed_dask_workers_change_no_byte_of_the_finished_stores(tmp
 
 COMMAND = [sys.executable, "-c", "from xsarcomp.cli import main; main()"]
 STOPPING = """
-import os, pathlib, sys, threading, time
+import os, pathlib, signal, sys, threading, time
 from xsarcomp.cli import main
 array, count, go_on = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 del sys.argv[1:4]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run in the background
 lock, rename = threading.Lock(), os.replace
 
 def rename_a_few(source, target, **options):

@@ -8,6 +8,8 @@ from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.window import SIGNAL_REACH
 
+pytestmark = pytest.mark.slow
+
 IRREGULAR = {"y": (1, 7, 150, 2, 140), "x": (99, 1, 1, 259)}
 CHUNKS = {
     "64": 64,
