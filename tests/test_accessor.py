@@ -16,6 +16,8 @@ from xsarcomp.errors import (
 )
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_accessor_is_there_for_arrays_and_datasets(scene):
     assert hasattr(scene, "sarcomp")

@@ -9,6 +9,8 @@ import xarray as xr
 from xsarcomp.codec import chunk
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def original():

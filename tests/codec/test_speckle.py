@@ -19,6 +19,8 @@ from xsarcomp.metrics.speckle import equivalent_number_of_looks
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.tiling import reflect_indices
 
+pytestmark = pytest.mark.slow
+
 CALM = np.array(USUAL_HOMOGENEOUS_VARIANCES_DB2)
 MASK = 2**64 - 1
 

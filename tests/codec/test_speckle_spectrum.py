@@ -15,6 +15,8 @@ from xsarcomp.codec.speckle_spectrum import (
 )
 from xsarcomp.scenes.simulation import simulate_speckle, simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(step_db=1.0, scale="decibel")
 
 

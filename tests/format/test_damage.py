@@ -25,6 +25,8 @@ from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LATENTS, read_fr
 from xsarcomp.errors import BitstreamError, SarcompError
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 LARGE = {
     "backscatter": "streams-1.1/large-backscatter/c/0/0",
     "latents": "streams-1.1/large-latents/vv_latents/c/0/0/0",

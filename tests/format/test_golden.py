@@ -41,6 +41,8 @@ from tests.support.format_stores import (
 from tests.support.paths import GOLDEN, ROOT
 from xsarcomp.codec import chunk, installed_models
 
+pytestmark = pytest.mark.slow
+
 MODELS = Models(Path(xsarcomp.__file__).parent / "pretrained")
 LISTED = dict(reversed(line.split("  ")) for line in (GOLDEN / "SHA256SUMS").read_text().splitlines())
 PIXEL_TOLERANCE_DB = 0.002  # what pixels may differ by between decoders; symbols never

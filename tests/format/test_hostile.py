@@ -28,6 +28,8 @@ from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.codec_numcodecs import BackscatterCodec as Format2Codec
 from xsarcomp.stores.codec_zarr import BackscatterCodec, LatentsCodec
 
+pytestmark = pytest.mark.slow
+
 HEADERS, LONG_HEADERS = 2000, 200_000
 SECONDS = 0.5
 """Time of the processor in this thread, far above what a refusal needs, below what decoding a lie takes."""

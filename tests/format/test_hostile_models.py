@@ -42,6 +42,8 @@ from xsarcomp.errors import (
 )
 from xsarcomp.scenes.simulation import simulated_dataset
 
+pytestmark = pytest.mark.slow
+
 MUTATIONS, LONG_MUTATIONS = 500, 100_000
 SECONDS = 1.0
 MEBIBYTES = 64

@@ -9,6 +9,8 @@ from xsarcomp.latents.statistics import latent_statistics
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 FORMAT = {"zarr_format": 3, "consolidated": False}
 SHAPE = (80, 72)

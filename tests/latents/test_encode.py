@@ -8,6 +8,8 @@ from tests.support.speckle_arrays import array, speckle, through_store
 from xsarcomp.errors import DomainWarning
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
 
+pytestmark = pytest.mark.slow
+
 LARGEST_DIFFERENCE_DB = 8.0
 """Far above the error at 2 bits per pixel (0.3 dB RMS), far below what a wrong place or scale would give."""
 

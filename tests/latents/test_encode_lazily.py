@@ -12,6 +12,8 @@ from xsarcomp.latents import encode as encode_module
 from xsarcomp.latents import guarantees
 from xsarcomp.latents.layout import CHUNK_LATENTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def large():

@@ -16,6 +16,8 @@ from xsarcomp.latents import overview
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.scenes.simulation import simulate_scene
 
+pytestmark = pytest.mark.slow
+
 MODEL = "s1-grd-10m-lapped"
 SIZES = (600, 571)
 

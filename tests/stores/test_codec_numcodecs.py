@@ -13,6 +13,8 @@ from xsarcomp.codec.installed_models import resolve_model
 from xsarcomp.errors import BitstreamError, ConfigurationError, DimensionError, ModelNotFoundError, RadiometryError
 from xsarcomp.stores.codec_numcodecs import BackscatterCodec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def values():

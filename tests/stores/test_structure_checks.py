@@ -15,6 +15,8 @@ from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.stores.stored_array import _index_batches
 from xsarcomp.stores.verification import verify_store, write_manifest
 
+pytestmark = pytest.mark.slow
+
 
 def test_renamed_chunks_and_leftovers_are_named(store):
     path = store("transparent")

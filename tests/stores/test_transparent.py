@@ -11,6 +11,8 @@ import zarr
 from tests.support.laws import check_near
 from xsarcomp.errors import AlreadyLossyError, BitstreamError, ConfigurationError, DimensionError, ModelNotFoundError
 
+pytestmark = pytest.mark.slow
+
 FORMATS = pytest.mark.parametrize("zarr_format", [3, 2])
 
 

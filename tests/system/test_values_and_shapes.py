@@ -34,6 +34,8 @@ from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import DimensionError, RadiometryError
 from xsarcomp.stores import codec_numcodecs, codec_zarr
 
+pytestmark = pytest.mark.slow
+
 LARGEST_EXCESS = 128  # bytes of a frame beyond those of its values
 STEP_DB = 0.3
 FINE, COARSE = 0.02, 8.0

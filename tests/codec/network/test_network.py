@@ -19,6 +19,8 @@ from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import RefinerConfig
 
+pytestmark = pytest.mark.slow
+
 SMALL = RefinerConfig(channels=8, blocks=2)
 
 
