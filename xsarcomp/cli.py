@@ -186,7 +186,7 @@ def compare(original: str, restored: str, scale: str | None, as_json: bool, html
 @click.option("--data", type=click.Path(path_type=Path), help="Root folder of the scenes, instead of that in CONFIG.")
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
 def train(config: Path, data: Path | None, resume: bool) -> None:
-    """Train the model that the TOML file CONFIG describes, and compare it with the codec without a network."""
+    """Train the system that the TOML file CONFIG names, and write its model file."""
     from xsarcomp.models.config import read_config
     from xsarcomp.models.fitting import train as train_model
 

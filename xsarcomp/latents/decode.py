@@ -17,11 +17,12 @@ from xsarcomp.codec.sections import check_nodata
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import backscatter_from_signal
 from xsarcomp.errors import DimensionError, NotEncodedError
-from xsarcomp.latents.guarantees import decode_signal, gains_window, guarantee_data_from_parts, latents_window
+from xsarcomp.latents.guarantees import guarantee_data_from_parts
 from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata, corner_coordinates
 from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
+from xsarcomp.latents.windows import decode_signal, gains_window, latents_window
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.tiling import Span, Window, aligned_spans, plane_groups, whole_window, window_shape, window_slices

@@ -26,7 +26,7 @@ from xsarcomp.codec.window import (
     signal_from_backscatter,
 )
 from xsarcomp.errors import DimensionError
-from xsarcomp.latents.guarantees import encode_gains, encode_residual, gains_pixel_window, latents_window
+from xsarcomp.latents.guarantees import encode_gains, encode_residual
 from xsarcomp.latents.layout import (
     CHUNK_LATENTS,
     PIXEL_PARTS,
@@ -38,6 +38,7 @@ from xsarcomp.latents.layout import (
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import Plan
 from xsarcomp.latents.plane_steps import make_coding
+from xsarcomp.latents.windows import gains_pixel_window, latents_window
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.tiling import Span, Window, aligned_spans, plane_groups, whole_window, window_shape, window_slices

@@ -9,103 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp.codec.chunk import check_present
-from xsarcomp.codec.coder import LappedCoder
-from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.guarantees import GuaranteeData
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.codec.speckle import Speckle
-from xsarcomp.codec.tile_means import TILE, tile_count
+from xsarcomp.codec.tile_means import TILE
 from xsarcomp.codec.window import (
-    Axis,
     classify_backscatter,
     compute_checked_guarantee_data,
-    decode_window,
-    latent_count,
-    latent_span,
 )
 from xsarcomp.latents.metadata import LatentsMetadata
-from xsarcomp.tiling import Span, Window, plane_groups, window_shape
-
-
-def covering_latents(start: int, stop: int) -> Span:
-    """Latents whose blocks of 8 pixels cover the pixels ``start`` to before ``stop`` of an axis."""
-    return Span(start // BLOCK, latent_count(stop))
-
-
-def latents_window(window: Window, metadata: LatentsMetadata, reach: int) -> Window:
-    """Latents that decoding a window of pixels reads.
-
-    Parameters
-    ----------
-    window : Window
-        Pixels, on each axis of (..., y, x).
-    metadata : LatentsMetadata
-        Size of the scene.
-    reach : int
-        Latents around a block that the coder reads, ``coder.latent_reach``.
-
-    Returns
-    -------
-    Window
-        Latents, on each axis of (..., latent, y_latent, x_latent).
-    """
-    spans = (
-        latent_span(*covering_latents(*span), latent_count(size), reach)
-        for span, size in zip(window[-2:], metadata.pixels, strict=True)
-    )
-    return (*window[:-2], Span(0, CHANNELS), *spans)
-
-
-def gains_window(window: Window) -> Window:
-    """Gains, on (..., gain, y_tile, x_tile), of the tiles that a window of pixels (..., y, x) touches."""
-    tiles = (Span(start // TILE, tile_count(stop)) for start, stop in window[-2:])
-    return (*window[:-2], Span(0, 2), *tiles)
-
-
-def gains_pixel_window(window: Window, metadata: LatentsMetadata) -> Window:
-    """Pixels (..., y, x) of the tiles of a window of gains (..., gain, y_tile, x_tile)."""
-    spans = zip(window[-2:], metadata.pixels, strict=True)
-    return (*window[:-3], *(Span(start * TILE, min(stop * TILE, size)) for (start, stop), size in spans))
-
-
-def decode_signal(
-    window: Window,
-    latents: NDArray[np.int32],
-    metadata: LatentsMetadata,
-    coder: LappedCoder,
-    step_db: float,
-    speckle: Speckle | None = None,
-) -> NDArray[np.float32]:
-    """Decode the signal of a window of pixels.
-
-    Parameters
-    ----------
-    window : Window
-        Pixels, on each axis of (..., y, x).
-    latents : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-        Symbols of :func:`latents_window`.
-    metadata : LatentsMetadata
-        Size of the scene.
-    coder : LappedCoder
-    step_db : float
-        Quantization step of the planes in dB.
-    speckle : Speckle, optional
-        Synthetic speckle of the planes.
-
-    Returns
-    -------
-    ndarray of float32, shape (plane, y, x), dB above the offset
-    """
-    cuts: list[slice] = []
-    axes: list[Axis] = []
-    for (start, stop), size in zip(window[-2:], metadata.pixels, strict=True):
-        first, last = covering_latents(start, stop)
-        count = latent_count(size)
-        axes.append(Axis(first, last, count, latent_span(first, last, count, coder.latent_reach).start))
-        cuts.append(slice(start - first * BLOCK, stop - first * BLOCK))
-    rows, columns = axes
-    return decode_window(latents, coder, step_db, rows, columns, speckle)[:, *cuts]
+from xsarcomp.latents.windows import decode_signal, gains_pixel_window
+from xsarcomp.tiling import Window, plane_groups, window_shape
 
 
 def _guarantee_data(
