@@ -9,7 +9,7 @@ import xarray as xr
 
 from tests.support.speckle_arrays import array, speckle
 from xsarcomp.latents import encode as encode_module
-from xsarcomp.latents import guarantees
+from xsarcomp.latents import windows
 from xsarcomp.latents.layout import CHUNK_LATENTS
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_encoding_and_opening_compute_no_latents(large, large_store, decoded_chu
         raise AssertionError("latents were computed")
 
     monkeypatch.setattr(encode_module, "encode_window", never)
-    monkeypatch.setattr(guarantees, "decode_window", never)
+    monkeypatch.setattr(windows, "decode_window", never)
     encoded = large.chunk(300).sarcomp.encode(bits_per_pixel=1)
     encoded.sarcomp.decode()
     xr.open_zarr(large_store, consolidated=False).sarcomp.decode()
