@@ -6,11 +6,8 @@ process would meet them.
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
@@ -27,10 +24,7 @@ def object_shape(array: zarr.Array) -> tuple[int, ...]:
 
 
 def write_values(target: zarr.Array, values: NDArray, region: Region | None = None) -> None:
-    """Write values into a region of whole objects.
-
-    Each object is a write of its own, as many at a time as Zarr would begin: only then is it known when all have ended. After
-    an error or an interruption those that have begun are waited for, and no other begins.
+    """Write values into a region; after an error the writes that have begun are waited for.
 
     Parameters
     ----------
@@ -40,29 +34,8 @@ def write_values(target: zarr.Array, values: NDArray, region: Region | None = No
     region : tuple of slice, optional
         All of the array if None.
     """
-    values = np.asarray(values)
-    if target.ndim == 0:
-        target[...] = values
-        return
-    region = tuple(slice(0, size) for size in target.shape) if region is None else region
-    edges = object_shape(target)
-    axes = [
-        [slice(first, min(first + edge, span.stop)) for first in range(span.start, span.stop, edge)]
-        for span, edge in zip(region, edges, strict=True)
-    ]
-
-    def write(window: Region) -> None:
-        pairs = zip(window, region, strict=True)
-        inside = tuple(slice(piece.start - span.start, piece.stop - span.start) for piece, span in pairs)
-        target[window] = values[inside]
-
-    windows = list(itertools.product(*axes))
-    if len(windows) == 1:
-        write(windows[0])
-        return
-    with ThreadPoolExecutor(zarr.config.get("async.concurrency")) as pool:
-        for _ in pool.map(write, windows):  # leaving it early cancels what has not begun
-            pass
+    with wait_after_errors():
+        target[... if region is None else region] = values
 
 
 @contextlib.contextmanager
