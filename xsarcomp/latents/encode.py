@@ -40,6 +40,7 @@ from xsarcomp.latents.plan import Plan
 from xsarcomp.latents.plane_steps import make_coding
 from xsarcomp.latents.windows import gains_pixel_window, latents_window
 from xsarcomp.radiometry import pixel_classes
+from xsarcomp.scenes.times import with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.tiling import Span, Window, aligned_spans, plane_groups, whole_window, window_shape, window_slices
 
@@ -67,7 +68,7 @@ def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     DimensionError
         If the dataset has a variable or dimension whose name a part needs.
     """
-    encoded = drop_storage_encoding(dataset.drop_vars(list(plan.variables)))
+    encoded = with_time_encoding(drop_storage_encoding(dataset.drop_vars(list(plan.variables))))
     for name, metadata in plan.variables.items():
         _refuse_taken_names(dataset.dims, encoded.variables, name, metadata)
         encoded = encoded.assign(encode_variable(dataset[name], metadata))

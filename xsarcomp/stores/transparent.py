@@ -14,6 +14,7 @@ from xsarcomp.errors import ConfigurationError, caller_stacklevel
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.radiometry.scales import check_dtype
+from xsarcomp.scenes.times import time_encodings
 from xsarcomp.scenes.variables import spatial_dimensions
 from xsarcomp.stores.codec_settings import BackscatterSettings
 
@@ -84,7 +85,7 @@ def plan_encoding(
     )
     plan = make_plan(dataset, names, target, options)
     codec_entries = _format_3_codec if zarr_format == 3 else _format_2_codec
-    return {
+    return time_encodings(dataset) | {
         # to_zarr replaces a variable's own encoding by this: what describes the data must be in it, or the CRS is lost
         name: {**codec_entries(metadata), "chunks": chunks[name], **_description(dataset[name])}
         for name, metadata in plan.variables.items()

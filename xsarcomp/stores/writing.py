@@ -22,6 +22,7 @@ from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
+from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, object_shape, wait_after_errors, write_values
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
@@ -138,7 +139,7 @@ def _created_store(
     """Create a store with xarray, with all metadata and no values; gives the sources and targets of values, and the group."""
     if unknown := [name for name in encoding if name not in dataset.variables]:
         raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
-    for variable in (dataset := dataset.copy()).variables.values():
+    for variable in (dataset := with_time_encoding(dataset)).variables.values():
         if variable.size == 0:
             variable.load()
     # chunks and shards are compared with blocks below, for every version of xarray alike
@@ -147,10 +148,19 @@ def _created_store(
     )
     arrays = _ArrayCollector()
     try:
-        dataset.dump_to_store(target, writer=arrays, encoding={name: {**entries} for name, entries in encoding.items()})
+        dataset.dump_to_store(target, writer=arrays, encoding=_with_times(encoding, dataset))
         yield arrays, target.zarr_group
     finally:
         target.close()
+
+
+def _with_times(encoding: Mapping[Hashable, Mapping[str, Any]], dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
+    """Encoding with that of times where it has none of its own: it replaces what the variable has."""
+    times = time_encodings(dataset.drop_encoding())
+    return {
+        name: {**entries} if {"units", "dtype"} & entries.keys() else times.get(name, {}) | entries
+        for name, entries in encoding.items()
+    }
 
 
 def _check_aligned(arrays: _ArrayCollector) -> None:
