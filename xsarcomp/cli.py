@@ -23,9 +23,9 @@ _TARGET_OPTIONS = (
     ),
     click.option("--max-error-db", type=float, help="Bound on the error of each valid pixel in dB."),
     click.option(
-        "--keep-means",
-        is_flag=True,
-        help="Tile radiometry: keep the mean power of each tile of 64 x 64 pixels within 0.02 dB.",
+        "--keep-means/--no-keep-means",
+        default=None,
+        help="Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB: the default unless --max-error-db is given.",
     ),
 )
 

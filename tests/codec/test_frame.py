@@ -153,7 +153,7 @@ HOSTILE = {
         with_header(FLAGS, struct.pack("<H", 16), dataclasses.replace(FRAME, classes=b"", exact=b"")),
         CorruptStreamError,
     ),
-    "unknown flag": (with_header(FLAGS, struct.pack("<H", 3 | 32)), UnsupportedFormatError),
+    "unknown flag": (with_header(FLAGS, struct.pack("<H", 3 | 64)), UnsupportedFormatError),
     "highest flag": (with_header(FLAGS, struct.pack("<H", 3 | 2**15)), UnsupportedFormatError),
     "flags without sections": (
         with_header(FLAGS, struct.pack("<H", 3), dataclasses.replace(FRAME, classes=b"")),

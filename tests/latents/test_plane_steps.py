@@ -31,7 +31,7 @@ OTHER = {
     "scale": "decibel",
     "nodata": -9999.0,
     "max_error_db": 1.0,
-    "keep_means": True,
+    "keep_means": False,
     "residual_spacing_db": 0.5,
 }
 

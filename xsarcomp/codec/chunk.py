@@ -32,9 +32,19 @@ from xsarcomp.codec.frame import (
     write_frame,
 )
 from xsarcomp.codec.guarantees import GuaranteeData, pack_guarantee_data, unpack_guarantee_data
+from xsarcomp.codec.mean_levels import (
+    TILE_LATENTS,
+    channel_from_levels,
+    compute_levels,
+    levels_from_channel,
+    means_from_levels,
+    pack_levels,
+    unpack_levels,
+)
 from xsarcomp.codec.residual_coding import decode_integers, encode_integers
 from xsarcomp.codec.sections import read_verbatim_integers, read_verbatim_values, verbatim_if_shorter
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.tile_means import tile_count
 from xsarcomp.codec.window import (
     backscatter_from_signal,
     classify_backscatter,
@@ -62,7 +72,7 @@ class BackscatterParts(NamedTuple):
     exact: NDArray
     """Values of the pixels of class EXACT in C order, of the chunk's data type."""
     guarantee_data: GuaranteeData | None
-    """Residuals and gains; None without guarantees."""
+    """Residuals and gains, or means of tiles; None without guarantees."""
 
 
 def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCoder) -> bytes:
@@ -114,6 +124,7 @@ def encode_backscatter(backscatter: NDArray, settings: Settings, coder: LappedCo
         classes=sections.pack_classes(classes),
         exact=sections.deflate(exact.tobytes()) if exact.size else b"",
         guarantee_data=_guarantee_section(planes, classes, symbols, settings, coder),
+        mean_levels=_levels_section(planes, classes, symbols, settings, coder),
         fortran_order=backscatter.flags.f_contiguous and not backscatter.flags.c_contiguous,
     )
     return write_frame(verbatim_if_shorter(frame, backscatter))
@@ -123,10 +134,19 @@ def _guarantee_section(
     planes: NDArray, classes: NDArray[np.uint8], symbols: NDArray[np.int32], settings: Settings, coder: LappedCoder
 ) -> bytes:
     """Section that keeps the guarantees, computed from what a decoder returns; empty without guarantees."""
-    if not settings.guarantees:
+    if not settings.guarantees.need_decoding:
         return b""
     signal = decode_planes(symbols, (planes.shape[1], planes.shape[2]), coder, settings.step_db)
     return pack_guarantee_data(compute_checked_guarantee_data(planes, signal, classes, settings, coder))
+
+
+def _levels_section(
+    planes: NDArray, classes: NDArray[np.uint8], symbols: NDArray[np.int32], settings: Settings, coder: LappedCoder
+) -> bytes:
+    """Section of the mean levels of tiles; empty if the means are not kept by them."""
+    if not settings.guarantees.mean_levels:
+        return b""
+    return pack_levels(compute_levels(planes, settings.scale, classes, symbols, coder, settings.step_db))
 
 
 def decode_backscatter(content: bytes, nodata: float | None, coder: LappedCoder) -> NDArray:
@@ -199,6 +219,9 @@ def read_backscatter(content: bytes, coder: LappedCoder) -> BackscatterParts:
             "is damaged"
         )
     guarantee_data = unpack_guarantee_data(frame.guarantee_data, shape) if frame.guarantee_data else None
+    if frame.mean_levels:
+        levels = unpack_levels(frame.mean_levels, (planes, tile_count(shape[1]), tile_count(shape[2])))
+        guarantee_data = GuaranteeData(means_db=means_from_levels(levels, symbols, coder, frame.step_db))
     return BackscatterParts(frame, symbols, classes, exact, guarantee_data)
 
 
@@ -207,8 +230,8 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
 
     Parameters
     ----------
-    latents : ndarray of int32, shape (..., latent=64, y_latent, x_latent)
-        Symbols.
+    latents : ndarray of int32, shape (..., latent, y_latent, x_latent)
+        64 symbols of each block; as the 65th, optionally, the mean level of a tile at its first block and 0 at the others.
     anchor : int
         Index of the table set of the model.
     coder : LappedCoder
@@ -227,12 +250,13 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
         If a magnitude is too large for the format.
     """
     check_chunk(latents.shape, LATENTS)
-    if latents.ndim < 3 or latents.shape[-3] != CHANNELS or latents.dtype.newbyteorder("=") != np.int32:
+    if not _has_latents_shape(latents.shape) or latents.dtype.newbyteorder("=") != np.int32:
         raise DimensionError(
-            f"latents of type {latents.dtype} and shape {latents.shape} were given, expected int32 and {CHANNELS} latents in "
-            "the third dimension from the end: write them in the chunks that encode() chose"
+            f"latents of type {latents.dtype} and shape {latents.shape} were given, expected int32 and {CHANNELS} latents, or one "
+            "more, in the third dimension from the end: write them in the chunks that encode() chose"
         )
-    symbols = np.ascontiguousarray(latents, np.int32).reshape(-1, *latents.shape[-3:])
+    values = np.ascontiguousarray(latents, np.int32).reshape(-1, *latents.shape[-3:])
+    symbols = np.ascontiguousarray(values[:, :CHANNELS])
     frame = Frame(
         kind=LATENTS,
         dtype=np.dtype("<i4"),
@@ -243,14 +267,23 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
         model_id=coder.model_id,
         symbol_hash=symbol_hash(symbols),
         symbols=encode_symbols(symbols, coder.tables, anchor),
+        mean_levels=b"" if values.shape[1] == CHANNELS else pack_levels(levels_from_channel(values[:, CHANNELS])),
     )
-    return write_frame(verbatim_if_shorter(frame, symbols))
+    return write_frame(verbatim_if_shorter(frame, values))
 
 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
     """Decode a chunk of latents; the inverse of :func:`encode_latents`. Wrong bytes raise a BitstreamError."""
     frame = _read_latents_frame(content, coder)
-    return _decode_symbols_of(frame, _symbols_shape(frame), coder).reshape(frame.shape)
+    if frame.verbatim:
+        return read_verbatim_integers(frame)
+    symbols = _decode_symbols_of(frame, _symbols_shape(frame), coder)
+    if not frame.mean_levels:
+        return symbols.reshape(frame.shape)
+    planes, _, *blocks = symbols.shape
+    levels = unpack_levels(frame.mean_levels, (planes, *(-(-count // TILE_LATENTS) for count in blocks)))
+    channel = channel_from_levels(levels, (blocks[0], blocks[1]))
+    return np.concatenate([symbols, channel[:, None]], axis=1).reshape(frame.shape)
 
 
 def decode_lowest_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
@@ -326,7 +359,8 @@ def decode_integer_chunk(content: bytes) -> NDArray[np.int32]:
     """Decode a chunk of residuals or gains; the inverse of :func:`encode_integer_chunk`. Wrong bytes raise a BitstreamError."""
     frame = read_frame(content)
     check_kind(frame, INTEGERS)
-    if frame.model_id != NO_MODEL or frame.anchor or not has_only_symbols(frame) or frame.dtype != np.int32:
+    has_more = frame.anchor or frame.mean_levels or not has_only_symbols(frame)
+    if frame.model_id != NO_MODEL or has_more or frame.dtype != np.int32:
         raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
     if frame.verbatim:
         return read_verbatim_integers(frame)
@@ -369,6 +403,8 @@ def _read_frame_of(content: bytes, kind: int, coder: LappedCoder) -> Frame:
         is_consistent = is_consistent and frame.anchor == coder.anchor(frame.step_db)
     else:
         is_consistent = has_only_symbols(frame)
+    if kind == LATENTS and not frame.verbatim:
+        is_consistent = is_consistent and bool(frame.mean_levels) == (frame.shape[-3:-2] == (CHANNELS + 1,))
     if frame.anchor >= len(coder.card.anchor_steps_db) or not is_consistent:
         raise CorruptStreamError(
             f"the chunk names table set {frame.anchor}, step {frame.step_db} and sections that do not go together"
@@ -379,22 +415,25 @@ def _read_frame_of(content: bytes, kind: int, coder: LappedCoder) -> Frame:
 def _read_latents_frame(content: bytes, coder: LappedCoder) -> Frame:
     """Frame of a chunk of latents, with the shape and data type of latents."""
     frame = _read_frame_of(content, LATENTS, coder)
-    if len(frame.shape) < 3 or frame.shape[-3] != CHANNELS or frame.dtype != np.int32:
+    if not _has_latents_shape(frame.shape) or frame.dtype != np.int32:
         raise CorruptStreamError(
             f"the chunk of latents has type {frame.dtype} and shape {frame.shape}, expected int32 and {CHANNELS} latents"
         )
     return frame
 
 
+def _has_latents_shape(shape: tuple[int, ...]) -> bool:
+    """Check for the shape of latents, with or without mean levels."""
+    return len(shape) >= 3 and shape[-3] in (CHANNELS, CHANNELS + 1)
+
+
 def _symbols_shape(frame: Frame) -> tuple[int, int, int, int]:
     """Shape of the symbols in a frame of latents, (plane, latent=64, y_latent, x_latent)."""
-    return (math.prod(frame.shape[:-3]), frame.shape[-3], frame.shape[-2], frame.shape[-1])
+    return (math.prod(frame.shape[:-3]), CHANNELS, frame.shape[-2], frame.shape[-1])
 
 
 def _decode_symbols_of(frame: Frame, shape: tuple[int, int, int, int], coder: LappedCoder) -> NDArray[np.int32]:
-    """Symbols of a frame, compared with their hash."""
-    if frame.verbatim:
-        return read_verbatim_integers(frame).reshape(shape)
+    """Symbols of a frame that is not verbatim, compared with their hash."""
     symbols = decode_symbols(frame.symbols, shape, coder.tables, frame.anchor)
     check_symbol_hash(symbols, frame)
     return symbols

@@ -23,12 +23,13 @@ from xsarcomp.errors import (
 )
 
 MAGIC = b"XSAR"
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
 """Kinds of frames: a chunk of backscatter, a chunk of latents, or a chunk of residuals or gains."""
-MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM = 1, 2, 4, 8, 16
-"""Flags: there are classes, exact values; the array was in Fortran order; there is guarantee data; values are verbatim."""
-_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED | VERBATIM
+MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM, LEVELED = 1, 2, 4, 8, 16, 32
+"""Flags: there are classes, exact values; the array was in Fortran order; there is guarantee data; values are verbatim; there
+are mean levels."""
+_KNOWN_FLAGS = MASKED | HAS_EXACT | FORTRAN_ORDER | CORRECTED | VERBATIM | LEVELED
 NO_MODEL = "0" * 16
 """Model id in frames of integers, which need no model."""
 
@@ -90,6 +91,8 @@ class Frame:
     """Section of the values stored exactly."""
     guarantee_data: bytes = b""
     """Section of the data that keeps guarantees, see :mod:`xsarcomp.codec.guarantees`; empty without guarantees."""
+    mean_levels: bytes = b""
+    """Section of the mean levels of tiles, see :mod:`xsarcomp.codec.mean_levels`; empty where there are none."""
     fortran_order: bool = False
     """True if the encoded array was in Fortran order; a decoder returns one in the same order."""
     verbatim: bool = False
@@ -176,10 +179,10 @@ def write_frame(frame: Frame) -> bytes:
     bytes
     """
     flags = MASKED * bool(frame.classes) | HAS_EXACT * bool(frame.exact) | CORRECTED * bool(frame.guarantee_data)
-    flags |= FORTRAN_ORDER * frame.fortran_order | VERBATIM * frame.verbatim
-    payload = frame.symbols + frame.classes + frame.exact + frame.guarantee_data
-    needs_newer_reader = frame.guarantee_data or frame.kind == INTEGERS or frame.verbatim
-    minor = MINOR if needs_newer_reader else 0  # readers of 1.0 read all frames that 1.0 can express
+    flags |= FORTRAN_ORDER * frame.fortran_order | VERBATIM * frame.verbatim | LEVELED * bool(frame.mean_levels)
+    payload = frame.symbols + frame.classes + frame.exact + frame.guarantee_data + frame.mean_levels
+    minor = 1 if frame.guarantee_data or frame.kind == INTEGERS or frame.verbatim else 0
+    minor = 2 if frame.mean_levels else minor  # older readers read all frames that their version can express
     header = _FIXED.pack(
         MAGIC, MAJOR, minor, frame.kind, DTYPES.index(frame.dtype.str), flags, frame.anchor, len(frame.shape),
         SCALES.index(frame.scale), 0, frame.step_db, bytes.fromhex(frame.model_id)[:8], len(frame.symbols),
@@ -235,9 +238,10 @@ def read_frame(content: bytes) -> Frame:
     _check_header(kind, dtype_code, flags | reserved << 16, scale_code, step_db, shape)
     start = header_length + _CRC.size
     stop = start + symbols_length + classes_length + exact_length
-    if stop > len(content) or (stop < len(content)) != bool(flags & CORRECTED):
+    last_section = flags & (CORRECTED | LEVELED)
+    if stop > len(content) or (stop < len(content)) != bool(last_section) or last_section == CORRECTED | LEVELED:
         raise CorruptStreamError(
-            f"the header announces {stop} bytes{' and guarantee data' if flags & CORRECTED else ''}, found {len(content)}: "
+            f"the header announces {stop} bytes{' and guarantee data' if last_section else ''}, found {len(content)}: "
             "the chunk is truncated or something was appended"
         )
     if bool(flags & MASKED) != bool(classes_length) or bool(flags & HAS_EXACT) != bool(exact_length):
@@ -261,7 +265,8 @@ def read_frame(content: bytes) -> Frame:
         symbols=payload[:symbols_length],
         classes=payload[symbols_length : symbols_length + classes_length],
         exact=payload[symbols_length + classes_length : stop - start],
-        guarantee_data=payload[stop - start :],
+        guarantee_data=payload[stop - start :] if flags & CORRECTED else b"",
+        mean_levels=payload[stop - start :] if flags & LEVELED else b"",
         fortran_order=bool(flags & FORTRAN_ORDER),
         verbatim=bool(flags & VERBATIM),
     )
@@ -269,7 +274,7 @@ def read_frame(content: bytes) -> Frame:
 
 def _check_verbatim(flags: int, found: int, expected: int) -> None:
     """Refuse a verbatim frame that has other sections, or another number of bytes than the values."""
-    if flags & (MASKED | HAS_EXACT | CORRECTED) or found != expected:
+    if flags & (MASKED | HAS_EXACT | CORRECTED | LEVELED) or found != expected:
         raise CorruptStreamError(
             f"the header names {found} bytes of verbatim values and flags {flags:#x}, expected {expected} bytes and no other "
             "section"
@@ -309,7 +314,7 @@ def check_kind(frame: Frame, kind: int) -> None:
 
 
 def has_only_symbols(frame: Frame) -> bool:
-    """Return whether a frame has no step and no section but the symbols, as frames of latents and integers."""
+    """Return whether a frame has no step and no section but symbols and mean levels, as frames of latents and integers."""
     return frame.step_db == 0 and not (frame.classes or frame.exact or frame.guarantee_data or frame.fortran_order)
 
 

@@ -34,11 +34,17 @@ class GuaranteeData:
     """Gains and levels of the tiles that the window touches, shape (plane, 2, y_tile, x_tile); None if means are not kept."""
     origin: tuple[int, int] = (0, 0)
     """Row and column of the window's first pixel in its first tile."""
+    means_db: NDArray[np.float64] | None = None
+    """Mean power of each tile of a window of whole tiles, see :func:`xsarcomp.codec.mean_levels.means_from_levels`; None where
+    none is stored."""
 
     def select_planes(self, planes: slice) -> "GuaranteeData":
         """Data of some of the planes."""
         residuals = None if self.residuals is None else self.residuals[planes]
-        return replace(self, residuals=residuals, gains=None if self.gains is None else self.gains[planes])
+        gains = None if self.gains is None else self.gains[planes]
+        return replace(
+            self, residuals=residuals, gains=gains, means_db=None if self.means_db is None else self.means_db[planes]
+        )
 
     def apply_to(self, signal: NDArray[np.float32], level_db: float, offset_db: float) -> NDArray[np.float32]:
         """Add residuals to a copy of a decoded signal, then multiply its power by the gains.

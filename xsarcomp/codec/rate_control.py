@@ -40,8 +40,8 @@ COARSE_SHARE = 4
 """The search begins on one in so many samples."""
 FIRST_STEP_DB = 3.0
 """Step at which the search begins."""
-GAIN_BITS = 8
-"""Bits of the gain and the level of a tile, about."""
+GAIN_BITS, LEVEL_BITS = 8, 5
+"""Bits of the gain of a tile with its level, and of the mean level of a tile, about."""
 LEAST_WIDEST_STEP_DB = 6.0
 """Steps up to this are tried for every error bound."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -77,7 +77,7 @@ class Target:
         rmse_db: float | None = None,
         preset: str | None = None,
         max_error_db: float | None = None,
-        keep_means: bool = False,
+        keep_means: bool | None = None,
     ) -> "Target":
         """Make a target from the arguments of ``encode``.
 
@@ -93,8 +93,8 @@ class Target:
             A name in ``PRESETS``. "analysis" if there is no rate, error or bound.
         max_error_db : float, optional
             Bound on the error of each valid pixel in dB.
-        keep_means : bool
-            Whether to keep the mean power of each tile.
+        keep_means : bool, optional
+            Whether to keep the mean power of each tile; if not given, it is kept unless there is a bound.
 
         Returns
         -------
@@ -109,10 +109,13 @@ class Target:
         given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
         if len(given) > 1:
             raise RateError(f"{', '.join(given)} were given together: ask for one of them")
+        asked = {"max_error_db": max_error_db, "keep_means": keep_means}
+        keep_means = max_error_db is None if keep_means is None else bool(keep_means)
         guarantees = Guarantees.from_request(max_error_db, keep_means, np.dtype(np.float32)).request
         default: tuple[str, Any] = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
         name, value = next(iter(given.items()), default)
-        request = ", ".join(f"{key}={argument}" for key, argument in ({name: value} | guarantees).items())
+        named = {name: value} | {key: argument for key, argument in asked.items() if argument is not None}
+        request = ", ".join(f"{key}={argument}" for key, argument in named.items())
         if name == "preset":
             if value not in PRESETS:
                 raise RateError(f"preset {value!r} is unknown, expected one of {', '.join(PRESETS)}")
@@ -160,7 +163,7 @@ class _AnalyzedSample:
         self.fixed_bits: float = 8 * len(pack_classes(classes))
         self.spacing_db = guarantees.residual_spacing_db
         if guarantees.keep_means:
-            self.fixed_bits += GAIN_BITS * classes.size / TILE**2
+            self.fixed_bits += (LEVEL_BITS if guarantees.mean_levels else GAIN_BITS) * classes.size / TILE**2
         self.classes, self.valid = classes, classes == VALID
         self.signal = signal
         rows, columns = (

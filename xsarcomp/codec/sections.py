@@ -168,12 +168,20 @@ def verbatim_if_shorter(frame: Frame, values: NDArray) -> Frame:
     Frame
         The frame that was given if it is not longer than the values.
     """
-    coded = len(frame.symbols) + len(frame.classes) + len(frame.exact) + len(frame.guarantee_data)
+    parts = (frame.symbols, frame.classes, frame.exact, frame.guarantee_data, frame.mean_levels)
+    coded = sum(map(len, parts))
     if coded <= values.nbytes:
         return frame
     content = np.ascontiguousarray(values, frame.dtype).tobytes()
     return dataclasses.replace(
-        frame, symbol_hash=_hash(content), symbols=content, classes=b"", exact=b"", guarantee_data=b"", verbatim=True
+        frame,
+        symbol_hash=_hash(content),
+        symbols=content,
+        classes=b"",
+        exact=b"",
+        guarantee_data=b"",
+        mean_levels=b"",
+        verbatim=True,
     )
 
 

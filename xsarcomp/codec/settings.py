@@ -18,9 +18,11 @@ class Guarantees:
     max_error_db: float | None = None
     """Bound on the error of each valid pixel in dB; None without a bound."""
     keep_means: bool = False
-    """True to keep the mean power of each tile, see :mod:`xsarcomp.codec.tile_means`."""
+    """True to keep the mean power of each tile."""
     residual_spacing_db: float = 0.0
     """Spacing in dB of the residuals that keep the bound; 0 without a bound."""
+    mean_levels: bool = False
+    """True if means are kept by :mod:`xsarcomp.codec.mean_levels`, False if by :mod:`xsarcomp.codec.tile_means`."""
 
     @classmethod
     def from_request(
@@ -61,13 +63,24 @@ class Guarantees:
         if max_error_db is not None:
             spacing = residual_spacing_db(max_error_db, dtype, nodata, keep_means=bool(keep_means))
             max_error_db = float(max_error_db)
-        return cls(max_error_db=max_error_db, keep_means=bool(keep_means), residual_spacing_db=spacing)
+        return cls(
+            max_error_db=max_error_db,
+            keep_means=bool(keep_means),
+            residual_spacing_db=spacing,
+            mean_levels=bool(keep_means)
+            and not spacing,  # what moves pixels after a bound was checked must be known to the check
+        )
 
     @property
     def request(self) -> dict[str, Any]:
         """Arguments of a user that ask for these guarantees, without those at their default."""
         arguments = {"max_error_db": self.max_error_db, "keep_means": self.keep_means or None}
         return {name: value for name, value in arguments.items() if value is not None}
+
+    @property
+    def need_decoding(self) -> bool:
+        """Return whether the encoder must decode its symbols to keep the guarantees."""
+        return bool(self) and not self.mean_levels
 
     def __bool__(self) -> bool:
         return self.max_error_db is not None or self.keep_means

@@ -18,6 +18,7 @@ from xsarcomp.codec import lapped
 from xsarcomp.codec.coder import QUANTIZER_REACH, LappedCoder
 from xsarcomp.codec.error_bound import check_bound, mark_unbounded_exact
 from xsarcomp.codec.guarantees import GuaranteeData, compute_guarantee_data
+from xsarcomp.codec.mean_levels import restore_means
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.speckle import Speckle, synthesize_with_speckle
 from xsarcomp.errors import DimensionError
@@ -341,14 +342,16 @@ def backscatter_from_signal(
     coder : LappedCoder
         Its card gives the offset and the correction of the mean.
     guarantee_data : GuaranteeData, optional
-        Residuals and gains of the window.
+        Residuals and gains of the window, or means of its tiles.
 
     Returns
     -------
     ndarray of ``dtype``, same shape
     """
     correction_db = coder.mean_correction_db(settings.step_db)
-    if guarantee_data is not None:
+    if guarantee_data is not None and guarantee_data.means_db is not None:
+        signal = restore_means(signal, classes, guarantee_data.means_db, correction_db)
+    elif guarantee_data is not None:
         signal = guarantee_data.apply_to(signal, coder.card.offset_db + correction_db, coder.card.offset_db)
     values = from_signal(signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db)
     return reinsert_invalid(values, classes, settings.nodata, exact)

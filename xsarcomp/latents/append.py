@@ -58,7 +58,7 @@ def plan_latents(
     )
     if like is None:
         return make_plan(dataset, names, Target.from_arguments(**request), options)
-    arguments = [name for name, value in request.items() if value not in (None, False)]
+    arguments = [name for name, value in request.items() if value is not None]
     if model is not None:
         arguments.append("model")
     if arguments:

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp.codec.chunk import check_present
+from xsarcomp.codec.guarantees import GuaranteeData
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.sections import check_nodata
@@ -22,7 +23,7 @@ from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata, corner_coordinates
 from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
-from xsarcomp.latents.windows import decode_signal, gains_window, latents_window
+from xsarcomp.latents.windows import decode_signal, decoded_window, gains_window, latents_window, split_levels
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.tiling import Span, Window, aligned_spans, plane_groups, whole_window, window_shape, window_slices
@@ -262,10 +263,11 @@ def part_window(window: Window, part: str, metadata: LatentsMetadata, reach: int
     Window
         On each axis of the part, see :func:`align_parts`.
     """
-    if part == "latents":
-        return latents_window(window, metadata, reach)
     if part == "coding":
         return (*window[:-2], Span(0, 2))
+    window = decoded_window(window, metadata)
+    if part == "latents":
+        return latents_window(window, metadata, reach)
     return gains_window(window) if part == "gains" else window
 
 
@@ -313,7 +315,7 @@ def decode_window(
     window : Window
         Pixels, on each axis of (..., y, x).
     parts : mapping of str to ndarray
-        The piece of each part that :func:`part_window` selects: ``latents``, int32, shape (..., latent=64, y_latent,
+        The piece of each part that :func:`part_window` selects: ``latents``, int32, shape (..., latent, y_latent,
         x_latent); ``mask``, uint8, shape (..., y, x); optionally ``exact``, shape (..., y, x), the values where the mask is
         EXACT; ``residual``, int32, shape (..., y, x); ``gains``, int32, shape (..., gain=2, y_tile, x_tile); and ``coding``,
         float64, shape (..., coding=2).
@@ -333,6 +335,7 @@ def decode_window(
     NotEncodedError
         If planes were encoded with settings other than those of the metadata.
     """
+    asked, window = window, decoded_window(window, metadata)
     shape, dtype = window_shape(window), np.dtype(metadata.dtype)
     coder = load_coder(metadata.model_id)
     symbols = parts["latents"].reshape(-1, *parts["latents"].shape[-3:])
@@ -343,7 +346,13 @@ def decode_window(
     data = guarantee_data_from_parts(window, parts.get("residual"), parts.get("gains"), metadata)
     values = np.empty(classes.shape, dtype)
     plane_speckle = None if speckle is None else speckle.for_window(window[:-2])
+    levels = None
+    if metadata.settings.guarantees.mean_levels:
+        symbols, levels = split_levels(window, symbols, metadata, coder.latent_reach)
     for planes, settings in _settings_of_planes(parts.get("coding"), metadata, classes):
+        data_of_planes = None if data is None else data.select_planes(planes)
+        if levels is not None:
+            data_of_planes = GuaranteeData(means_db=levels.means_db(planes, coder, settings.step_db))
         signal = decode_signal(
             window,
             symbols[planes],
@@ -359,9 +368,10 @@ def decode_window(
             dtype,
             settings,
             coder,
-            None if data is None else data.select_planes(planes),
+            data_of_planes,
         )
-    return values.reshape(shape)
+    inside = (span.relative_to(read.start) for span, read in zip(asked[-2:], window[-2:], strict=True))
+    return values[:, *inside].reshape(window_shape(asked))
 
 
 def _settings_of_planes(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
+from xsarcomp.codec.mean_levels import channel_from_levels, compute_levels
 from xsarcomp.codec.tile_means import TILE, tile_count
 from xsarcomp.codec.window import (
     Axis,
@@ -116,11 +117,11 @@ def _encode_in_memory(backscatter: Any, metadata: LatentsMetadata) -> dict[str, 
     values = np.asarray(backscatter)
     classes = classify_backscatter(values, metadata.settings)
     counts = [latent_count(size) for size in metadata.pixels]
-    latents = np.zeros((*values.shape[:-2], CHANNELS, *counts), np.int32)
+    latents = np.zeros((*values.shape[:-2], metadata.channels, *counts), np.int32)
     spans = [aligned_spans(0, count, LARGEST_BLOCK_PIXELS // BLOCK) for count in counts]
     planes = whole_window(values.shape[:-2])
     for rows, columns in itertools.product(*spans) if values.size else ():
-        window = (*planes, Span(0, CHANNELS), rows, columns)
+        window = (*planes, Span(0, metadata.channels), rows, columns)
         pixels = window_slices(_pixels_to_read(window, metadata))
         pieces = {"backscatter": values[pixels], "classes": classes[pixels]}
         latents[window_slices(window)] = encode_latents(window, pieces, metadata)
@@ -160,7 +161,8 @@ def _encode_lazily(values: Any, metadata: LatentsMetadata) -> dict[str, Any]:
 
     edges = [_block_pixels(max(sizes)) for sizes in values.chunks[-2:]]
     latent_counts = [latent_count(size) for size in metadata.pixels]
-    leading = _leading_chunks(values, plane_chunks((*values.shape[:-2], CHANNELS, *latent_counts)), edges)
+    shape = (*values.shape[:-2], metadata.channels, *latent_counts)
+    leading = _leading_chunks(values, plane_chunks(shape), edges)
     sizes = list(zip(metadata.pixels, edges, strict=True))
     pixels = (*leading, *(_regular_chunks(size, edge) for size, edge in sizes))
     arguments = (metadata,)
@@ -168,7 +170,7 @@ def _encode_lazily(values: Any, metadata: LatentsMetadata) -> dict[str, Any]:
     latents = map_windows(
         encode_latents,
         {"backscatter": Source(values, lambda window: _pixels_to_read(window, metadata))},
-        (*leading, (CHANNELS,), *(_regular_chunks(latent_count(size), edge // BLOCK) for size, edge in sizes)),
+        (*leading, (metadata.channels,), *(_regular_chunks(latent_count(size), edge // BLOCK) for size, edge in sizes)),
         np.int32,
         name="sarcomp-encode",
         arguments=arguments,
@@ -178,7 +180,7 @@ def _encode_lazily(values: Any, metadata: LatentsMetadata) -> dict[str, Any]:
         "mask": map_windows(_classes, same, pixels, np.uint8, name="sarcomp-mask", arguments=arguments),
         "exact": map_windows(_exact_values, same, pixels, values.dtype, name="sarcomp-exact", arguments=arguments),
     }
-    if not metadata.settings.guarantees:
+    if not metadata.settings.guarantees.need_decoding:
         return parts
     reach = load_coder(metadata.model_id).latent_reach
     if "residual" in metadata.required_parts:
@@ -240,8 +242,8 @@ def encode_latents(window: Window, pieces: Mapping[str, NDArray], metadata: Late
 
     Returns
     -------
-    ndarray of int32, shape (..., latent=64, y_latent, x_latent)
-        Symbols of the window.
+    ndarray of int32, shape (..., latent, y_latent, x_latent)
+        64 symbols of each block; as the 65th, where means are kept by levels, the level of each tile at its first block.
     """
     coder, settings = load_coder(metadata.model_id), metadata.settings
     rows, columns = (
@@ -251,11 +253,21 @@ def encode_latents(window: Window, pieces: Mapping[str, NDArray], metadata: Late
     backscatter = pieces["backscatter"]
     planes = backscatter.reshape(-1, *backscatter.shape[-2:])
     classes = pieces["classes"].reshape(planes.shape) if "classes" in pieces else None
-    latents = np.empty((len(planes), CHANNELS, rows.latents.size, columns.latents.size), np.int32)
+    latents = np.empty((len(planes), metadata.channels, rows.latents.size, columns.latents.size), np.int32)
+    inside = [
+        slice(axis.start * BLOCK - axis.first, min(axis.stop * BLOCK, axis.size) - axis.first)
+        for axis in (rows, columns)
+    ]
     for group in plane_groups(len(planes), planes[0].size):
         known = classify_backscatter(planes[group], settings) if classes is None else classes[group]
         signal = signal_from_backscatter(planes[group], known, settings, coder, (rows.first, columns.first))
-        latents[group] = encode_window(signal, coder, settings.step_db, rows, columns)
+        symbols = encode_window(signal, coder, settings.step_db, rows, columns)
+        latents[group, :CHANNELS] = symbols
+        if settings.guarantees.mean_levels:
+            levels = compute_levels(
+                planes[group][:, *inside], settings.scale, known[:, *inside], symbols, coder, settings.step_db
+            )
+            latents[group, CHANNELS] = channel_from_levels(levels, (symbols.shape[2], symbols.shape[3]))
     return latents.reshape(window_shape(window))
 
 

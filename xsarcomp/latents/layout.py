@@ -13,7 +13,6 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.codec.chunk import ABSENT
-from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE, tile_count
 from xsarcomp.latents.metadata import ATTRIBUTE, PARTS, LatentsMetadata
@@ -80,7 +79,7 @@ def part_grids(metadata: LatentsMetadata) -> dict[str, dict[str, int]]:
     grids = {}
     for part in PARTS:
         ending, unit, first = {
-            "latents": ("_latent", BLOCK, {"latent": CHANNELS}),
+            "latents": ("_latent", BLOCK, {"latent": metadata.channels}),
             "gains": ("_tile", TILE, {GAIN: 2}),
         }.get(part, ("", 1, {}))
         spatial = zip(metadata.spatial, metadata.pixels, strict=True)
@@ -126,7 +125,7 @@ def store_variables(parts: Mapping[str, Any], metadata: LatentsMetadata) -> dict
     latents = tuple(max(1, min(CHUNK_LATENTS, size)) for size in latents_shape[-2:])
     pixels = tuple(max(1, min(CHUNK_LATENTS * BLOCK, size)) for size in metadata.pixels)
     chunks: dict[str, tuple[int, ...]] = {
-        "latents": (CHANNELS, *latents),
+        "latents": (metadata.channels, *latents),
         "gains": (2, *map(tile_count, pixels)),
         # like the chunks of the latents, so that a writer of these planes writes their coding and no other
         "coding": (2,),

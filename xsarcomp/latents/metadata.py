@@ -26,8 +26,8 @@ METADATA_FORMAT = 1
 """Version of the attribute."""
 GUARANTEE_KEYS = ("max_error_db", "keep_means", "residual_spacing_db")
 """Keys of the guarantees: all are present where there is a guarantee, else none."""
-OPTIONAL_KEYS = ("calm_variances_db2", "fingerprint")
-"""Keys that are present only with a value; stores of format 1.0 lack them."""
+OPTIONAL_KEYS = ("calm_variances_db2", "fingerprint", "mean_levels")
+"""Keys that are present only with a value; stores of older formats lack them."""
 KEYS = (
     "name", "dims", "spatial", "pixels", "corners", "dtype", "scale", "scale_reason", "nodata", "model", "model_id", "anchor",
     "step_db", "target", "estimated_bits_per_pixel", "estimated_rmse_db", "outside_training_range", "attributes", "encoding",
@@ -95,14 +95,15 @@ class LatentsMetadata:
         settings = self.settings
         nested = {"step_db": settings.step_db, "scale": settings.scale, "nodata": settings.nodata}
         nested |= {key: getattr(settings.guarantees, key) for key in GUARANTEE_KEYS}
+        nested["mean_levels"] = settings.guarantees.mean_levels or None
         return {key: nested[key] if key in nested else getattr(self, key) for key in KEYS}
 
     def to_attribute(self) -> dict[str, Any]:
         """Value of the attribute ``ATTRIBUTE``: plain JSON, with optional keys only where they have a value."""
         left_out = set() if self.settings.guarantees else set(GUARANTEE_KEYS)
-        left_out |= {key for key in OPTIONAL_KEYS if getattr(self, key) is None}
-        values = {key: to_json(value) for key, value in self.to_dict().items() if key not in left_out}
-        return {"format": METADATA_FORMAT, **values}
+        values = self.to_dict()
+        left_out |= {key for key in OPTIONAL_KEYS if values[key] is None}
+        return {"format": METADATA_FORMAT} | {key: to_json(values[key]) for key in values if key not in left_out}
 
     @classmethod
     def from_attribute(cls, value: Any) -> "LatentsMetadata":
@@ -144,6 +145,7 @@ class LatentsMetadata:
                 f"a value of the metadata cannot be read ({error}): the store is damaged, or update xsarcomp"
             ) from error
         guarantees = {key: loaded.pop(key) for key in GUARANTEE_KEYS if key in loaded}
+        guarantees["mean_levels"] = False if (levels := loaded.pop("mean_levels")) is None else levels
         settings = {key: loaded.pop(key) for key in ("step_db", "scale", "nodata")}
         metadata = cls(settings=Settings(**settings, guarantees=Guarantees(**guarantees)), **loaded)
         _check_values(metadata)
@@ -155,7 +157,13 @@ class LatentsMetadata:
         guarantees = self.settings.guarantees
         bounded = ("residual",) if guarantees.residual_spacing_db else ()
         joined = ("coding",) if self.fingerprint is not None else ()
-        return ("latents", "mask", *bounded, *(("gains",) if guarantees.keep_means else ()), *joined)
+        gains = ("gains",) if guarantees.keep_means and not guarantees.mean_levels else ()
+        return ("latents", "mask", *bounded, *gains, *joined)
+
+    @property
+    def channels(self) -> int:
+        """Size of the dimension ``latent``: 64, and one for the mean levels of tiles where there are some."""
+        return CHANNELS + self.settings.guarantees.mean_levels
 
     @property
     def part_names(self) -> dict[str, str]:
@@ -176,7 +184,8 @@ class LatentsMetadata:
             One line: model, step, request, guarantees; it follows the text of an earlier lossy encoding, if there was one.
         """
         guarantees, earlier = self.settings.guarantees, self.attributes.get(LOSS_ATTRIBUTE)
-        keeps_means = guarantees.keep_means and not with_speckle  # noise has a mean of 1, but not in each tile
+        # noise has a mean of 1, but not in each tile: gains were computed without it
+        keeps_means = guarantees.keep_means and (guarantees.mean_levels or not with_speckle)
         return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step "
             f"{self.settings.step_db:.5g} dB"
@@ -224,6 +233,8 @@ def _check_values(metadata: LatentsMetadata) -> None:
         "encoding": isinstance(metadata.encoding, dict) and {*metadata.encoding} <= {*KEPT_ENCODING_KEYS},
         "max_error_db": guarantees.max_error_db is None or _is_between(guarantees.max_error_db, LARGEST_BOUND_DB),
         "keep_means": type(guarantees.keep_means) is bool,
+        "mean_levels": type(guarantees.mean_levels) is bool
+        and not (guarantees.mean_levels and (guarantees.max_error_db is not None or not guarantees.keep_means)),
         "residual_spacing_db": _is_between(guarantees.residual_spacing_db, LARGEST_SPACING_DB)
         and (guarantees.residual_spacing_db > 0) == (guarantees.max_error_db is not None),
         "fingerprint": metadata.fingerprint is None

@@ -69,8 +69,8 @@ def describe_differences(metadata: LatentsMetadata, other: LatentsMetadata) -> l
     shared, other_shared = _shared(metadata), _shared(other)
     return [
         f"{name} {values[name]!r} instead of {others[name]!r}"
-        for name in SHARED_KEYS
-        if shared[name] != other_shared[name]
+        for name in (*SHARED_KEYS, "mean_levels")
+        if shared.get(name) != other_shared.get(name)
     ]
 
 
@@ -80,7 +80,8 @@ def _shared(metadata: LatentsMetadata) -> dict[str, Any]:
     shared = {name: to_json(values[name]) for name in SHARED_KEYS}
     if values["nodata"] is not None:
         shared["nodata"] = repr(float(values["nodata"]))
-    return shared
+    # fingerprints of older stores know no levels
+    return shared | ({"mean_levels": True} if values["mean_levels"] else {})
 
 
 def make_coding(metadata: LatentsMetadata, planes: tuple[int, ...]) -> NDArray[np.float64]:

@@ -90,7 +90,7 @@ def _pieces(latents: xr.Variable, steps_db: list[float]) -> Iterator[tuple[NDArr
     row_spans, column_spans = (aligned_spans(0, size, PIECE_LATENTS) for size in latents.shape[-2:])
     planes_and_steps = zip(planes, steps_db, strict=True)
     for (plane, step_db), rows, columns in itertools.product(planes_and_steps, row_spans, column_spans):
-        place = (*plane, slice(None), slice(*rows), slice(*columns))
+        place = (*plane, slice(CHANNELS), slice(*rows), slice(*columns))
         yield np.asarray(latents[place].values, np.int32)[None], step_db
 
 

@@ -158,7 +158,7 @@ def _with_times(encoding: Mapping[Hashable, Mapping[str, Any]], dataset: xr.Data
     """Encoding with that of times where it has none of its own: it replaces what the variable has."""
     times = time_encodings(dataset.drop_encoding())
     return {
-        name: {**entries} if {"units", "dtype"} & entries.keys() else times.get(name, {}) | entries
+        name: {**({} if {"units", "dtype"} & entries.keys() else times.get(name, {})), **entries}
         for name, entries in encoding.items()
     }
 
