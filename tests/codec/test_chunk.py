@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from xsarcomp.codec import chunk, sections
 from xsarcomp.codec.chunk import (
     decode_backscatter,
-    decode_integer_chunk,
     decode_latents,
     decode_lowest_latents,
     encode_backscatter,
-    encode_integer_chunk,
     encode_latents,
 )
 from xsarcomp.codec.frame import BACKSCATTER, LATENTS, NO_MODEL, read_frame, write_frame
+from xsarcomp.codec.integer_chunk import decode_integer_chunk, encode_integer_chunk
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import (
     BitstreamError,

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from xsarcomp.codec.chunk import (
     decode_backscatter,
-    decode_integer_chunk,
     decode_latents,
     decode_lowest_latents,
     encode_backscatter,
-    encode_integer_chunk,
     encode_latents,
     read_backscatter,
 )
 from xsarcomp.codec.frame import DTYPES, read_frame, write_frame
+from xsarcomp.codec.integer_chunk import decode_integer_chunk, encode_integer_chunk
 from xsarcomp.codec.sections import deflate, inflate, pack_classes, unpack_classes
 from xsarcomp.codec.settings import Guarantees, Settings
 from xsarcomp.errors import BitstreamError, CorruptStreamError, LimitExceededError

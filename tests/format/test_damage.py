@@ -18,8 +18,7 @@ import zarr
 
 from tests.format.test_hostile import FRAMES, golden_coder, mutated, with_checksums
 from tests.support.paths import GOLDEN
-from xsarcomp.codec import chunk
-from xsarcomp.codec import chunk as integers_chunk
+from xsarcomp.codec import chunk, integer_chunk
 from xsarcomp.codec import installed_models as weights
 from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LATENTS, read_frame
 from xsarcomp.errors import BitstreamError, SarcompError
@@ -55,7 +54,7 @@ def decode(name, content):
     if np.prod(read_frame(content).shape) > np.prod(right.shape):
         raise BitstreamError("as the codec says before it decodes")
     if right.kind == INTEGERS:
-        values = chunk.decode_integer_chunk(content)
+        values = integer_chunk.decode_integer_chunk(content)
         covered = [(values, content[42:50])]
     elif right.kind == LATENTS:
         values = chunk.decode_latents(content, coder_of(name))
@@ -136,7 +135,7 @@ def whole_decoder(monkeypatch):
         (chunk, "decode_planes"),
         (chunk.sections, "inflate"),
         (chunk, "unpack_guarantee_data"),
-        (integers_chunk, "decode_integers"),
+        (integer_chunk, "decode_integers"),
     ):
 
         def never(*_arguments, name=name):
@@ -147,7 +146,7 @@ def whole_decoder(monkeypatch):
     return {
         "backscatter": lambda content: chunk.decode_backscatter(content, None, coder),
         "latents": lambda content: chunk.decode_latents(content, coder),
-        "integers": chunk.decode_integer_chunk,
+        "integers": integer_chunk.decode_integer_chunk,
     }
 
 

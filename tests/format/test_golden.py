@@ -39,7 +39,7 @@ from tests.support.format_stores import (
     variable_from_the_format,
 )
 from tests.support.paths import GOLDEN, ROOT
-from xsarcomp.codec import chunk, installed_models
+from xsarcomp.codec import chunk, installed_models, integer_chunk
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +181,7 @@ def test_a_decoder_made_from_the_text_of_the_format_gives_the_same_symbols_class
         kind = content[6]
         if kind == INTEGERS:
             np.testing.assert_array_equal(
-                integers_of_frame_from_the_format(content), chunk.decode_integer_chunk(content)
+                integers_of_frame_from_the_format(content), integer_chunk.decode_integer_chunk(content)
             )
         elif kind == LATENTS:
             found = latents_from_the_format(content, MODELS[model])

@@ -20,8 +20,9 @@ import zarr
 
 from tests.support.paths import GOLDEN
 from xsarcomp.codec import installed_models
-from xsarcomp.codec.chunk import decode_backscatter, decode_integer_chunk, decode_latents, read_backscatter
+from xsarcomp.codec.chunk import decode_backscatter, decode_latents, read_backscatter
 from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LARGEST_CHUNK, LATENTS, SCALES, read_frame
+from xsarcomp.codec.integer_chunk import decode_integer_chunk
 from xsarcomp.errors import BitstreamError, SarcompError
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.scenes.simulation import simulated_dataset

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk, integer_chunk
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LATENTS
 from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.latents.encode import encode_variable
@@ -145,14 +145,14 @@ class Latents:
         if name == "vv_latents":
             return chunk.encode_latents(np.ascontiguousarray(inside), self.record.anchor, coder())
         if name == "vv_residual":
-            return chunk.encode_integer_chunk(inside)
+            return integer_chunk.encode_integer_chunk(inside)
         return None
 
     def content(self, name, frame):
         if name == "vv_latents":
             return chunk.decode_latents(frame, coder())
         if name == "vv_residual":
-            return chunk.decode_integer_chunk(frame)
+            return integer_chunk.decode_integer_chunk(frame)
         dtype = {"vv_exact": np.float32, "vv_coding": np.float64}.get(name, np.uint8)
         return np.frombuffer(numcodecs.Zstd().decode(frame), dtype).reshape(self.arrays[name][1])
 

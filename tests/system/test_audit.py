@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from tests.support.paths import ROOT
 from xsarcomp.cli import cli
-from xsarcomp.codec import chunk, frame, installed_models
+from xsarcomp.codec import chunk, frame, installed_models, integer_chunk
 from xsarcomp.errors import SarcompError
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
@@ -106,7 +106,7 @@ def decode_everything(folder, output):
     content = (folder / "transparent/vv/c/1/1").read_bytes()
     assert chunk.decode_backscatter(content, None, installed_models.load_coder("s1-grd-10m-lapped")).shape == (64, 64)
     residuals = sorted((folder / "latents with a bound/vv_residual/c").rglob("0"))[-1].read_bytes()
-    assert chunk.decode_integer_chunk(residuals).ndim == 2
+    assert integer_chunk.decode_integer_chunk(residuals).ndim == 2
     with contextlib.suppress(SarcompError):
         installed_models.load_coder("../../etc/passwd")
     command(["decode", str(folder / "latents"), str(output)])

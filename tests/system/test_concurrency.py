@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 from tests.support.paths import ROOT
-from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk, integer_chunk
 from xsarcomp.codec.frame import INTEGERS, LATENTS, read_frame
 from xsarcomp.codec.installed_models import load_coder, resolve_model
 from xsarcomp.scenes.simulation import simulated_dataset
@@ -51,7 +51,7 @@ def make_jobs(folder):
     symbols = np.rint(np.random.default_rng(4).laplace(0, 1.5, (2, 64, 9, 11))).astype(np.int32)
     (folder / "latents.frame").write_bytes(chunk.encode_latents(symbols, coder.anchor(2.9), coder))
     residual = np.random.default_rng(5).integers(-3, 4, (72, 88)).astype(np.int32)
-    (folder / "residual.frame").write_bytes(chunk.encode_integer_chunk(residual))
+    (folder / "residual.frame").write_bytes(integer_chunk.encode_integer_chunk(residual))
     for name, target in {"bounded": {"max_error_db": 2.0}, "coarse": {"bits_per_pixel": 0.5}}.items():
         encoded = scene.sarcomp.encode(model=MODEL, scale="power", keep_means=True, **target)
         encoded.to_zarr(folder / f"{name}.zarr", zarr_format=3, consolidated=False)
@@ -62,7 +62,7 @@ def decode_frame(path):
     content, coder = Path(path).read_bytes(), load_coder(MODEL)
     kind = read_frame(content).kind
     if kind == INTEGERS:
-        return [digest(chunk.decode_integer_chunk(content))]
+        return [digest(integer_chunk.decode_integer_chunk(content))]
     if kind == LATENTS:
         return [digest(chunk.decode_latents(content, coder))]
     _, symbols, classes, exact, added = chunk.read_backscatter(content, coder)

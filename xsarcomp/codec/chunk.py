@@ -1,9 +1,8 @@
 """Encoding and decoding of one stored chunk: an array to the bytes of one frame and back.
 
 There are chunks of three kinds. A chunk of *backscatter* in a transparent store is a scene of its own, with all that
-decoding it needs. A chunk of *latents* in a latents store holds only symbols; their step is in the metadata. A chunk
-of *integers* beside it holds residuals or gains, which keep guarantees, and needs no model. Frames are described in
-``docs/format.md``.
+decoding it needs. A chunk of *latents* in a latents store holds only symbols and mean levels; their step is in the metadata.
+A chunk of *integers* beside it is in :mod:`xsarcomp.codec.integer_chunk`. Frames are described in ``docs/format.md``.
 """
 
 import math
@@ -18,9 +17,7 @@ from xsarcomp.codec.entropy_coding import decode_lowest_channel, decode_symbols,
 from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.frame import (
     BACKSCATTER,
-    INTEGERS,
     LATENTS,
-    NO_MODEL,
     Frame,
     check_chunk,
     check_kind,
@@ -41,7 +38,6 @@ from xsarcomp.codec.mean_levels import (
     pack_levels,
     unpack_levels,
 )
-from xsarcomp.codec.residual_coding import decode_integers, encode_integers
 from xsarcomp.codec.sections import read_verbatim_integers, read_verbatim_values, verbatim_if_shorter
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.tile_means import tile_count
@@ -313,61 +309,6 @@ def decode_lowest_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int3
         return np.ascontiguousarray(read_verbatim_integers(frame)[..., 0, :, :])
     lowest = decode_lowest_channel(frame.symbols, _symbols_shape(frame), coder.tables, frame.anchor)
     return lowest.reshape(*frame.shape[:-3], *frame.shape[-2:])
-
-
-def encode_integer_chunk(integers: NDArray[np.int32]) -> bytes:
-    """Encode a chunk of residuals or gains without loss; needs no model.
-
-    Parameters
-    ----------
-    integers : ndarray of int32, shape (..., y, x)
-        Magnitudes below 2**20.
-
-    Returns
-    -------
-    bytes
-        One frame.
-
-    Raises
-    ------
-    DimensionError
-        If the array is no chunk of integers.
-    LimitExceededError
-        If a magnitude is too large for the format.
-    """
-    check_chunk(integers.shape, INTEGERS)
-    if integers.dtype.newbyteorder("=") != np.int32:
-        raise DimensionError(
-            f"residuals or gains of type {integers.dtype} were given, expected int32: write them as encode() made them"
-        )
-    planes = np.ascontiguousarray(integers, np.int32).reshape(-1, *integers.shape[-2:])
-    frame = Frame(
-        kind=INTEGERS,
-        dtype=np.dtype("<i4"),
-        shape=integers.shape,
-        anchor=0,
-        step_db=0.0,
-        scale="",
-        model_id=NO_MODEL,
-        symbol_hash=symbol_hash(planes),
-        symbols=encode_integers(planes),
-    )
-    return write_frame(verbatim_if_shorter(frame, planes))
-
-
-def decode_integer_chunk(content: bytes) -> NDArray[np.int32]:
-    """Decode a chunk of residuals or gains; the inverse of :func:`encode_integer_chunk`. Wrong bytes raise a BitstreamError."""
-    frame = read_frame(content)
-    check_kind(frame, INTEGERS)
-    has_more = frame.anchor or frame.mean_levels or not has_only_symbols(frame)
-    if frame.model_id != NO_MODEL or has_more or frame.dtype != np.int32:
-        raise CorruptStreamError("the chunk of integers names a model, a step or sections that it cannot have")
-    if frame.verbatim:
-        return read_verbatim_integers(frame)
-    shape = (math.prod(frame.shape[:-2]), frame.shape[-2], frame.shape[-1])
-    integers = decode_integers(frame.symbols, shape)
-    check_symbol_hash(integers, frame)
-    return integers.reshape(frame.shape)
 
 
 def check_present(integers: NDArray[np.int32], what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk, integer_chunk
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import BACKSCATTER, INTEGERS, LARGEST_CHUNK, LATENTS, Frame, read_frame
 from xsarcomp.codec.lapped import BLOCK
@@ -159,7 +159,7 @@ def content_problem(array: StoredArray, place: Place, content: bytes, coder: Lap
         if coder is not None and array.frame_kind == LATENTS:
             chunk.decode_latents(content, coder)
         elif coder is not None and array.frame_kind == INTEGERS:
-            chunk.decode_integer_chunk(content)
+            integer_chunk.decode_integer_chunk(content)
         elif coder is not None:
             classes = chunk.read_backscatter(content, coder).classes
             check_nodata(classes, frame.dtype, array.nodata)

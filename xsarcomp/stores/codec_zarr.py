@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
-from xsarcomp.codec import chunk
+from xsarcomp.codec import chunk, integer_chunk
 from xsarcomp.codec.frame import check_stored_dtype, read_frame
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
@@ -261,7 +261,7 @@ class IntegersCodec(_ChunkCodec):
             )
 
     def _encode(self, values: NDArray, chunk_spec: "ArraySpec") -> bytes:
-        return chunk.encode_integer_chunk(_without_padding(values))
+        return integer_chunk.encode_integer_chunk(_without_padding(values))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> NDArray:
-        return chunk.decode_integer_chunk(content)
+        return integer_chunk.decode_integer_chunk(content)
