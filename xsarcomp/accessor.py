@@ -321,6 +321,45 @@ class DatasetAccessor(Accessor):
             resume=resume,
         )
 
+    def append(
+        self,
+        store: Any,
+        *,
+        dim: str | None = None,
+        group: str | None = None,
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
+        """Append the next dates of a time series to a store, encoded as its first dates were.
+
+        Model, quantization step, guarantees, codec and chunks are those of the store, latents or transparent. Grid, variables,
+        scale, units and dates are compared before anything is written. After an error the store is as it was; after a kill, the
+        next call makes it so. The manifest is kept up to date. One process may append at a time.
+
+        Parameters
+        ----------
+        store, group, storage_options
+            As for :meth:`to_zarr`; the store exists.
+        dim : str, optional
+            Dimension that grows: "time" if the store has it, or the only one beside those of a scene. A dataset without it
+            needs it as a scalar coordinate.
+
+        Raises
+        ------
+        DimensionError
+            If the grid is another, a coordinate is missing, or chunks of the store hold several dates with loss.
+        ConfigurationError
+            If scale, units or data type differ, a date is in the store already, or the store cannot express it.
+        NotEncodedError
+            If a variable of the store is missing, or one is not in the store.
+
+        Examples
+        --------
+        ``later.sarcomp.append("series.zarr")``, where ``later`` is one scene with a coordinate ``time``, or several.
+        """
+        from xsarcomp.stores.appending import append_dataset
+
+        append_dataset(self._obj, store, dim=dim, group=group, storage_options=storage_options)
+
 
 UNNAMED = "backscatter"
 """Name of an array without a name in a latents store."""

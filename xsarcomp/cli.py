@@ -87,6 +87,24 @@ def encode(
 
 
 @cli.command()
+@click.argument("source")
+@click.argument("store")
+@click.option("--dim", help="Dimension that grows. Default: time, or the only one beside those of a scene.")
+def append(source: str, store: str, dim: str | None) -> None:
+    """Append the dates of SOURCE to STORE, encoded as its first dates were.
+
+    Grid, variables, scale and dates are compared before anything is written.
+    """
+    from xsarcomp.stores import files
+    from xsarcomp.stores.appending import append_dataset
+
+    files.refuse_overlapping(source, store)
+    with progress("appending"):
+        report = append_dataset(files.open_scene(source), store, dim=dim)
+    click.echo(f"{report.dim}: {report.before} before, {report.after} now")
+
+
+@cli.command()
 @click.argument("store")
 @click.argument("target")
 @click.option(

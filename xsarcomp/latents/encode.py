@@ -126,7 +126,8 @@ def _encode_in_memory(backscatter: Any, metadata: LatentsMetadata) -> dict[str, 
         pieces = {"backscatter": values[pixels], "classes": classes[pixels]}
         latents[window_slices(window)] = encode_latents(window, pieces, metadata)
     parts = {"latents": latents, "mask": classes}
-    if (classes == pixel_classes.EXACT).any():
+    # a stack always has them, so that dates with exact values can be appended
+    if metadata.leading or (classes == pixel_classes.EXACT).any():
         parts["exact"] = _keep_exact(values, classes)
     return parts | _guarantee_parts_in_memory(values, classes, latents, metadata)
 

@@ -44,7 +44,7 @@ class WriteReport:
 
 
 @dataclass(eq=False)
-class _ArrayCollector:
+class ArrayCollector:
     """Replacement of xarray's ``ArrayWriter``: collects sources and targets, and writes nothing."""
 
     sources: dict[str, Any] = field(default_factory=dict)
@@ -115,13 +115,13 @@ def write_dataset(
         options["zarr_format"] = zarr_format or partial.zarr_format
     created = _created_store(dataset, store, encoding or {}, consolidated=consolidated, **options)
     with wait_after_errors(), created as (arrays, root):
-        _check_aligned(arrays)
-        blocks = list(_blocks(_grids(dataset, arrays.lazy)))
+        check_aligned(arrays)
+        blocks = dataset_blocks(dataset, arrays)
         if partial is not None:
             arrays.targets, root = partial.accept(root, arrays.targets), partial.group
         _write_memory(arrays, partial)
         missing = [block for block in blocks if partial is None or not partial.holds(*block.last)]
-        _write_lazy(arrays, missing)
+        write_blocks(arrays, missing)
         if any(map(is_compressed, arrays.targets.values())):
             _write_manifest(root, check=partial is not None)
     return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing))
@@ -135,7 +135,7 @@ def _created_store(
     *,
     consolidated: bool | None,
     **options: Any,
-) -> Iterator[tuple[_ArrayCollector, zarr.Group]]:
+) -> Iterator[tuple[ArrayCollector, zarr.Group]]:
     """Create a store with xarray, with all metadata and no values; gives the sources and targets of values, and the group."""
     if unknown := [name for name in encoding if name not in dataset.variables]:
         raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
@@ -146,7 +146,7 @@ def _created_store(
     target = xr.backends.ZarrStore.open_group(
         store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
     )
-    arrays = _ArrayCollector()
+    arrays = ArrayCollector()
     try:
         dataset.dump_to_store(target, writer=arrays, encoding=_with_times(encoding, dataset))
         yield arrays, target.zarr_group
@@ -163,12 +163,25 @@ def _with_times(encoding: Mapping[Hashable, Mapping[str, Any]], dataset: xr.Data
     }
 
 
-def _check_aligned(arrays: _ArrayCollector) -> None:
-    """Refuse blocks that end inside a chunk or shard: two tasks would write the same object at the same time."""
+def check_aligned(arrays: ArrayCollector, offsets: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Refuse blocks that end inside a chunk or shard: two tasks would write the same object at the same time.
+
+    Parameters
+    ----------
+    arrays : ArrayCollector
+    offsets : mapping of str to sequence of int, optional
+        First element that is written of each array, along each axis; 0 if not given.
+
+    Raises
+    ------
+    DimensionError
+        If blocks end inside.
+    """
     for name, source in arrays.lazy.items():
         target = arrays.targets[name]
         edges = object_shape(target)
-        ends = [np.cumsum(sizes)[:-1] for sizes in source.chunks]
+        first = offsets[name] if offsets else (0,) * len(edges)
+        ends = [start + np.cumsum(sizes)[:-1] for start, sizes in zip(first, source.chunks, strict=True)]
         if any((end % edge).any() for end, edge in zip(ends, edges, strict=True)):
             unit = "shards" if target.shards else "chunks"
             raise DimensionError(
@@ -244,6 +257,11 @@ def _grids(dataset: xr.Dataset, lazy: Mapping[str, Any]) -> list[tuple[_Grid, ..
     return grids + [(_Grid(name, ends[name]),) for name in ends if name in ungrouped]
 
 
+def dataset_blocks(dataset: xr.Dataset, arrays: ArrayCollector) -> list[_Block]:
+    """Blocks of the lazy variables of a dataset, each of which one task writes; see :func:`write_blocks`."""
+    return list(_blocks(_grids(dataset, arrays.lazy)))
+
+
 def _blocks(grids: Sequence[tuple[_Grid, ...]]) -> Iterator[_Block]:
     """Blocks of all lazy arrays; arrays that are written together share their blocks."""
     for number, group in enumerate(grids):
@@ -253,7 +271,7 @@ def _blocks(grids: Sequence[tuple[_Grid, ...]]) -> Iterator[_Block]:
             yield _Block((number, *place), tuple(grid.part(place) for grid in group))
 
 
-def _write_memory(arrays: _ArrayCollector, partial: PartialStore | None) -> None:
+def _write_memory(arrays: ArrayCollector, partial: PartialStore | None) -> None:
     """Write the variables in memory: coordinates, and others that are not lazy."""
     for name, source in arrays.sources.items():
         if is_lazy(source):
@@ -265,7 +283,7 @@ def _write_memory(arrays: _ArrayCollector, partial: PartialStore | None) -> None
             partial.complete(target, values)
 
 
-def _write_lazy(arrays: _ArrayCollector, blocks: Sequence[_Block]) -> None:
+def write_blocks(arrays: ArrayCollector, blocks: Sequence[_Block]) -> None:
     """Write blocks of lazy arrays, each in one task, wherever Dask computes."""
     if not blocks:
         return
