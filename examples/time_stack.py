@@ -21,11 +21,11 @@ def main(folder: Path) -> None:
     dates = pd.date_range("2024-01-01", periods=5, freq="12D")
     stack = simulated_stack(dates)
 
-    # chunks of the transparent store hold one date each, so dates can be appended later
+    # chunks of the transparent store hold one date each, so dates can be appended later: with the step of the first ones
     first, later = stack.isel(time=slice(0, 4)), stack.isel(time=slice(4, None))
     encoding = first.sarcomp.encoding(ratio=32)
-    first.to_zarr(folder / "stack.zarr", mode="w", encoding=encoding, consolidated=False)
-    later.to_zarr(folder / "stack.zarr", append_dim="time", consolidated=False)
+    first.sarcomp.to_zarr(folder / "stack.zarr", mode="w", encoding=encoding, consolidated=False)
+    later.sarcomp.append(folder / "stack.zarr")
 
     stored = xr.open_zarr(folder / "stack.zarr", consolidated=False, decode_coords="all")
     print(f"{dict(stored.sizes)}, {stored.rio.crs}")
@@ -33,10 +33,9 @@ def main(folder: Path) -> None:
     metrics = stored.sarcomp.compare(stack)
     print(f"RMSE {metrics['rmse_db']:.2f} dB over {metrics['valid_pixels']} valid pixels")
 
-    # latents grow in the same way; "like" gives later dates the step of the first ones
-    first.sarcomp.encode(ratio=32).to_zarr(folder / "latents.zarr", mode="w", consolidated=False)
-    like = xr.open_zarr(folder / "latents.zarr", consolidated=False)
-    later.sarcomp.encode(like=like).to_zarr(folder / "latents.zarr", append_dim="time", consolidated=False)
+    # latents grow in the same way
+    first.sarcomp.encode(ratio=32).sarcomp.to_zarr(folder / "latents.zarr", mode="w", consolidated=False)
+    later.sarcomp.append(folder / "latents.zarr")
     decoded = xr.open_dataset(folder / "latents.zarr", engine="sarcomp", chunks={})
     print(f"latents of {decoded.sizes['time']} dates, RMSE {decoded.sarcomp.compare(stack)['rmse_db']:.2f} dB")
 
