@@ -11,7 +11,8 @@ import zarr
 
 from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError, SarcompError
 from xsarcomp.scenes.simulation import simulated_dataset
-from xsarcomp.stores.appending import UNFINISHED, append_dataset
+from xsarcomp.stores.appending import append_dataset
+from xsarcomp.stores.recording import UNFINISHED
 from xsarcomp.stores.verification import verify_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")

@@ -1,11 +1,10 @@
 """Appending: the next dates of a time series become part of a store that exists.
 
 The store is either as long as before or longer by all that was appended: what an error or a kill leaves is taken back, at once
-or by the next call. While values are written, the group ``UNFINISHED`` beside the arrays notes the size before. Readers of
+or by the next call. While values are written, a note in the store says how long it was (:mod:`xsarcomp.stores.unfinished`). Readers of
 consolidated metadata see the store as it was until the end.
 """
 
-import contextlib
 import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError
 from xsarcomp.latents.append import check_backscatter_like, check_latents_like, latents_of, plan_latents
@@ -26,8 +24,9 @@ from xsarcomp.scenes.times import with_fine_times
 from xsarcomp.scenes.variables import declared_nodata, is_lazy, spatial_dimensions
 from xsarcomp.stores.array_writes import object_shape, wait_after_errors, write_values
 from xsarcomp.stores.opening import open_zarr_store
-from xsarcomp.stores.recording import UNFINISHED, extend_manifest
+from xsarcomp.stores.recording import extend_manifest
 from xsarcomp.stores.stored_array import is_compressed
+from xsarcomp.stores.unfinished import array_dimensions, forget, note, resized, shared_planes, take_back
 from xsarcomp.stores.writing import ArrayCollector, check_aligned, dataset_blocks, write_blocks
 
 USUAL_DIMENSION = "time"
@@ -73,16 +72,20 @@ def append_dataset(
         As ``.sarcomp.append`` does.
     """
     root = zarr.open_group(store, mode="r+", path=group or "", use_consolidated=False, storage_options=storage_options)
-    _take_back(root)
+    take_back(root)
     earlier = open_zarr_store(store, chunks=None, group=group, storage_options=storage_options)
     dim = _append_dimension(earlier, dim)
     addition = _prepared(dataset, earlier, dim)
     before, count = earlier.sizes[dim], addition.sizes[dim]
     if count == 0:
         return AppendReport(dim, before, before)
-    shared = {array.basename: _shared_planes(array, dim, before) for _, array in root.arrays() if dim in _dims(array)}
+    shared = {
+        array.basename: shared_planes(array, dim, before)
+        for _, array in root.arrays()
+        if dim in array_dimensions(array)
+    }
     _refuse_recompression(root, shared, dim)
-    _note(root, dim, before, [name for name in addition.variables if str(name) not in root])
+    note(root, dim, before, [name for name in addition.variables if str(name) not in root])
     try:
         _create_exact_values(root, addition, dim, before)
         with wait_after_errors():
@@ -93,7 +96,7 @@ def append_dataset(
                     _write_piece(addition.isel({dim: piece}), root, dim)
         _check_coordinates(root, addition, dim, before)
     except BaseException:
-        _take_back(root)
+        take_back(root)
         raise
     _finish(root, dim, before)
     return AppendReport(dim, before, before + count)
@@ -229,26 +232,16 @@ def _like_stored(array: xr.DataArray, stored: xr.DataArray, dim: str) -> xr.Data
     return array.chunk(dict(zip(stored.dims, chunks, strict=True))) if is_lazy(array.data) else array
 
 
-def _dims(array: zarr.Array) -> tuple[str, ...]:
-    """Names of the dimensions of a stored array."""
-    names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
-    return tuple(map(str, names))
-
-
-def _shared_planes(array: zarr.Array, dim: str, before: int) -> int:
-    """Number of new planes that share a chunk with those before."""
-    return -before % object_shape(array)[_dims(array).index(dim)]
-
-
 def _refuse_recompression(root: zarr.Group, shared: Mapping[str, int], dim: str) -> None:
     """Refuse an append into chunks of a transparent store that are full in part: their planes would be coded again."""
     for name, count in shared.items():
         array = root[name]
         if count and isinstance(array, zarr.Array) and is_compressed(array) and ATTRIBUTE not in array.attrs:
+            planes = object_shape(array)[array_dimensions(array).index(dim)]
             raise DimensionError(
-                f"the last chunk of {name!r} holds {object_shape(array)[_dims(array).index(dim)] - count} planes along {dim!r} and "
-                f"has room for {count} more: writing them would code the others with loss once more. Write a store whose chunks "
-                f"hold one plane, scene.chunk({dim}=1), and append to that"
+                f"the last chunk of {name!r} holds {planes - count} planes along {dim!r} and has room for {count} more: writing "
+                f"them would code the others with loss once more. Write a store whose chunks hold one plane, "
+                f"scene.chunk({dim}=1), and append to that"
             )
 
 
@@ -263,11 +256,11 @@ def _write_piece(addition: xr.Dataset, root: zarr.Group, dim: str) -> None:
         warnings.filterwarnings("ignore", "Times can't be serialized faithfully", UserWarning)
         addition.dump_to_store(target, writer=arrays)
     for name, array in root.arrays():
-        if name not in arrays.targets and dim in _dims(array):  # exact values, of which there are none now
-            size = sizes[name][_dims(array).index(dim)] + addition.sizes[dim]
-            array.resize(_resized(array, dim, size))
+        if name not in arrays.targets and dim in array_dimensions(array):  # exact values, of which there are none now
+            size = sizes[name][array_dimensions(array).index(dim)] + addition.sizes[dim]
+            array.resize(resized(array, dim, size))
     offsets = {
-        name: tuple(sizes[name][axis] if _dims(array)[axis] == dim else 0 for axis in range(array.ndim))
+        name: tuple(sizes[name][axis] if array_dimensions(array)[axis] == dim else 0 for axis in range(array.ndim))
         for name, array in arrays.targets.items()
     }
     check_aligned(arrays, offsets)
@@ -298,11 +291,6 @@ def _create_exact_values(root: zarr.Group, addition: xr.Dataset, dim: str, befor
             dimension_names=[*map(str, variable.dims)],
             attributes=dict(variable.attrs),
         )
-
-
-def _resized(array: zarr.Array, dim: str, size: int) -> tuple[int, ...]:
-    """Shape of an array with another size along a dimension."""
-    return tuple(size if name == dim else old for name, old in zip(_dims(array), array.shape, strict=True))
 
 
 def _region(first: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -342,60 +330,12 @@ def _stored_coordinate(root: zarr.Group, name: str, dim: str, before: int) -> tu
     return found.isel({dim: slice(before, None)}).values, found.encoding
 
 
-def _take_back(root: zarr.Group) -> None:
-    """Shorten a store to the size it had before an append that was not finished; nothing to do without one."""
-    if (unfinished := _noted(root)) is None:
-        return
-    dim, size, created = unfinished
-    for name in created:
-        if name in root:
-            del root[name]
-    for _, array in root.arrays():
-        if dim not in _dims(array):
-            continue
-        axis = _dims(array).index(dim)
-        if array.shape[axis] <= size:
-            continue
-        if _shared_planes(array, dim, size):  # no chunk of backscatter, see _refuse_recompression
-            stop = min(array.shape[axis], size + _shared_planes(array, dim, size))
-            place = tuple(slice(size, stop) if one == axis else slice(None) for one in range(array.ndim))
-            with contextlib.suppress(Exception):  # a chunk that cannot be read is damaged with or without this
-                array[place] = array.fill_value
-        array.resize(_resized(array, dim, size))
-    _forget(root)
-
-
 def _finish(root: zarr.Group, dim: str, before: int) -> None:
     """Make an append part of the store: manifest, consolidated metadata."""
     is_consolidated = zarr.open_group(root.store_path, mode="r").metadata.consolidated_metadata is not None
     extend_manifest(root.store_path, dim, before)
-    _forget(root)
+    forget(root)
     if is_consolidated:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
             zarr.consolidate_metadata(root.store, path=root.path, zarr_format=root.metadata.zarr_format)
-
-
-def _note_path(root: zarr.Group) -> str:
-    return f"{root.path}/{UNFINISHED}" if root.path else UNFINISHED
-
-
-def _note(root: zarr.Group, dim: str, size: int, created: list[Hashable]) -> None:
-    """Write the note about an append that begins, and creates arrays."""
-    attributes: Any = {"dim": dim, "size": size, "created": [*map(str, created)]}
-    zarr.create_group(
-        root.store, path=_note_path(root), zarr_format=root.metadata.zarr_format, overwrite=True, attributes=attributes
-    )
-
-
-def _noted(root: zarr.Group) -> tuple[str, int, list[str]] | None:
-    """Read the note about an append that did not end: dimension, its size before, arrays that were new. None without one."""
-    if UNFINISHED not in root:
-        return None
-    attributes: Any = root[UNFINISHED].attrs
-    return str(attributes["dim"]), int(attributes["size"]), [*map(str, attributes["created"])]
-
-
-def _forget(root: zarr.Group) -> None:
-    """Remove the note about an append."""
-    sync(root.store.delete_dir(_note_path(root)))
