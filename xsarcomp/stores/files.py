@@ -82,17 +82,21 @@ def refuse_overlapping(source: str, target: str) -> None:
     Parameters
     ----------
     source, target : str
-        Paths or URLs; URLs of remote stores are not compared.
+        Paths or URLs.
 
     Raises
     ------
     ConfigurationError
         If the target is the source, is inside of it, or contains it.
     """
-    source, target = local_path(source), local_path(target)
-    source_path, target_path = Path(source).resolve(), Path(target).resolve()
-    overlap = source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path)
-    if overlap and "://" not in source + target:
+    if "://" in local_path(source) and "://" in local_path(target):
+        from xsarcomp.stores.locations import store_location  # paths need no zarr
+
+        overlaps = store_location(target).would_destroy(store_location(source))
+    else:
+        source_path, target_path = Path(local_path(source)).resolve(), Path(local_path(target)).resolve()
+        overlaps = source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path)
+    if overlaps:
         raise ConfigurationError(f"{target} and {source} are the same, or one contains the other: choose another name")
 
 
@@ -128,11 +132,14 @@ def write_store(
     Raises
     ------
     ConfigurationError
-        If the path exists and ``overwrite`` is False or it is no Zarr store, or if the partial store is another one.
+        If the path exists and ``overwrite`` is False or it is no Zarr store, if the dataset will be read from there, or if the
+        partial store is another one.
     """
-    from xsarcomp.stores.writing import write_dataset  # reading a raster needs no zarr
+    from xsarcomp.stores.sources import refuse_own_sources  # reading a raster needs no zarr
+    from xsarcomp.stores.writing import write_dataset
 
     path = local_path(path)
+    refuse_own_sources(dataset, path)
     if Path(path).exists():
         if not overwrite:
             raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
@@ -239,13 +246,16 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
     Raises
     ------
     ConfigurationError
-        If the ending is unknown, or the target exists and ``overwrite`` is False.
+        If the ending is unknown, the target exists and ``overwrite`` is False, or the dataset will be read from the target.
     DimensionError
         If a GeoTIFF cannot hold the dimensions.
     FileNotFoundError
         If the folder of the target does not exist.
     """
+    from xsarcomp.stores.sources import refuse_own_sources
+
     path = local_path(path)
+    refuse_own_sources(dataset, path)
     ending = Path(path).suffix.lower()
     if "://" in path:
         if ending != ".zarr":

@@ -25,6 +25,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, object_shape, wait_after_errors, write_values
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
+from xsarcomp.stores.sources import refuse_own_sources
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.verification import write_manifest
 
@@ -105,6 +106,7 @@ def write_dataset(
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
     if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):
         store = str(Path(store).expanduser())
+    refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
     partial = open_partial_store(store, group=group, storage_options=storage_options) if resume else None
     options: dict[str, Any] = {"group": group, "zarr_format": zarr_format}
     if partial is None:
