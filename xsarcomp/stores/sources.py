@@ -72,7 +72,7 @@ class _Search:
 
     def sources(self, variable: xr.Variable) -> Iterator[Location]:
         """Locations that a variable will read."""
-        data = variable._data  # .data would load a lazy variable without Dask
+        data: Any = variable._data  # .data would load a lazy variable without Dask
         yield from self._walk(_graph_parts(data.dask) if is_lazy(data) else [data])
 
     def _walk(self, values: Iterable[Any]) -> Iterator[Location]:
