@@ -58,7 +58,7 @@ def writer_lock(
         yield
         return
     with contextlib.ExitStack() as locks:
-        files = _lock_files(path)
+        files = _lock_files(path, location.path)
         for number, file in enumerate(files):
             locks.enter_context(_locked(file, location.name, is_shared=number < len(files) - 1))
         token = _HELD.set((*_HELD.get(), path))
@@ -68,10 +68,9 @@ def writer_lock(
             _HELD.reset(token)
 
 
-def _lock_files(path: Path) -> list[Path]:
+def _lock_files(path: Path, store: Path) -> list[Path]:
     """Lock files of a store and of the groups down to a path; beside the outermost store, so that nothing strange lies in it."""
-    store = path
-    for parent in path.parents:
+    for parent in store.parents:
         if any((parent / name).exists() for name in _METADATA):
             store = parent
     names = [store.name, *path.relative_to(store).parts]
