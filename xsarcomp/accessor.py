@@ -291,7 +291,8 @@ class DatasetAccessor(Accessor):
         store, group, encoding, zarr_format, consolidated, storage_options
             As for :meth:`xarray.Dataset.to_zarr`.
         mode : {"w-", "w"}, optional
-            "w" replaces an existing store; "w-", the default, refuses to.
+            "w" replaces an existing store; "w-", the default, refuses to. A store from which the dataset will still be read is
+            never replaced: load the dataset first.
         resume : bool
             Continue a partial store that was begun with the same dataset and arguments; begin one if there is none. Finished
             blocks are not computed again, except those of nothing but fill value, which no store holds. No other process may
@@ -300,8 +301,8 @@ class DatasetAccessor(Accessor):
         Raises
         ------
         ConfigurationError
-            If the partial store is of another dataset or other arguments, an argument is wrong, or the store cannot list its
-            objects.
+            If the dataset will be read from the store, the partial store is of another dataset or other arguments, an argument
+            is wrong, or the store cannot list its objects.
         DimensionError
             If Dask blocks end inside a chunk or shard of the store.
         CorruptStreamError

@@ -25,6 +25,7 @@ from xsarcomp.metrics.maps import compare_water_maps
 from xsarcomp.scenes.rasters import RASTER_VARIABLE
 from xsarcomp.scenes.variables import backscatter_names
 from xsarcomp.stores import files
+from xsarcomp.whole_files import write_atomically
 
 SPLITS = ("validation", "test")
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -272,7 +273,7 @@ def write_between_marks(path: Path, lines: Sequence[str]) -> None:
         text = f"{text.rstrip()}\n\n{start}\n{stop}\n"
     head, rest = text.split(start, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{head}{start}\n{chr(10).join(lines).strip()}\n{stop}{rest.split(stop, 1)[1]}", encoding="utf-8")
+    write_atomically(path, f"{head}{start}\n{chr(10).join(lines).strip()}\n{stop}{rest.split(stop, 1)[1]}")
 
 
 @click.command()

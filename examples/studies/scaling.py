@@ -23,6 +23,7 @@ from scaling_run import WAYS, Outcome, Run, measure_in_new_process
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.scenes.large_scene import chip_files
+from xsarcomp.whole_files import whole_file, write_atomically
 
 COLUMNS = {
     "way": str,
@@ -108,7 +109,7 @@ def run_scaling(
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_rows(path, rows)
-            path.with_suffix(".md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
+            write_atomically(path.with_suffix(".md"), "\n".join(table(rows)) + "\n")
     yield from table(rows)
 
 
@@ -143,7 +144,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as CSV."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

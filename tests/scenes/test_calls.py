@@ -194,11 +194,7 @@ def test_no_call_is_no_work():
     calls.run_calls([], name="nothing")
 
 
-def test_what_a_store_without_computing_returns_is_run():
-    target = np.zeros((8, 8))
-    calls.run_writes(dask.array.store(dask.array.ones((8, 8), chunks=4), target, compute=False))
-    assert target.all()
-
-    delayed = dask.delayed(target.fill)(2)
-    calls.run_writes(delayed)
-    assert (target == 2).all()
+def test_each_block_of_an_array_is_written_into_its_region():
+    values, target = np.arange(70.0).reshape(7, 10), np.zeros((7, 10))
+    calls.write_blocks(dask.array.from_array(values, chunks=(3, 4)), target.__setitem__)
+    np.testing.assert_array_equal(target, values)

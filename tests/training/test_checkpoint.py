@@ -12,7 +12,8 @@ import torch
 
 from xsarcomp.errors import ConfigurationError, ModelIntegrityError, ModelNotFoundError
 from xsarcomp.training import checkpoint
-from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint
+from xsarcomp.whole_files import write_atomically
 
 
 def tree(value=1.0):
@@ -110,7 +111,7 @@ def test_a_process_killed_before_the_rename_leaves_the_old_checkpoint(tmp_path):
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, check=False, capture_output=True
     )
     assert done.returncode == -9, done.stderr.decode()
-    assert any(name.endswith(".partial") for name in files(tmp_path))
+    assert any(name.startswith(".partial-") for name in files(tmp_path))
     state, metadata = load_checkpoint(tmp_path, "last")
     assert metadata == {"step": 1}
     assert torch.equal(state["weights"], torch.ones(3))

@@ -20,6 +20,7 @@ from xsarcomp.metrics.rate_distortion import (
     metric_at_rate,
     rmse_at_rates,
 )
+from xsarcomp.whole_files import whole_file, write_atomically
 
 REFERENCES = ("AV1", "JPEG XL", "JPEG 2000")
 """Codecs that the others are compared with, where they were measured."""
@@ -122,7 +123,7 @@ def write_result(result: BenchmarkResult, lines: Iterable[str], folder: Path) ->
 def write_page(path: Path, lines: Iterable[str]) -> str:
     """Write lines of Markdown to a file, whose folder is created if it does not exist; return a message for the user."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomically(path, "\n".join(lines) + "\n")
     return f"wrote {path}"
 
 
@@ -211,7 +212,7 @@ def _gain(
 
 def _write_csv(path: Path, result: BenchmarkResult) -> None:
     """Write one row for each scene, codec and setting, and for all scenes together ("all")."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["scene", "codec", "setting", "bits_per_pixel", "rmse_db", *QUALITIES])
         groups = {"all": None} | {name: [number] for number, name in enumerate(result.scenes)}
@@ -230,7 +231,9 @@ def _draw(path: Path, result: BenchmarkResult) -> str:
     curves = result.curves()
     bounds = {name: curves.pop(name) for name in (GAUSSIAN_BOUND,) if name in curves}
     try:
-        rate_distortion_figure(curves, bounds, reference=next(iter(result.references), None)).savefig(path)
+        figure = rate_distortion_figure(curves, bounds, reference=next(iter(result.references), None))
     except (MissingDependencyError, RateError) as error:
         return f"no plot: {error}"
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
     return f"wrote {path}"

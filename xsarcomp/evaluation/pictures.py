@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.errors import DimensionError, MissingDependencyError
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
+from xsarcomp.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +105,9 @@ def save_comparison(
     dots_per_inch : float
         Resolution of raster formats.
     """
-    comparison_figure(original, restored, scale, nodata=nodata).savefig(path, dpi=dots_per_inch)
+    figure = comparison_figure(original, restored, scale, nodata=nodata)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=dots_per_inch)
 
 
 def new_figure(inches: tuple[float, float]) -> "Figure":

@@ -9,13 +9,14 @@ from typing import Any
 
 from xsarcomp.models.config import TrainConfig
 from xsarcomp.models.registry import load, system
-from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from xsarcomp.training.checkpoint import load_checkpoint, save_checkpoint
 from xsarcomp.training.interfaces import Model
 from xsarcomp.training.loop import Validate, seed_everything, training_loop
 from xsarcomp.training.monitoring import log_to_tensorboard
 from xsarcomp.training.patches import PatchSampler
 from xsarcomp.training.planes import Plane, assert_disjoint, load_planes_file, save_planes
 from xsarcomp.training.scenes import SceneSource, load_planes
+from xsarcomp.whole_files import write_atomically
 
 ReportLine = Callable[[str], object]
 """Function that receives a line about the progress."""

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import dask
 import dask.array as da
@@ -23,20 +23,23 @@ from numpy.typing import NDArray
 
 from xsarcomp.scenes.windows import BlockKey, graph_of, is_window_task
 
+Region: TypeAlias = tuple[slice, ...]
+"""Slices with start and stop on each axis of an array."""
+
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """Call of a function with blocks of arrays, for its side effect."""
 
-    function: Callable[..., None]
-    """Called with the blocks as NumPy arrays, in their order; picklable."""
+    function: Callable[..., Any]
+    """Called with the blocks as NumPy arrays, in their order; picklable. What it returns should be small."""
     blocks: tuple[tuple[da.Array, tuple[int, ...]], ...]
     """Arrays, and the index of the block of each."""
     place: tuple[int, ...]
     """Position of the work, different for each call; neighbors have positions that differ little."""
 
 
-def run_calls(calls: Iterable[Call], *, name: str) -> None:
+def run_calls(calls: Iterable[Call], *, name: str) -> list[Any]:
     """Run calls on Dask's scheduler, each as soon as its blocks are computed.
 
     No task waits for all calls, unlike the last task of ``dask.array.store``: ``dask.order`` would treat such a graph as a
@@ -51,10 +54,15 @@ def run_calls(calls: Iterable[Call], *, name: str) -> None:
     calls : iterable of Call
     name : str
         Beginning of the task names, shown on dashboards.
+
+    Returns
+    -------
+    list
+        What the calls returned, in their order.
     """
     calls = list(calls)
     if not calls:
-        return
+        return []
     key_name = f"{name}-{uuid.uuid4().hex}"  # unique: a scheduler would not repeat the effect of a key it knows
     arrays = {array.name: array for call in calls for array, _ in call.blocks}
     inlined = _tasks_for_one_reader(arrays, calls)
@@ -67,7 +75,7 @@ def run_calls(calls: Iterable[Call], *, name: str) -> None:
     # local schedulers run every task of a graph, and culling by layers keeps a layer with as many tasks as are still needed
     needed, _ = cull(dict(da.optimize(graph, list(tasks))), list(tasks))
     try:
-        dask.base.compute_as_if_collection(da.Array, needed, list(tasks))
+        return list(dask.base.compute_as_if_collection(da.Array, needed, list(tasks)))
     except BaseException:
         _stop_everywhere(key_name)
         raise
@@ -92,14 +100,14 @@ _STOPPED: set[str] = set()
 """Runs that have failed; those that ended well leave nothing here."""
 
 
-def _run_call(run: str, function: Callable[..., None], *blocks: NDArray) -> None:
+def _run_call(run: str, function: Callable[..., Any], *blocks: NDArray) -> Any:
     """Run a call, unless its run has failed meanwhile."""
     with _CHANGED:
         if run in _STOPPED:
-            return
+            return None
         _RUNNING[run] += 1
     try:
-        function(*blocks)
+        return function(*blocks)
     finally:
         with _CHANGED:
             _RUNNING[run] -= 1
@@ -129,23 +137,24 @@ def _stop_everywhere(run: str) -> None:
             client.run(_stop_on_worker, run, on_error="ignore")
 
 
-def run_writes(writes: Any) -> None:
-    """Run the writes that ``dask.array.store`` returns with ``compute=False``, block by block where they are an array.
+def write_blocks(array: da.Array, write: Callable[[Region, NDArray], None]) -> None:
+    """Write a lazy array block by block.
 
     Parameters
     ----------
-    writes : dask.array.Array or dask.delayed.Delayed
-        Versions of Dask that return a ``Delayed`` hold more of the scene in memory.
+    array : dask.array.Array
+    write : callable
+        Called with the region of a block and its values, wherever Dask computes; picklable.
     """
-    if not isinstance(writes, da.Array):
-        writes.compute()
-        return
-    places = itertools.product(*map(range, writes.numblocks))
-    run_calls((Call(_ignore, ((writes, place),), place) for place in places), name="sarcomp-store")
+    ends = [list(itertools.accumulate(sizes)) for sizes in array.chunks]
 
+    def call(place: tuple[int, ...]) -> Call:
+        region = tuple(
+            slice(end[i] - sizes[i], end[i]) for end, sizes, i in zip(ends, array.chunks, place, strict=True)
+        )
+        return Call(functools.partial(write, region), ((array, place),), place)
 
-def _ignore(_block: Any) -> None:
-    """Accept a block that was computed only for its side effect."""
+    run_calls(map(call, itertools.product(*map(range, array.numblocks))), name="sarcomp-store")
 
 
 def write_lock() -> Any:

@@ -1,12 +1,18 @@
 """GeoTIFF and NetCDF files in and out, lazily, with nodata as it is in the file."""
 
-from collections.abc import Hashable, Sequence
+import contextlib
+import functools
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import xarray as xr
+from numpy.typing import NDArray
+from xarray.conventions import encode_cf_variable
 
-from xsarcomp.errors import DimensionError, MissingDependencyError
+from xsarcomp.errors import DimensionError, MissingDependencyError, SarcompError
+from xsarcomp.whole_files import flush
 
 CHUNK_EDGE = 2048
 """Side of the Dask chunks of a raster in pixels."""
@@ -95,18 +101,68 @@ def write_geotiff(dataset: xr.Dataset, names: Sequence[Hashable], path: str, *, 
     ------
     DimensionError
         If a GeoTIFF cannot hold the dimensions.
+    OSError
+        If the file does not hold what was written.
     """
     array = _stack_bands(dataset, names)
+    import rasterio
     import rioxarray  # noqa: F401  registers .rio
 
-    options: dict[str, Any] = {"tiled": True, "recalc_transform": measure_transform}
-    if not array.chunks:
-        array.rio.to_raster(path, **options)
-        return
-    from xsarcomp.scenes.calls import run_writes, write_lock
+    from xsarcomp.scenes.calls import write_blocks, write_lock
 
-    # the lock lets Dask compute blocks in parallel and write them one at a time
-    run_writes(array.rio.to_raster(path, **options, lock=write_lock(), compute=False))
+    if not array.chunks:
+        array = array.chunk(dict.fromkeys(array.dims[-2:], CHUNK_EDGE))
+    lock = write_lock()  # lets Dask compute blocks in parallel and write them one at a time
+    with _file_errors(path, Exception):
+        array.rio.to_raster(path, tiled=True, recalc_transform=measure_transform, lock=lock, compute=False)
+        with rasterio.open(path) as file:
+            dtype = file.dtypes[0]
+    values = encode_cf_variable(array.variable).data.astype(dtype)
+    write_blocks(values, functools.partial(_write_block, path, lock))
+    with _file_errors(path, Exception):
+        _check_tiles(path)
+        flush(Path(path))
+
+
+def _write_block(path: str, lock: Any, region: tuple[slice, ...], values: NDArray) -> None:
+    """Write a block of all bands and read it back: what GDAL cannot write when it closes a file, it does not report."""
+    import rasterio.windows
+
+    bands = [*range(region[0].start + 1, region[0].stop + 1)] if len(region) == 3 else [1]
+    window = rasterio.windows.Window.from_slices(*region[-2:])
+    values = values.reshape(len(bands), *values.shape[-2:])
+    with lock, _file_errors(path, Exception):  # GDAL raises anything where a disk is full
+        with rasterio.open(path, "r+") as file:
+            file.write(values, bands, window=window)
+        with rasterio.open(path) as file:
+            stored = file.read(bands, window=window)
+        if stored.dtype != values.dtype or stored.tobytes() != values.tobytes():
+            raise OSError(f"it does not hold what was written into the window {window}")
+
+
+def _check_tiles(path: str) -> None:
+    """Check that all tiles of a GeoTIFF end inside the file."""
+    import rasterio
+
+    size = Path(path).stat().st_size
+    with rasterio.open(path) as file:
+        for band in file.indexes:
+            for (row, column), _ in file.block_windows(band):
+                names = (f"BLOCK_{kind}_{column}_{row}" for kind in ("OFFSET", "SIZE"))
+                end = sum(int(file.get_tag_item(name, "TIFF", bidx=band) or 0) for name in names)
+                if end > size:
+                    raise OSError(f"a tile ends at byte {end}, and the file at byte {size}")
+
+
+@contextlib.contextmanager
+def _file_errors(path: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Context in which errors of libraries for files are an OSError that names the file."""
+    try:
+        yield
+    except SarcompError:
+        raise
+    except kinds as error:
+        raise OSError(f"{path} cannot be written ({error}): check the free space and the permissions there") from error
 
 
 def _stack_bands(dataset: xr.Dataset, names: Sequence[Hashable]) -> xr.DataArray:
@@ -153,6 +209,8 @@ def write_netcdf(dataset: xr.Dataset, path: str) -> None:
     ------
     MissingDependencyError
         If neither netCDF4 nor h5netcdf is installed.
+    OSError
+        If it cannot be written.
     """
     engine = next((name for name in ("netcdf4", "h5netcdf") if name in xr.backends.list_engines()), None)
     if engine is None:
@@ -164,4 +222,7 @@ def write_netcdf(dataset: xr.Dataset, path: str) -> None:
             for name, value in variable.attrs.items()
             if value is not None
         }
-    dataset.to_netcdf(path, engine=engine)
+    with _file_errors(path, RuntimeError, OSError):
+        dataset.to_netcdf(path, engine=engine)
+        xr.open_dataset(path, engine=engine).close()
+        flush(Path(path))

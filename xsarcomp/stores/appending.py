@@ -22,9 +22,11 @@ from xsarcomp.latents.inspection import infer_array_scale, refuse_lossy
 from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.times import with_fine_times
 from xsarcomp.scenes.variables import declared_nodata, is_lazy, spatial_dimensions
-from xsarcomp.stores.array_writes import object_shape, wait_after_errors, write_values
+from xsarcomp.stores.array_writes import WrittenChunks, object_shape, wait_after_errors, write_values
+from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.stores.recording import extend_manifest
+from xsarcomp.stores.sources import refuse_own_sources
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.unfinished import array_dimensions, forget, note, resized, shared_planes, take_back
 from xsarcomp.stores.writing import ArrayCollector, check_aligned, dataset_blocks, write_blocks
@@ -71,6 +73,15 @@ def append_dataset(
     ConfigurationError, DimensionError, NotEncodedError
         As ``.sarcomp.append`` does.
     """
+    refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
+    with writer_lock(store, group=group, storage_options=storage_options):
+        return _append_locked(dataset, store, dim, group, storage_options)
+
+
+def _append_locked(
+    dataset: xr.Dataset, store: Any, dim: str | None, group: str | None, storage_options: dict[str, Any] | None
+) -> AppendReport:
+    """Append scenes to a store that nobody else writes."""
     root = zarr.open_group(store, mode="r+", path=group or "", use_consolidated=False, storage_options=storage_options)
     take_back(root)
     earlier = open_zarr_store(store, chunks=None, group=group, storage_options=storage_options)
@@ -272,7 +283,7 @@ def _write_piece(addition: xr.Dataset, root: zarr.Group, dim: str) -> None:
         replace(block, parts=tuple((name, index, _moved(region, offsets[name])) for name, index, region in block.parts))
         for block in dataset_blocks(addition, arrays)
     ]
-    write_blocks(arrays, blocks)
+    write_blocks(arrays, blocks, {name: WrittenChunks(target) for name, target in arrays.targets.items()})
 
 
 def _create_exact_values(root: zarr.Group, addition: xr.Dataset, dim: str, before: int) -> None:

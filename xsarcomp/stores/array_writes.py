@@ -1,4 +1,4 @@
-"""Writes into Zarr arrays after whose failure no thread is still writing.
+"""Writes into Zarr arrays after whose failure no thread is still writing, and that know what they have written.
 
 Zarr writes several objects at the same time, reports the first error at once and lets the others go on: a retry in the same
 process would meet them.
@@ -6,11 +6,19 @@ process would meet them.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
+from zarr.storage import StorePath
+
+from xsarcomp.stores.manifest import ABSENT, frame_identity, object_identity
+from xsarcomp.stores.stored_array import NO_CHUNK, FrameLayout, frame_layout, parse_shard_index
 
 Region = tuple[slice, ...]
 """Slices with start and stop on each axis of an array."""
@@ -36,6 +44,120 @@ def write_values(target: zarr.Array, values: NDArray, region: Region | None = No
     """
     with wait_after_errors():
         target[... if region is None else region] = values
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Identities of the chunks of a region, from the very bytes that were given to the store."""
+
+    first: tuple[int, ...]
+    """Index of the first chunk."""
+    identities: NDArray[np.uint64]
+    """Identity of each chunk, ``ABSENT`` where nothing is stored."""
+
+
+@dataclass(eq=False)
+class WrittenChunks:
+    """What is known to be written of an array."""
+
+    target: zarr.Array
+    identities: NDArray[np.uint64] = field(init=False)
+    """Identity of each chunk, as in a manifest."""
+    is_known: NDArray[np.bool_] = field(init=False)
+    """True for the chunks that were written here."""
+
+    def __post_init__(self) -> None:
+        unit = _Unit(self.target)
+        grid = tuple(-(-size // edge) for size, edge in zip(self.target.shape, unit.chunk, strict=True))
+        self.identities, self.is_known = np.full(grid, ABSENT, np.uint64), np.zeros(grid, bool)
+
+    def add(self, written: Written) -> None:
+        """Note what was written."""
+        ends = map(int.__add__, written.first, written.identities.shape)
+        window = tuple(map(slice, written.first, ends))
+        self.identities[window], self.is_known[window] = written.identities, True
+
+
+def write_recorded(target: zarr.Array, values: NDArray, region: Region | None = None) -> Written:
+    """Write values into a region of whole objects, as :func:`write_values` does, and tell what the store was given.
+
+    Parameters
+    ----------
+    target : zarr.Array
+    values : ndarray
+        Values of the region.
+    region : tuple of slice, optional
+        All of the array if None.
+
+    Returns
+    -------
+    Written
+    """
+    if region is None:
+        region = tuple(slice(0, size) for size in target.shape)
+    unit = _Unit(target)
+    recorder = _Recorder(target.store, unit)
+    path = StorePath(recorder, target.store_path.path)
+    write_values(
+        zarr.Array(zarr.AsyncArray(metadata=target.metadata, store_path=path, config=target.config)), values, region
+    )
+    first = tuple(span.start // edge for span, edge in zip(region, unit.chunk, strict=True))
+    stops = (-(-span.stop // edge) for span, edge in zip(region, unit.chunk, strict=True))
+    identities = np.full([stop - start for start, stop in zip(first, stops, strict=True)], ABSENT, np.uint64)
+    for place in np.ndindex(
+        tuple(-(-size // count) for size, count in zip(identities.shape, unit.per_object, strict=True))
+    ):
+        start = tuple(map(int.__mul__, place, unit.per_object))
+        window = identities[tuple(slice(i, i + count) for i, count in zip(start, unit.per_object, strict=True))]
+        index = tuple((i + j) // count for i, j, count in zip(start, first, unit.per_object, strict=True))
+        key = (path / target.metadata.encode_chunk_key(index)).path
+        if (found := recorder.identities.get(key)) is not None:
+            window[...] = found[tuple(map(slice, window.shape))]
+    return Written(first, identities)
+
+
+class _Unit:
+    """What a manifest has an entry for: a frame, or a whole object; and the frames of an object."""
+
+    def __init__(self, target: zarr.Array):
+        self.layout: FrameLayout = frame_layout(target.metadata)
+        objects = object_shape(target)
+        self.chunk: tuple[int, ...] = tuple(target.chunks) if self.layout.kind else objects
+        self.per_object: tuple[int, ...] = tuple(map(int.__floordiv__, objects, self.chunk))
+
+    def identities(self, content: bytes) -> NDArray[np.uint64]:
+        """Identities of the chunks in the bytes of an object, in the shape ``per_object``."""
+        count, index = math.prod(self.per_object), self.layout.shard_index
+        result = np.full(count, ABSENT, np.uint64)
+        if index is None:
+            result[0] = frame_identity(content) if self.layout.kind else object_identity(content)
+        else:
+            length = 16 * count + index.checksum_bytes
+            offsets = parse_shard_index(content[-length:] if index.at_end else content[:length], index, count)
+            for position, (offset, size) in enumerate(() if offsets is None else offsets.tolist()):
+                if offset != NO_CHUNK:
+                    result[position] = frame_identity(content[offset : offset + size])
+        return result.reshape(self.per_object)
+
+
+class _Recorder(zarr.storage.WrapperStore):
+    """A store that notes the identities of the objects that are written into it."""
+
+    def __init__(self, store: Any, unit: _Unit):
+        super().__init__(store)
+        self._unit = unit
+        self.identities: dict[str, NDArray[np.uint64]] = {}
+        """Identities in each object by its key."""
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write an object."""
+        self.identities[key] = self._unit.identities(value.to_bytes())
+        await self._store.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Delete an object."""
+        self.identities.pop(key, None)
+        await self._store.delete(key)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Scenes and stores at paths and URLs: opening by the kind of the file, and writing that leaves no half-written results."""
 
 import contextlib
-import shutil
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from xsarcomp.scenes.rasters import (
     write_netcdf,
 )
 from xsarcomp.stores.opening import open_zarr_store
+from xsarcomp.stores.replacing import partial_file, partial_path, partial_store, recover, replaced_path
 
 
 def is_zarr(path: str) -> bool:
@@ -63,7 +63,9 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     """
     path = local_path(path)
     if "://" not in path and not Path(path).exists():
-        raise FileNotFoundError(f"{path} does not exist")
+        replaced = replaced_path(Path(path))
+        hint = f", but what was to be replaced is whole in {replaced}: rename it, or write the new one again"
+        raise FileNotFoundError(f"{path} does not exist{hint if replaced.exists() else ''}")
     if is_zarr(path):
         dataset = open_store(path)
         return (
@@ -82,17 +84,21 @@ def refuse_overlapping(source: str, target: str) -> None:
     Parameters
     ----------
     source, target : str
-        Paths or URLs; URLs of remote stores are not compared.
+        Paths or URLs.
 
     Raises
     ------
     ConfigurationError
         If the target is the source, is inside of it, or contains it.
     """
-    source, target = local_path(source), local_path(target)
-    source_path, target_path = Path(source).resolve(), Path(target).resolve()
-    overlap = source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path)
-    if overlap and "://" not in source + target:
+    if "://" in local_path(source) and "://" in local_path(target):
+        from xsarcomp.stores.locations import store_location  # paths need no zarr
+
+        overlaps = store_location(target).would_destroy(store_location(source))
+    else:
+        source_path, target_path = Path(local_path(source)).resolve(), Path(local_path(target)).resolve()
+        overlaps = source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path)
+    if overlaps:
         raise ConfigurationError(f"{target} and {source} are the same, or one contains the other: choose another name")
 
 
@@ -118,7 +124,7 @@ def write_store(
     path : str
         Path or URL.
     overwrite : bool
-        Replace an existing store when the new one is finished; at a URL, before the new one is begun.
+        Replace an existing store when the new one is finished, in one step; at a URL, before the new one is begun.
     encoding : dict, optional
         Variable name to its encoding.
     resume : bool, optional
@@ -128,24 +134,44 @@ def write_store(
     Raises
     ------
     ConfigurationError
-        If the path exists and ``overwrite`` is False or it is no Zarr store, or if the partial store is another one.
+        If the path exists and ``overwrite`` is False or it is no Zarr store, if the dataset will be read from there, if another
+        process is writing there, or if the partial store is another one.
     """
-    from xsarcomp.stores.writing import write_dataset  # reading a raster needs no zarr
+    from xsarcomp.stores.locking import writer_lock  # reading a raster needs no zarr
+    from xsarcomp.stores.sources import refuse_own_sources
+    from xsarcomp.stores.writing import write_dataset
 
     path = local_path(path)
-    if Path(path).exists():
-        if not overwrite:
-            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
-        if not is_zarr(path):
-            raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
+    refuse_own_sources(dataset, path)
     mode = None if resume else "w" if overwrite else "w-"
-    with warnings.catch_warnings(), _partial_path(path, resume) as partial:
+    if "://" not in path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with writer_lock(path), warnings.catch_warnings(), _place_of_store(path, overwrite, resume) as partial:
         # xarray consolidates metadata by default, although the specification of format 3 does not have that yet
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         try:
             write_dataset(dataset, partial, mode=mode, zarr_format=3, encoding=encoding, resume=bool(resume))
         except FileExistsError as error:  # behind a URL
             raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite") from error
+
+
+@contextlib.contextmanager
+def _place_of_store(path: str, overwrite: bool, resume: bool | None) -> Iterator[str]:
+    """Path to write a store to, which gets its name at the end; at a URL the name itself: object stores have no rename."""
+    if "://" in path:
+        yield path
+        return
+    target = Path(path)
+    recover(target)
+    if target.exists():
+        if not overwrite:
+            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
+        if not is_zarr(path):
+            raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
+    # without the metadata of its group, nothing in a partial store can be used
+    can_go_on = bool(resume) and is_zarr(str(partial_path(target)))
+    with partial_store(target, resume, can_go_on=can_go_on) as partial:
+        yield partial
 
 
 def write_transparent(
@@ -184,44 +210,6 @@ def write_transparent(
     write_store(marked, path, overwrite=overwrite, encoding=encoding, resume=resume)
 
 
-@contextlib.contextmanager
-def _partial_path(path: str, resume: bool | None = None) -> Iterator[str]:
-    """Path to write to, which is renamed to ``path`` at the end; an earlier file or store stays until then.
-
-    A URL is written in place: object stores have no rename. After an error the partial result is deleted unless ``resume`` is
-    True; after an interruption from the keyboard only if ``resume`` is None, because it may be the work of hours.
-    """
-    if "://" in path:
-        yield path
-        return
-    target = Path(path)
-    partial = target.with_name(f".partial-{target.name}")
-    if not (resume and is_zarr(str(partial))):  # without the metadata of its group, nothing in it can be used
-        _remove(partial)
-    try:
-        yield str(partial)
-        _remove(target)
-        partial.rename(target)
-    except KeyboardInterrupt as stop:
-        if resume is None:
-            _remove(partial)
-        else:
-            stop.add_note(f"interrupted: finished blocks stay in {partial}, the same command with --resume goes on")
-        raise
-    except BaseException:
-        if not resume:
-            _remove(partial)
-        raise
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, measure_transform: bool = True) -> None:
     """Write backscatter to a GeoTIFF, NetCDF or plain Zarr, by the ending of the path.
 
@@ -239,13 +227,18 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
     Raises
     ------
     ConfigurationError
-        If the ending is unknown, or the target exists and ``overwrite`` is False.
+        If the ending is unknown, the target exists and ``overwrite`` is False or it is a folder, the dataset will be read from
+        the target, or another process is writing there.
     DimensionError
         If a GeoTIFF cannot hold the dimensions.
     FileNotFoundError
         If the folder of the target does not exist.
     """
+    from xsarcomp.stores.locking import writer_lock
+    from xsarcomp.stores.sources import refuse_own_sources
+
     path = local_path(path)
+    refuse_own_sources(dataset, path)
     ending = Path(path).suffix.lower()
     if "://" in path:
         if ending != ".zarr":
@@ -254,20 +247,23 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
             )
         write_store(_plain(dataset), path, overwrite=overwrite)
         return
-    if Path(path).exists() and not overwrite:  # it may be the original that was compressed
-        raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"the folder {Path(path).parent} does not exist: create it first")
-    if ending in GEOTIFF_ENDINGS:
-        with _partial_path(path) as partial:
-            write_geotiff(dataset, backscatter_variables(dataset), partial, measure_transform=measure_transform)
-    elif ending in NETCDF_ENDINGS:
-        with _partial_path(path) as partial:
-            write_netcdf(_plain(dataset), partial)
-    elif ending == ".zarr":
-        write_store(_plain(dataset), path, overwrite=overwrite)
-    else:
-        raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: expected .tif, .nc or .zarr")
+    with writer_lock(path):
+        if Path(path).exists() and not overwrite:  # it may be the original that was compressed
+            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
+        if ending == ".zarr":
+            write_store(_plain(dataset), path, overwrite=overwrite)
+            return
+        if ending not in GEOTIFF_ENDINGS + NETCDF_ENDINGS:
+            raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: expected .tif, .nc or .zarr")
+        if Path(path).is_dir():
+            raise ConfigurationError(f"{path} is a folder, expected a file: it is not overwritten. Choose another name")
+        with partial_file(Path(path)) as partial:
+            if ending in GEOTIFF_ENDINGS:
+                write_geotiff(dataset, backscatter_variables(dataset), partial, measure_transform=measure_transform)
+            else:
+                write_netcdf(_plain(dataset), partial)
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:

@@ -1,6 +1,7 @@
 """Partial stores, as interrupted writers leave them: comparison with the store to write, and the blocks that are finished."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError
-from xsarcomp.stores.array_writes import object_shape, write_values
+from xsarcomp.stores.array_writes import Written, object_shape, write_recorded
 from xsarcomp.stores.listing import open_stored
 from xsarcomp.stores.stored_array import StoredArray, is_compressed, keys_below
 
@@ -76,7 +77,7 @@ class PartialStore:
         window = (slice(span.start // edge, -(-span.stop // edge)) for span, edge in zip(region, edges, strict=True))
         return bool(present[tuple(window)].all())
 
-    def complete(self, target: zarr.Array, values: NDArray) -> None:
+    def complete(self, target: zarr.Array, values: NDArray) -> Iterator[Written]:
         """Write the missing chunks of an array in memory, and compare the others.
 
         Parameters
@@ -86,6 +87,10 @@ class PartialStore:
         values : ndarray
             Encoded values of all of it.
 
+        Yields
+        ------
+        Written
+
         Raises
         ------
         ConfigurationError
@@ -93,13 +98,13 @@ class PartialStore:
         """
         known = self.arrays.get(target.basename)
         if known is None or not known.present.any():
-            write_values(target, values)
+            yield write_recorded(target, values)
             return
         for index in np.ndindex(known.present.shape):
             spans = zip(index, object_shape(target), target.shape, strict=True)
             window = tuple(slice(i * edge, min((i + 1) * edge, size)) for i, edge, size in spans)
             if not known.present[index]:
-                write_values(target, values[window], window)
+                yield write_recorded(target, values[window], window)
             elif not is_compressed(target) and not _same(np.asarray(target[window]), np.asarray(values[window])):
                 raise _other_store(self.group, f"{target.basename!r} holds other values")
 

@@ -37,7 +37,8 @@ FRAME_KINDS = {
 """Kind of the frames of each codec."""
 LARGEST_ABSENT = 2**20
 """Limit on absent objects of one array. Metadata may claim any grid, and each chunk of it is looked at."""
-_NO_CHUNK = 2**64 - 1  # offset and length of an absent chunk in the index of a shard
+NO_CHUNK = 2**64 - 1
+"""Offset and length of an absent chunk in the index of a shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class StoredArray:
 
     def __post_init__(self) -> None:
         self.attributes = dict(self.array.attrs)  # fails here, where it is expected, if they are no mapping
-        self.frame_kind, codec, self.shard_index = _layout(self.array.metadata)
+        self.frame_kind, codec, self.shard_index = frame_layout(self.array.metadata)
         self.model_id, self.nodata = getattr(codec, "model", NO_MODEL), getattr(codec, "nodata", None)
         if isinstance(codec, codec_zarr.BackscatterCodec):
             self.nodata = codec.nodata_of(self.array.fill_value)
@@ -209,15 +210,12 @@ class StoredArray:
         """Read the index of a shard."""
         count = math.prod(map(int.__floordiv__, self._object_shape, self.chunk))
         size = await self.store.getsize(key)
-        length, checksum = 16 * count + layout.checksum_bytes, layout.checksum_bytes
+        length = 16 * count + layout.checksum_bytes
         request = SuffixByteRequest(length) if layout.at_end else RangeByteRequest(0, length)
         content = await self.store.get(key, default_buffer_prototype(), request) if size >= length else None
         if content is None:
             return ShardIndex(None, size)
-        raw = content.to_bytes()
-        if checksum and google_crc32c.value(raw[:-checksum]) != int.from_bytes(raw[-checksum:], "little"):
-            return ShardIndex(None, size)
-        return ShardIndex(np.frombuffer(raw, "<u8", 2 * count).reshape(count, 2), size)
+        return ShardIndex(parse_shard_index(content.to_bytes(), layout, count), size)
 
     def _inner_places(self, shard: tuple[int, ...], key: str, shard_index: ShardIndex | None) -> Iterator[Place]:
         """Places of the chunks in a shard, without those beyond the edge of the array; the index is None without a shard."""
@@ -233,7 +231,7 @@ class StoredArray:
                 yield Place(index, key, problem="the index of its shard is damaged: restore the shard from a copy")
                 continue
             offset, length = map(int, shard_index.offsets[position])
-            if offset == length == _NO_CHUNK:
+            if offset == length == NO_CHUNK:
                 yield Place(index, key, is_absent=True)
             elif offset + length > shard_index.shard_bytes:
                 yield Place(
@@ -312,7 +310,15 @@ def is_compressed(array: zarr.Array) -> bool:
     return any(isinstance(codec, ours) for codec in codecs)
 
 
-def _layout(metadata: Any) -> FrameLayout:
+def parse_shard_index(raw: bytes, layout: ShardIndexLayout, count: int) -> NDArray[np.uint64] | None:
+    """Offset and length of each of ``count`` chunks from the bytes of the index of a shard; None if it is damaged."""
+    checksum = layout.checksum_bytes
+    if checksum and google_crc32c.value(raw[:-checksum]) != int.from_bytes(raw[-checksum:], "little"):
+        return None
+    return np.frombuffer(raw, "<u8", 2 * count).reshape(count, 2)
+
+
+def frame_layout(metadata: Any) -> FrameLayout:
     """Determine the layout of the frames of an array from its metadata."""
     ordinary = FrameLayout(0, None, None)
     codecs: list[Any]

@@ -7,7 +7,7 @@ an absent one, see :mod:`xsarcomp.stores.manifest`.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.frame import NO_MODEL
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import BitstreamError, ModelError, NotEncodedError
+from xsarcomp.stores.array_writes import WrittenChunks
 from xsarcomp.stores.chunk_checks import (
     Absence,
     ChunkProblem,
@@ -29,6 +30,7 @@ from xsarcomp.stores.chunk_checks import (
     identity,
 )
 from xsarcomp.stores.listing import StoredGroup, open_stored
+from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.manifest import ABSENT, LARGEST_HEADER, Manifest, RecordedArray, manifest_bytes, read_manifest
 from xsarcomp.stores.stored_array import BATCH, Place, StoredArray, is_compressed
 from xsarcomp.stores.structure_checks import comparable_paths, masks_of_latents, recorded_findings, structure_findings
@@ -184,12 +186,17 @@ class _ChunkCheck:
 
 
 def write_manifest(
-    store: Any, *, check: bool = True, storage_options: dict[str, Any] | None = None, progress: Progress | None = None
+    store: Any,
+    *,
+    check: bool = True,
+    written: Mapping[str, WrittenChunks] | None = None,
+    storage_options: dict[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> VerificationReport:
     """Write the manifest of a store: the chunks that it holds now become the right ones.
 
     Write it again after a region was written or dates were appended. Temporary files that Zarr left where a writer was killed
-    are removed, so no other process may write meanwhile.
+    are removed, so no other process may write meanwhile; xsarcomp's own writers of local stores are refused.
 
     Parameters
     ----------
@@ -197,6 +204,8 @@ def write_manifest(
     check : bool
         Refuse a store in which a quick :func:`verify_store` finds something damaged, foreign or out of place.
         If False, only the headers of frames are read: for a store that was just written.
+    written : mapping of str to WrittenChunks, optional
+        What the caller has just written, by array: other content there is a problem, because somebody else wrote it.
     storage_options, progress
         As for :func:`verify_store`.
 
@@ -208,8 +217,20 @@ def write_manifest(
     Raises
     ------
     NotEncodedError, ConfigurationError
-        As for :func:`verify_store`.
+        As for :func:`verify_store`; also if another process is writing the store.
     """
+    with writer_lock(store, storage_options=storage_options):
+        return _write_manifest(store, check, written or {}, storage_options, progress)
+
+
+def _write_manifest(
+    store: Any,
+    check: bool,
+    written: Mapping[str, WrittenChunks],
+    storage_options: dict[str, Any] | None,
+    progress: Progress | None,
+) -> VerificationReport:
+    """Write the manifest of a store that nobody else writes."""
     stored, _ = _open_compressed(store, storage_options, writable=True)
     stored.remove_temporary()
     findings = structure_findings(stored) if check else []
@@ -219,13 +240,17 @@ def write_manifest(
     def examine(array: StoredArray, place: Place, content: bytes | None) -> Finding | None:
         if place.problem:
             return chunk_finding(array, place, ChunkProblem("damaged", place.problem))
-        if content is None:
-            return None
+        known = written.get(array.path)
         try:
-            identities[array.path][place.index] = identity(array, content)
+            found = ABSENT if content is None else identity(array, content)
         except BitstreamError as error:
             return chunk_finding(array, place, ChunkProblem("damaged", str(error)))
-        problem = content_problem(array, place, content, None) if check else None
+        identities[array.path][place.index] = found
+        problem = None
+        if known is not None and known.is_known[place.index] and known.identities[place.index] != found:
+            problem = ChunkProblem("changed", "another process wrote into the store at the same time")
+        elif check and content is not None:
+            problem = content_problem(array, place, content, None)
         return None if problem is None else chunk_finding(array, place, problem)
 
     for array, places, contents in _batches(stored, progress, count, limit=None if check else LARGEST_HEADER):

@@ -24,8 +24,10 @@ from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionErr
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
-from xsarcomp.stores.array_writes import Region, object_shape, wait_after_errors, write_values
+from xsarcomp.stores.array_writes import Region, Written, WrittenChunks, object_shape, wait_after_errors, write_recorded
+from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
+from xsarcomp.stores.sources import refuse_own_sources
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.verification import write_manifest
 
@@ -106,24 +108,54 @@ def write_dataset(
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
     if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):
         store = str(Path(store).expanduser())
-    partial = open_partial_store(store, group=group, storage_options=storage_options) if resume else None
+    refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
+    if isinstance(store, str) and "://" not in store:
+        Path(store).parent.mkdir(parents=True, exist_ok=True)
+    with writer_lock(store, group=group, storage_options=storage_options):
+        return _write_locked(
+            dataset,
+            store,
+            partial=open_partial_store(store, group=group, storage_options=storage_options) if resume else None,
+            mode=mode,
+            group=group,
+            encoding=encoding or {},
+            zarr_format=zarr_format,
+            consolidated=consolidated,
+            storage_options=storage_options,
+        )
+
+
+def _write_locked(
+    dataset: xr.Dataset,
+    store: Any,
+    *,
+    partial: PartialStore | None,
+    mode: str | None,
+    group: str | None,
+    encoding: Mapping[Hashable, Mapping[str, Any]],
+    zarr_format: int | None,
+    consolidated: bool | None,
+    storage_options: dict[str, Any] | None,
+) -> WriteReport:
+    """Write a dataset into a store that nobody else writes."""
     options: dict[str, Any] = {"group": group, "zarr_format": zarr_format}
     if partial is None:
         options |= {"mode": mode or "w-", "storage_options": storage_options}
     else:  # the store is planned in memory, and compared with the partial one
         store, options["mode"] = zarr.storage.MemoryStore(), "w"
         options["zarr_format"] = zarr_format or partial.zarr_format
-    created = _created_store(dataset, store, encoding or {}, consolidated=consolidated, **options)
+    created = _created_store(dataset, store, encoding, consolidated=consolidated, **options)
     with wait_after_errors(), created as (arrays, root):
         check_aligned(arrays)
         blocks = dataset_blocks(dataset, arrays)
         if partial is not None:
             arrays.targets, root = partial.accept(root, arrays.targets), partial.group
-        _write_memory(arrays, partial)
+        written = {name: WrittenChunks(target) for name, target in arrays.targets.items()}
+        _write_memory(arrays, partial, written)
         missing = [block for block in blocks if partial is None or not partial.holds(*block.last)]
-        write_blocks(arrays, missing)
+        write_blocks(arrays, missing, written)
         if any(map(is_compressed, arrays.targets.values())):
-            _write_manifest(root, check=partial is not None)
+            _write_manifest(root, written, check=partial is not None)
     return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing))
 
 
@@ -271,19 +303,18 @@ def _blocks(grids: Sequence[tuple[_Grid, ...]]) -> Iterator[_Block]:
             yield _Block((number, *place), tuple(grid.part(place) for grid in group))
 
 
-def _write_memory(arrays: ArrayCollector, partial: PartialStore | None) -> None:
+def _write_memory(arrays: ArrayCollector, partial: PartialStore | None, written: dict[str, WrittenChunks]) -> None:
     """Write the variables in memory: coordinates, and others that are not lazy."""
     for name, source in arrays.sources.items():
         if is_lazy(source):
             continue
         target, values = arrays.targets[name], np.asarray(source)
-        if partial is None:
-            write_values(target, values)
-        else:
-            partial.complete(target, values)
+        new = [write_recorded(target, values)] if partial is None else partial.complete(target, values)
+        for part in new:
+            written[name].add(part)
 
 
-def write_blocks(arrays: ArrayCollector, blocks: Sequence[_Block]) -> None:
+def write_blocks(arrays: ArrayCollector, blocks: Sequence[_Block], written: dict[str, WrittenChunks]) -> None:
     """Write blocks of lazy arrays, each in one task, wherever Dask computes."""
     if not blocks:
         return
@@ -298,18 +329,19 @@ def write_blocks(arrays: ArrayCollector, blocks: Sequence[_Block]) -> None:
         )
         for block in blocks
     )
-    run_calls(calls, name="sarcomp-store")
+    for block, parts in zip(blocks, run_calls(calls, name="sarcomp-store"), strict=True):
+        for (name, _, _), part in zip(block.parts, parts, strict=True):
+            written[name].add(part)
 
 
-def _write_parts(targets: tuple[tuple[zarr.Array, Region], ...], *values: NDArray) -> None:
+def _write_parts(targets: tuple[tuple[zarr.Array, Region], ...], *values: NDArray) -> list[Written]:
     """Write the parts of a block, as one task: the last part proves that the others are there."""
-    for (target, region), part in zip(targets, values, strict=True):
-        write_values(target, part, region)
+    return [write_recorded(target, part, region) for (target, region), part in zip(targets, values, strict=True)]
 
 
-def _write_manifest(root: zarr.Group, *, check: bool) -> None:
+def _write_manifest(root: zarr.Group, written: Mapping[str, WrittenChunks], *, check: bool) -> None:
     """Write the manifest, with a check if another process, which may have crashed, wrote a part of the store."""
-    report = write_manifest(root.store_path, check=check)
+    report = write_manifest(root.store_path, check=check, written=written)
     if not report.ok:
         raise CorruptStreamError(
             f"{root.store_path} holds {len(report.problems)} wrong chunks, the first: {report.problems[0]}. Write it anew "

@@ -23,6 +23,7 @@ import safetensors.torch
 import torch
 
 from xsarcomp.errors import ConfigurationError, ModelIntegrityError, ModelNotFoundError
+from xsarcomp.whole_files import write_atomically
 
 FORMAT = "xsarcomp-checkpoint"
 VERSION = 1
@@ -131,43 +132,12 @@ def load_checkpoint(folder: str | os.PathLike[str], name: str) -> tuple[dict[str
     return state, description["metadata"]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name always stands for either the old or the complete new content.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder must exist.
-    content : bytes
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; skipped on systems that cannot open folders (Windows)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _remove_superseded(folder: Path, name: str, *, keep: str) -> None:
     """Delete tensor files that the JSON file no longer names, and leftovers of killed writers."""
-    content_named = re.compile(rf"(\.)?{re.escape(name)}-[0-9a-f]{{16}}\.safetensors(?(1)\.\d+\.partial)")
+    tensors = rf"{re.escape(name)}-[0-9a-f]{{16}}\.safetensors"
+    superseded = re.compile(rf"{tensors}|\.partial-\d+-[0-9a-f]{{8}}-({tensors}|{re.escape(name)}\.json)")
     for path in folder.iterdir():
-        if path.name != keep and content_named.fullmatch(path.name):
+        if path.name != keep and superseded.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 

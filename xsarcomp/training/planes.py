@@ -12,7 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from xsarcomp.errors import ConfigurationError, ModelIntegrityError, RadiometryError
-from xsarcomp.training.checkpoint import write_atomically
+from xsarcomp.whole_files import write_atomically
 
 STORED_STEP_DB = 0.01
 """Rounding of stored planes in dB; its error of 0.003 dB is far below that of any codec setting."""

@@ -25,6 +25,7 @@ from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 from xsarcomp.evaluation.report import digest_pictures
 from xsarcomp.evaluation.report.digest import Digest, DigestBuilder
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -97,7 +98,7 @@ def write_report(
         groups=_table_groups(columns),
         sections=[_section(name, variable) for name, variable in variables.items() if variable.digest],
     )
-    path.write_text(content, encoding="utf-8")
+    write_atomically(path, content)
     return metrics | {"scale": used_scale}
 
 

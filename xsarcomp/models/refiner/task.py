@@ -29,11 +29,11 @@ from xsarcomp.models.refiner.gate import gate, mean_corrections, texture_gains
 from xsarcomp.models.refiner.network import LappedAutoencoder, QuantizedLatents, Quantizer
 from xsarcomp.models.refiner.tables import ANCHOR_STEPS_DB, fit_tables
 from xsarcomp.radiometry.filling import round_to_signal_steps
-from xsarcomp.training.checkpoint import write_atomically
 from xsarcomp.training.interfaces import ValidationResult
 from xsarcomp.training.monitoring import latent_health
 from xsarcomp.training.patches import fixed_batches
 from xsarcomp.training.planes import Plane
+from xsarcomp.whole_files import write_atomically
 
 VALIDATION_STEPS_DB = (0.7, 1.7, 4.0, 9.6)
 """Quantization steps of the validation; pictures and statistics of the latents are those of the third."""
