@@ -230,7 +230,7 @@ PROGRAM = """
 import sys, time
 import xarray as xr
 from tests.stores.test_appending import dated
-from xsarcomp.stores import array_writes, appending, writing
+from xsarcomp.stores import array_writes, appending
 write = array_writes.write_values
 count = int(sys.argv[2])
 def slow(*args, **kwargs):
@@ -240,7 +240,7 @@ def slow(*args, **kwargs):
     if count == 0:
         print("now", flush=True)
         time.sleep(60)
-appending.write_values = writing.write_values = slow
+appending.write_values = array_writes.write_values = slow
 dated(2, 3).chunk(time=1).sarcomp.append(sys.argv[1])
 """
 
