@@ -225,10 +225,14 @@ def levels_from_channel(channel: NDArray[np.int32]) -> NDArray[np.int32]:
     DimensionError
         If there are levels elsewhere: the channel does not begin at a tile.
     """
-    levels = np.ascontiguousarray(channel[:, ::TILE_LATENTS, ::TILE_LATENTS])
-    if np.count_nonzero(levels) != np.count_nonzero(channel):
+    if has_stray_levels(channel):
         raise DimensionError(
             f"a chunk of latents does not begin at a tile of {TILE_LATENTS} x {TILE_LATENTS} blocks: write latents in the chunks "
             "that encode() chose"
         )
-    return levels
+    return np.ascontiguousarray(channel[:, ::TILE_LATENTS, ::TILE_LATENTS])
+
+
+def has_stray_levels(channel: NDArray[np.int32]) -> bool:
+    """Return whether the last channel of latents (plane, y_latent, x_latent) holds levels beside the first blocks of tiles."""
+    return np.count_nonzero(channel[:, ::TILE_LATENTS, ::TILE_LATENTS]) != np.count_nonzero(channel)
