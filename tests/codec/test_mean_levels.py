@@ -285,3 +285,14 @@ def test_flags_that_exclude_each_other_are_refused(flags):
     content[header : header + 4] = google_crc32c.value(bytes(content[:header])).to_bytes(4, "little")
     with pytest.raises(CorruptStreamError):
         read_frame(bytes(content))
+
+
+@pytest.mark.parametrize("distance_db", [-900, -400, -150, -70, -20, 20, 70, 150, 400, 900])
+def test_a_mean_far_from_what_was_decoded_is_met_in_every_tile(distance_db):
+    signal = np.random.default_rng(12).normal(0, 5, (1, 100, 64)).astype(np.float32)
+    classes = np.where(np.random.default_rng(13).random(signal.shape) < 0.2, NAN, VALID).astype(np.uint8)
+    means_db = np.full((1, 2, 1), float(distance_db))
+    moved = restore_means(signal, classes, means_db, 0.0).astype(np.float64) - distance_db
+    for tile in (np.s_[:, :64], np.s_[:, 64:]):
+        valid = classes[tile] == VALID
+        assert abs(10 * np.log10(np.mean(10 ** (moved[tile][valid] / 10)))) < 1e-3

@@ -123,10 +123,17 @@ def test_info_and_statistics_know_the_steps(stack, first, later):
     np.testing.assert_allclose(bands[2][1:], (bands[0] + bands[1])[1:] / 2, rtol=0.05)
 
 
-@pytest.mark.parametrize("options", [{"max_error_db": 4.0}, {"keep_means": True}])
-def test_other_guarantees_do_not_get_into_a_store_unnoticed(first, tmp_path, options):
+@pytest.mark.parametrize("options", [{"max_error_db": 4.0}, {"keep_means": False}])
+def test_other_guarantees_do_not_get_into_a_store_with_mean_levels(first, tmp_path, options):
     first.to_zarr(tmp_path / "a", **FORMAT)
-    encode(2, 0.5, **options).to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
+    with pytest.raises(ValueError, match="'latent': 65"):  # of xarray: before anything is written
+        encode(2, 0.5, **options).to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
+    xr.testing.assert_equal(opened(tmp_path / "a").load(), first.load())
+
+
+def test_other_guarantees_do_not_get_into_a_store_unnoticed(tmp_path):
+    encode(1, 0.5, keep_means=False).to_zarr(tmp_path / "a", **FORMAT)
+    encode(2, 0.5, max_error_db=4.0).to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
     with pytest.raises(
         ValueError, match=r"conflicting sizes for dimension 'time'"
     ):  # of xarray: dates without residuals

@@ -210,12 +210,10 @@ def _leveled(decibel, classes, means):
             continue
         with np.errstate(all="ignore"):
             p = 10 ** ((decibel[tile] - means[plane, i, j]) / 10)
-            w = np.where(p > 1e100, 1.0, p**2 / (p**2 + 1))
-            total = p[valid].sum()
-            factor = (valid.sum() - total) / (p * w)[valid].sum()
-            if np.isfinite(factor):
-                moved = p * (1 + factor * w) if factor > -1 else p * valid.sum() / total
-                result[tile] = np.where(valid, 10 * np.log10(moved) + means[plane, i, j], decibel[tile])
+            w, rest = 1 / (1 + 1 / p**2), 1 / (1 + p**2)
+            gain = (valid.sum() - (p * rest)[valid].sum()) / (p * w)[valid].sum()
+            if np.isfinite(gain) and gain > 0:
+                result[tile] += 10 * np.log10(rest + gain * w)
     return result
 
 
