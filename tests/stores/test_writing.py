@@ -76,7 +76,7 @@ def datasets(encoded, encoding, tmp_path_factory):
         "latents beside variables of the user": (with_other_variables(encoded), {"consolidated": True}),
         "latents in shards": (
             encoded,
-            {"encoding": {"vv_latents": {**encoded.vv_latents.encoding, "shards": (64,) * 3}}},
+            {"encoding": {"vv_latents": {**encoded.vv_latents.encoding, "shards": (65, 64, 64)}}},
         ),
         "transparent": (scene(), {"encoding": encoding, "zarr_format": 3, "consolidated": False}),
         "transparent in shards": (
