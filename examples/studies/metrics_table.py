@@ -32,7 +32,7 @@ Variant = Callable[[xr.Dataset, float], xr.Dataset]
 
 
 def decoded(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
-    """Encode and decode a scene as users do.
+    """Encode and decode a scene without keeping the means of its tiles.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def decoded(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = Non
     xarray.Dataset
         In memory.
     """
-    return scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model).sarcomp.decode().compute()
+    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, keep_means=False, model=model)
+    return encoded.sarcomp.decode().compute()
 
 
 def with_speckle(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
@@ -57,8 +58,8 @@ def with_speckle(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None 
 
 
 def with_means(scene: xr.Dataset, bits_per_pixel: float, *, model: str | None = None) -> xr.Dataset:
-    """Encode and decode a scene whose tiles keep their mean power; parameters and result are those of `decoded`."""
-    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, keep_means=True, model=model)
+    """Encode and decode a scene as users do, with kept means; parameters and result are those of `decoded`."""
+    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model)
     return encoded.sarcomp.decode().compute()
 
 
@@ -67,7 +68,7 @@ def without_power_correction(scene: xr.Dataset, bits_per_pixel: float, *, model:
 
     Parameters and result are those of `decoded`; the scene is in decibels.
     """
-    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, model=model, scale="decibel")
+    encoded = scene.sarcomp.encode(bits_per_pixel=bits_per_pixel, keep_means=False, model=model, scale="decibel")
     step_db = next(iter(encoded.sarcomp.info().values()))["step_db"]  # all variables have the same
     return encoded.sarcomp.decode().compute() - load_coder(model).mean_correction_db(step_db)
 

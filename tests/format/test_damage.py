@@ -21,6 +21,7 @@ from tests.support.paths import GOLDEN
 from xsarcomp.codec import chunk, integer_chunk
 from xsarcomp.codec import installed_models as weights
 from xsarcomp.codec.frame import BACKSCATTER, DTYPES, INTEGERS, LATENTS, read_frame
+from xsarcomp.codec.mean_levels import unpack_levels
 from xsarcomp.errors import BitstreamError, SarcompError
 from xsarcomp.stores.verification import verify_store, write_manifest
 
@@ -33,6 +34,7 @@ LARGE = {
 }
 """Frames of about 9 kB of all kinds; that of backscatter has classes, exact values, residuals and gains."""
 THREE = ("latents-1.0/vv_latents/c/0/0/0", "latents-1.1/vv_residual/c/0/0", "zarr3-1.1/vv/c/1/0")
+LEVELED = tuple(name for name in ("latents-1.2/vv_latents/c/0/0/0", "zarr3-1.2/vv/c/0/0") if name in FRAMES)
 QUICK, LONG = 3000, 2_000_000
 SECONDS = 1.0
 NODATA = 0
@@ -57,14 +59,19 @@ def decode(name, content):
         values = integer_chunk.decode_integer_chunk(content)
         covered = [(values, content[42:50])]
     elif right.kind == LATENTS:
-        values = chunk.decode_latents(content, coder_of(name))
-        covered = [(values, content[42:50])]
+        values, levels = chunk.decode_latents(content, coder_of(name)), read_frame(content).mean_levels
+        covered = [(values[..., :64, :, :] if levels else values, content[42:50])]
+        if levels:
+            covered.append((values[..., 64, ::8, ::8], levels[:8]))
     else:
         frame, symbols, _, _, added = chunk.read_backscatter(content, coder_of(name))
         nodata = NODATA if name.startswith("zarr2") else None
         values = chunk.decode_backscatter(content, nodata, coder_of(name))
         covered = [(symbols, content[42:50])]
-        if added is not None:
+        if frame.mean_levels:
+            tiles = (symbols.shape[0], *(-(-size // 8) for size in symbols.shape[2:]))
+            covered.append((unpack_levels(frame.mean_levels, tiles), frame.mean_levels[:8]))
+        elif added is not None:
             parts = [part.reshape(-1) for part in (added.residuals, added.gains) if part is not None]
             covered.append((np.concatenate([np.zeros(0, np.int32), *parts]), frame.guarantee_data[:8]))
     if values.shape != right.shape or values.dtype != right.dtype:
@@ -83,7 +90,7 @@ def expected(name):
 
 def proof(frame):
     """All that a frame says about its pixels and that a hash covers."""
-    return frame.symbol_hash, frame.guarantee_data[:8]
+    return frame.symbol_hash, frame.guarantee_data[:8], frame.mean_levels[:8]
 
 
 def claims(frame):
@@ -201,7 +208,7 @@ def test_every_truncation_of_a_large_frame_is_refused_before_anything_is_decoded
         refused_by(whole_decoder[kind], content + more)
 
 
-@pytest.mark.parametrize("name", THREE)
+@pytest.mark.parametrize("name", THREE + LEVELED)
 def test_a_decoder_refuses_each_flipped_bit_and_each_truncation(name):
     content = FRAMES[name]
     for bit in range(8 * len(content)):
@@ -229,7 +236,7 @@ def flips_with_right_checksums(name, bits):
     return found, places
 
 
-@pytest.mark.parametrize("name", THREE)
+@pytest.mark.parametrize("name", THREE + LEVELED)
 def test_flipped_bits_behind_right_checksums_change_no_pixels_but_through_unproven_fields(name):
     size = 8 * len(FRAMES[name])
     found, places = flips_with_right_checksums(name, sorted(random.Random(7).sample(range(size), 400)))
@@ -245,13 +252,14 @@ def unproven_bytes(name):
     if right.kind != BACKSCATTER:
         return set()
     after = 58 + 4 * len(right.shape) + len(right.symbols)
-    corrections = len(content) - len(right.guarantee_data)
+    corrections = len(content) - len(right.guarantee_data) - len(right.mean_levels)
+    spacing = set(range(corrections + 8, corrections + 16)) if right.guarantee_data else set()
     header = {7, 8, 9, 12, *range(14, 22), *range(54, 54 + 4 * len(right.shape))}
-    return header | set(range(after, corrections)) | set(range(corrections + 8, corrections + 16))
+    return header | set(range(after, corrections)) | spacing
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", THREE)
+@pytest.mark.parametrize("name", THREE + LEVELED)
 def test_every_flipped_bit_behind_right_checksums_changes_no_pixels_but_through_unproven_fields(name):
     found, places = flips_with_right_checksums(name, range(8 * len(FRAMES[name])))
     print(name, dict(found))

@@ -25,15 +25,18 @@ from tests.support.format_frames import (
     HAS_EXACT,
     INTEGERS,
     LATENTS,
+    LEVELED,
     MASKED,
     VERBATIM,
     frame_from_the_format,
 )
+from tests.support.format_pixels import means_from_the_format
 from tests.support.format_stores import (
     ArrayFromTheFormat,
     Models,
     integers_of_frame_from_the_format,
     latents_from_the_format,
+    levels_of_frame_from_the_format,
     parts_from_the_format,
     transparent_from_the_format,
     variable_from_the_format,
@@ -150,7 +153,10 @@ def test_golden_streams_hold_all_that_the_format_has():
     assert {frame.kind for frame in found} == {BACKSCATTER, LATENTS, INTEGERS}
     assert {frame.dtype.str for frame in pixels} == set(DTYPES)
     assert {frame.scale for frame in pixels} == {"power", "amplitude", "decibel"}
-    assert {content[5] for content in contents} == {0, 1}
+    versions = {int(name.rpartition(".")[2]) for name in NAMES if "/" not in name}
+    assert {content[5] for content in contents} == versions
+    leveled = {frame.kind for frame in found if frame.flags & LEVELED}
+    assert leveled == ({BACKSCATTER, LATENTS} if 2 in versions else set())
     for flag in (MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM):
         assert {bool(frame.flags & flag) for frame in pixels} == {True, False}
     assert any(frame.flags & VERBATIM for frame in found if frame.kind == LATENTS)
@@ -192,6 +198,13 @@ def test_a_decoder_made_from_the_text_of_the_format_gives_the_same_symbols_class
             for one, other in zip((symbols, classes), expected, strict=False):
                 np.testing.assert_array_equal(one, other)
             assert exact.tobytes() == expected[2].tobytes()
+            levels = levels_of_frame_from_the_format(content)
+            assert (levels is None) == (added is None or added.means_db is None)
+            if levels is not None:
+                step_db = frame_from_the_format(content).step_db
+                means = means_from_the_format(levels, symbols, MODELS[model], step_db) - MODELS[model].card.offset_db
+                np.testing.assert_allclose(means, added.means_db, atol=1e-9)
+                added = None
             added = (0.0, None, None) if added is None else (added.spacing_db, added.residuals, added.gains)
             for one, other in zip(corrections, added, strict=True):
                 np.testing.assert_array_equal(one, other)

@@ -1,4 +1,4 @@
-"""Frames to symbols, classes, exact values and corrections, written from ``docs/format.md`` sections 1 to 3 alone.
+"""Frames to symbols, classes, exact values, corrections and levels, written from ``docs/format.md`` sections 1 to 3 alone.
 
 Like all ``format_*`` files it imports nothing of xsarcomp, so that the tests compare two implementations. NumPy where whole
 passes are known at once, integers of Python in the coder; checks are assertions.
@@ -34,7 +34,7 @@ DTYPES = [
     ">u4",
 ]
 SCALES = ("", "power", "amplitude", "decibel")
-MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM = 1, 2, 4, 8, 16
+MASKED, HAS_EXACT, FORTRAN_ORDER, CORRECTED, VERBATIM, LEVELED = 1, 2, 4, 8, 16, 32
 BACKSCATTER, LATENTS, INTEGERS = 1, 2, 3
 ORDER = sorted(range(64), key=lambda channel: (channel // 8 + channel % 8, channel))
 
@@ -72,18 +72,22 @@ def frame_from_the_format(content):
     stop = 54 + 4 * dimensions
     shape = struct.unpack_from(f"<{dimensions}I", content, 54)
     assert struct.unpack_from("<I", content, stop)[0] == crc32c(content[:stop])
-    assert flags < 32
+    assert flags < 64
     assert (scale != 0) == (kind == BACKSCATTER)
-    assert minor == (1 if flags & (CORRECTED | VERBATIM) or kind == INTEGERS else 0)
+    older = 1 if flags & (CORRECTED | VERBATIM) or kind == INTEGERS else 0
+    assert minor == (2 if flags & LEVELED else older)
     payload = content[stop + 4 :]
     assert payload_crc == crc32c(payload)
-    assert bool(flags & CORRECTED) == (len(payload) > sum(lengths))
+    assert flags & (CORRECTED | LEVELED) != CORRECTED | LEVELED
+    assert bool(flags & (CORRECTED | LEVELED)) == (len(payload) > sum(lengths))
+    assert not flags & VERBATIM or not flags & (MASKED | HAS_EXACT | CORRECTED | LEVELED)
     assert (bool(flags & MASKED), bool(flags & HAS_EXACT)) == (lengths[1] > 0, lengths[2] > 0)
     cuts = np.cumsum([0, *lengths, len(payload) - sum(lengths)])
-    symbols, classes, exact, corrections = (payload[a:b] for a, b in itertools.pairwise(cuts))
+    symbols, classes, exact, last = (payload[a:b] for a, b in itertools.pairwise(cuts))
     return SimpleNamespace(
         kind=kind, dtype=np.dtype(DTYPES[code]), flags=flags, anchor=anchor, scale=SCALES[scale], step_db=step_db, shape=shape,
-        model=model.hex(), hash=symbol_hash, symbols=symbols, classes=classes, exact=exact, corrections=corrections,
+        model=model.hex(), hash=symbol_hash, symbols=symbols, classes=classes, exact=exact,
+        corrections=last if flags & CORRECTED else b"", levels=last if flags & LEVELED else b"",
     )  # fmt: skip
 
 
@@ -136,6 +140,13 @@ def corrections_from_the_format(section, shape):
     parts = [part.reshape(-1) for part in (residuals, gains) if part is not None]
     assert digest(np.concatenate(parts) if parts else np.zeros(0)) == expected
     return spacing, residuals, gains
+
+
+def levels_from_the_format(section, tiles):
+    """Levels (plane, y_tile, x_tile) of section 2.3."""
+    levels = integers_from_the_format(np.frombuffer(section[8:], "<u4"), tiles)
+    assert digest(levels) == section[:8]
+    return levels
 
 
 def points_of(symbols, trellised):

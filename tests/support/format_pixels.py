@@ -4,6 +4,7 @@ Imports nothing of xsarcomp, see :mod:`format_frames`.
 """
 
 import hashlib
+import itertools
 import json
 import math
 from decimal import Decimal, localcontext
@@ -183,6 +184,39 @@ def _corrected(decibel, corrections, offset_db):
     return np.where(gain == 0, decibel, 10 * np.log10(moved))
 
 
+def means_from_the_format(levels, symbols, model, step_db):
+    """10 log10(M) of each tile (section 6.7), shape (plane, y_tile, x_tile); NaN for tiles that are left as they are."""
+    trellised = model.tables.trellised[model.anchor(step_db)]
+    points, _ = points_of(symbols, trellised)
+    values = points * np.where(trellised, step_db * 9 / 16, step_db)[:, None, None]
+    means = np.full(levels.shape, np.nan)
+    for plane, i, j in itertools.product(*map(range, levels.shape)):
+        if levels[plane, i, j] != 2**20 - 1:
+            blocks = values[plane, :, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8].reshape(64, -1)
+            n = blocks.shape[1]
+            d = blocks[0].sum() / (8 * n)
+            v = min((blocks**2).sum() / (64 * n) - d**2, 100)
+            means[plane, i, j] = model.card.offset_db + d + v * math.log(10) / 20 + levels[plane, i, j] / 32
+    return means
+
+
+def _leveled(decibel, classes, means):
+    """Section 6.7, in powers that are multiples of M."""
+    result = decibel.copy()
+    for plane, i, j in itertools.product(*map(range, means.shape)):
+        tile = (plane, slice(64 * i, 64 * i + 64), slice(64 * j, 64 * j + 64))
+        valid = classes[tile] == 0
+        if np.isnan(means[plane, i, j]) or not valid.any():
+            continue
+        with np.errstate(all="ignore"):
+            p = 10 ** ((decibel[tile] - means[plane, i, j]) / 10)
+            w, rest = 1 / (1 + 1 / p**2), 1 / (1 + p**2)
+            gain = (valid.sum() - (p * rest)[valid].sum()) / (p * w)[valid].sum()
+            if np.isfinite(gain) and gain > 0:
+                result[tile] += 10 * np.log10(rest + gain * w)
+    return result
+
+
 def _limits(scale, dtype):
     """Valid range of a dtype (section 6.5)."""
     if dtype.kind != "f":
@@ -197,11 +231,13 @@ def _limits(scale, dtype):
     return max(float(limits.smallest_subnormal), 10**-reach), min(float(limits.max), 10**reach)
 
 
-def pixels_from_the_format(signal, classes, exact, corrections, *, dtype, scale, nodata, model, step_db):
-    """Backscatter (plane, y, x) of a signal (sections 2, 6.5 and 6.6)."""
+def pixels_from_the_format(signal, classes, exact, corrections, means=None, *, dtype, scale, nodata, model, step_db):
+    """Backscatter (plane, y, x) of a signal (sections 2, 6.5 to 6.7)."""
     dtype = np.dtype(dtype)
     decibel = signal + model.card.offset_db + model.interpolated(model.card.mean_corrections_db, step_db)
     decibel = _corrected(decibel, corrections, model.card.offset_db)
+    if means is not None:
+        decibel = _leveled(decibel, classes, means)
     values = decibel if scale == "decibel" else 10 ** (decibel / {"power": 10, "amplitude": 20}[scale])
     if dtype.kind != "f":
         values = np.rint(values)

@@ -16,16 +16,23 @@ from tests.support.format_frames import (
     BACKSCATTER,
     INTEGERS,
     LATENTS,
+    LEVELED,
     VERBATIM,
     classes_from_the_format,
     corrections_from_the_format,
     crc32c,
     digest,
     frame_from_the_format,
+    levels_from_the_format,
     symbols_from_the_format,
     verbatim_from_the_format,
 )
-from tests.support.format_pixels import ModelFromTheFormat, pixels_from_the_format, signal_from_the_format
+from tests.support.format_pixels import (
+    ModelFromTheFormat,
+    means_from_the_format,
+    pixels_from_the_format,
+    signal_from_the_format,
+)
 
 
 class Models:
@@ -59,25 +66,49 @@ def parts_from_the_format(content, model):
     return symbols, *classes_from_the_format(frame, shape), corrections_from_the_format(frame.corrections, shape)
 
 
+def levels_of_frame_from_the_format(content):
+    """Levels (plane, y_tile, x_tile) of a frame of kind 1; None where it has none."""
+    frame = frame_from_the_format(content)
+    planes, *pixels = _planes_of(frame.shape, 2)
+    return levels_from_the_format(frame.levels, (planes, *_tiles(pixels, 64))) if frame.levels else None
+
+
+def _tiles(sizes, edge):
+    return tuple(-(-size // edge) for size in sizes)
+
+
 def backscatter_from_the_format(content, nodata, model):
     """Pixels of a frame of kind 1."""
     frame = frame_from_the_format(content)
     symbols, classes, exact, corrections = parts_from_the_format(content, model)
     signal = signal_from_the_format(symbols, frame.shape[-2:], model, frame.step_db)
+    levels = levels_of_frame_from_the_format(content)
+    means = None if levels is None else means_from_the_format(levels, symbols, model, frame.step_db)
     return pixels_from_the_format(
-        signal, classes, exact, corrections,
+        signal, classes, exact, corrections, means,
         dtype=frame.dtype, scale=frame.scale, nodata=nodata, model=model, step_db=frame.step_db,
     ).reshape(frame.shape)  # fmt: skip
 
 
 def latents_from_the_format(content, model):
-    """Symbols of a frame of kind 2."""
+    """Latents of a frame of kind 2: 64 symbols and, with levels, those as the last."""
     frame = frame_from_the_format(content)
-    assert (frame.kind, frame.dtype, frame.step_db, frame.flags & ~VERBATIM) == (LATENTS, np.int32, 0, 0)
+    assert (frame.kind, frame.dtype, frame.step_db, frame.flags & ~(VERBATIM | LEVELED)) == (LATENTS, np.int32, 0, 0)
     assert model.id.startswith(frame.model)
+    planes, latents, *blocks = _planes_of(frame.shape, 3)
+    assert latents in (64, 65)
     if frame.flags & VERBATIM:
-        return verbatim_from_the_format(frame)
-    return symbols_from_the_format(frame, _planes_of(frame.shape, 3), model.tables).reshape(frame.shape)
+        values = verbatim_from_the_format(frame)
+        levels = values[..., 64:, :, :]
+        assert np.count_nonzero(levels) == np.count_nonzero(levels[..., ::8, ::8])
+        return values
+    assert (latents == 65) == bool(frame.flags & LEVELED)
+    symbols = symbols_from_the_format(frame, (planes, 64, *blocks), model.tables)
+    if frame.flags & LEVELED:
+        channel = np.zeros((planes, 1, *blocks), np.int32)
+        channel[:, 0, ::8, ::8] = levels_from_the_format(frame.levels, (planes, *_tiles(blocks, 8)))
+        symbols = np.concatenate([symbols, channel], axis=1)
+    return symbols.reshape(frame.shape)
 
 
 def _planes_of(shape, kept):
@@ -201,7 +232,9 @@ def variable_from_the_format(folder, name, models):
     record = {key: _python(value) for key, value in record.items()}
     model = models[record["model_id"]]
     pixels, lead = record["pixels"], array.shape[:-3]
-    symbols = array.values(lambda content: latents_from_the_format(content, model)).reshape(-1, *array.shape[-3:])
+    latents = array.values(lambda content: latents_from_the_format(content, model)).reshape(-1, *array.shape[-3:])
+    assert latents.shape[1] == (65 if record.get("mean_levels") else 64)
+    symbols, levels = latents[:, :64], latents[:, 64:, ::8, ::8]
     classes = zarr.open_array(folder / f"{name}_mask", mode="r")[:].reshape(-1, *pixels)
     exact = np.zeros(classes.shape, record["dtype"])
     if (folder / f"{name}_exact").exists():
@@ -214,7 +247,7 @@ def variable_from_the_format(folder, name, models):
 
     spacing = record.get("residual_spacing_db", 0.0)
     residuals = integers("residual").reshape(classes.shape) if spacing else None
-    gains = integers("gains") if record.get("keep_means") else None
+    gains = integers("gains") if record.get("keep_means") and not record.get("mean_levels") else None
     gains = None if gains is None else gains.reshape(-1, *gains.shape[-3:])
     steps = [record["step_db"]] * len(symbols)
     if "fingerprint" in record:
@@ -226,8 +259,9 @@ def variable_from_the_format(folder, name, models):
         one = slice(plane, plane + 1)
         signal = signal_from_the_format(symbols[one], pixels, model, step_db)
         added = (spacing, *(None if part is None else part[one] for part in (residuals, gains)))
+        means = means_from_the_format(levels[plane], symbols[one], model, step_db) if levels.size else None
         result[one] = pixels_from_the_format(
-            signal, classes[one], exact[one][classes[one] == 6], added,
+            signal, classes[one], exact[one][classes[one] == 6], added, means,
             dtype=record["dtype"], scale=record["scale"], nodata=record["nodata"], model=model, step_db=step_db,
         )  # fmt: skip
     stored = [*(name for name in record["dims"] if name not in record["spatial"]), *record["spatial"]]

@@ -33,7 +33,7 @@ def latents(scene, path, chunk=CHUNK // 8):
         edge = chunk if is_latents else CHUNK
         old = encoded[name].encoding
         encoding[name] = {**({"serializer": old["serializer"], "compressors": None} if is_latents else {})}
-        encoding[name]["chunks"] = ((64,) if is_latents else ()) + (edge, edge)
+        encoding[name]["chunks"] = (*encoded[name].shape[:-2], edge, edge)
     encoded.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
 
 

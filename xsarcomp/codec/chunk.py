@@ -33,6 +33,7 @@ from xsarcomp.codec.mean_levels import (
     TILE_LATENTS,
     channel_from_levels,
     compute_levels,
+    has_stray_levels,
     levels_from_channel,
     means_from_levels,
     pack_levels,
@@ -272,7 +273,12 @@ def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:
     """Decode a chunk of latents; the inverse of :func:`encode_latents`. Wrong bytes raise a BitstreamError."""
     frame = _read_latents_frame(content, coder)
     if frame.verbatim:
-        return read_verbatim_integers(frame)
+        latents = read_verbatim_integers(frame)
+        if has_stray_levels(latents[..., CHANNELS:, :, :].reshape(-1, *frame.shape[-2:])):
+            raise CorruptStreamError(
+                "the chunk of latents holds mean levels beside the first blocks of tiles: it is damaged"
+            )
+        return latents
     symbols = _decode_symbols_of(frame, _symbols_shape(frame), coder)
     if not frame.mean_levels:
         return symbols.reshape(frame.shape)

@@ -3,9 +3,9 @@
 Decoded values that are right on average in decibels are not right in power, and no constant mends scenes of every kind. So the
 encoder stores the mean power of the valid pixels of each tile, and the decoder multiplies each decoded power P of the tile by
 
-    1 + F P^2 / (P^2 + M^2)
+    1 - w + G w,  w = P^2 / (P^2 + M^2)
 
-where M is the stored mean, and F makes the mean of the result M. Pixels far below the mean hardly change: the sea around a ship
+where M is the stored mean, and G makes the mean of the result M. Pixels far below the mean hardly change: the sea around a ship
 does not brighten to make up for the power of the ship. The encoder needs no decoder for that, unlike for the gains of
 :mod:`xsarcomp.codec.tile_means`, which is why ``docs/decisions/0025-mean-levels.md`` prefers them.
 
@@ -225,10 +225,14 @@ def levels_from_channel(channel: NDArray[np.int32]) -> NDArray[np.int32]:
     DimensionError
         If there are levels elsewhere: the channel does not begin at a tile.
     """
-    levels = np.ascontiguousarray(channel[:, ::TILE_LATENTS, ::TILE_LATENTS])
-    if np.count_nonzero(levels) != np.count_nonzero(channel):
+    if has_stray_levels(channel):
         raise DimensionError(
             f"a chunk of latents does not begin at a tile of {TILE_LATENTS} x {TILE_LATENTS} blocks: write latents in the chunks "
             "that encode() chose"
         )
-    return levels
+    return np.ascontiguousarray(channel[:, ::TILE_LATENTS, ::TILE_LATENTS])
+
+
+def has_stray_levels(channel: NDArray[np.int32]) -> bool:
+    """Return whether the last channel of latents (plane, y_latent, x_latent) holds levels beside the first blocks of tiles."""
+    return np.count_nonzero(channel[:, ::TILE_LATENTS, ::TILE_LATENTS]) != np.count_nonzero(channel)

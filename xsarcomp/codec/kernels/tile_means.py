@@ -73,7 +73,7 @@ def set_means(
     level_db: float,
     edge: int,
 ) -> None:
-    """Multiply powers P by 1 + F P^2 / (P^2 + M^2), so that the mean over the valid pixels of each tile is M, in place.
+    """Multiply powers P by 1 - w + G w, w = P^2 / (P^2 + M^2), so that the mean over the valid pixels of each tile is M, in place.
 
     ``signal`` has shape (plane, y, x), dB above ``level_db``; ``targets`` are 10 log10 M, shape (plane, tile row, tile
     column), NaN where a tile is left as it is. ``docs/format.md``, section 6.7.
@@ -86,27 +86,20 @@ def set_means(
             for left in range(0, width, edge):
                 target = targets[plane, top // edge, left // edge]
                 bottom, right = min(top + edge, height), min(left + edge, width)
-                count, total, weighted = 0.0, 0.0, 0.0
+                missing, weighted = 0.0, 0.0  # what the weighted powers must sum up to, and what they do
                 for y in range(top, bottom):
                     row, known, ratio = signal[plane, y], classes[plane, y], ratios[y - top]
                     for x in range(left, right):
                         value = np.exp((row[x] + (level_db - target)) * to_exponent)  # power over M
                         ratio[x - left] = value
                         if known[x] == 0:
-                            count += 1
-                            total += value
+                            missing += 1 - value / (1 + value * value)
                             weighted += value / (1 + 1 / (value * value))
-                factor = (count - total) / weighted
-                if not (np.isfinite(factor) and count > 0):
+                gain = missing / weighted
+                if not (np.isfinite(gain) and gain > 0):
                     continue
-                uniform = np.float32(0)
-                if factor <= -1:  # the bright pixels have less than there is too much: all pixels are darkened
-                    uniform = np.float32(np.log(count / total) * to_decibel)
                 for y in range(top, bottom):
                     row, ratio = signal[plane, y], ratios[y - top]
                     for x in range(left, right):
-                        if factor <= -1:
-                            row[x] += uniform
-                        else:
-                            value = ratio[x - left]
-                            row[x] += np.float32(np.log1p(factor / (1 + 1 / (value * value))) * to_decibel)
+                        square = ratio[x - left] * ratio[x - left]
+                        row[x] += np.float32(np.log(1 / (1 + square) + gain / (1 + 1 / square)) * to_decibel)
