@@ -14,6 +14,8 @@ from xsarcomp.latents.positions import check_positions
 
 PART_DTYPES = {"latents": "i4", "mask": "u1", "residual": "i4", "gains": "i4", "coding": "f8"}
 """Data types of the parts; exact values have that of the original."""
+PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+"""Attributes that make xarray change numbers while it reads them."""
 SHIFT_TOLERATED = 0.75
 """Shift of a coordinate that is no move of the scene, in pixels: from centers to edges, and rounding to float32 besides."""
 
@@ -63,11 +65,15 @@ def check_parts(dataset: xr.Dataset, name: Hashable, metadata: LatentsMetadata) 
 
 
 def _check_dtype(variable: xr.Variable, name: str, expected: np.dtype) -> None:
-    """Refuse a part of another data type."""
+    """Refuse a part of another data type, or one whose stored numbers xarray changes while it reads them."""
     if variable.dtype.newbyteorder("=") != expected.newbyteorder("="):
         raise NotEncodedError(
             f"{name!r} has the type {variable.dtype}, expected {expected}: it was computed with, such as by mean, shift or where, or "
-            "attributes such as scale_factor, _FillValue or dtype were added to it. Decode first and compute then; it stays lazy"
+            f"attributes ({', '.join(PACKING)}, dtype) were added to it. Decode first and compute then; it stays lazy"
+        )
+    if packing := [key for key in PACKING if variable.encoding.get(key) is not None]:
+        raise NotEncodedError(
+            f"{name!r} has the attributes {', '.join(packing)}, which no encoder writes: they change the numbers. Remove them"
         )
 
 

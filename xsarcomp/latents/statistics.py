@@ -49,7 +49,7 @@ def latent_statistics(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     statistics = {}
     for metadata in read_latents_metadata(dataset).values():
         parts, _ = align_parts(dataset, metadata)
-        coding = {part: parts[part].values for part in ("coding", "plane_coding") if part in parts}
+        coding: dict[str, Any] = {part: parts[part].values for part in ("coding", "plane_coding") if part in parts}
         planes = int(np.prod(parts["latents"].shape[:-3]))
         steps = [
             run.settings.step_db for run in runs_of_parts(coding, metadata, planes) for _ in range(planes)[run.planes]
