@@ -181,6 +181,38 @@ def test_a_scene_of_other_settings_written_over_another_is_refused(tmp_path, oth
     assert any("another model" in finding.message for finding in verify_store(tmp_path / "a").problems)
 
 
+def as_first_written(encoded):
+    """The dataset as the first encoders made it: no coding and no positions."""
+    old = encoded.drop_vars(["vv_coding", "y_latent", "x_latent"])
+    record = old.vv_latents.attrs[ATTRIBUTE]
+    old.vv_latents.attrs[ATTRIBUTE] = {key: value for key, value in record.items() if key != "fingerprint"}
+    return old
+
+
+def test_stores_of_the_first_encoders_are_decoded_as_before(tmp_path):
+    encoded = encode(scene())
+    as_first_written(encoded.copy(deep=True)).to_zarr(tmp_path / "a", **STORED)
+    assert "fingerprint" not in opened(tmp_path / "a").vv_latents.attrs[ATTRIBUTE]
+    for name, read in ways_to_read(tmp_path / "a").items():
+        right = encoded.sarcomp.decode(overview=8 if "overview" in name else None).vv
+        np.testing.assert_allclose(read(), right, rtol=1e-5)
+    assert write_manifest(tmp_path / "a").ok
+
+
+def test_a_scene_written_over_a_store_of_the_first_encoders_is_decoded_with_its_own_step_or_refused(tmp_path):
+    as_first_written(encode(scene())).to_zarr(tmp_path / "a", **STORED)
+    newer = encode(scene(), rmse_db=2.0)
+    newer.to_zarr(tmp_path / "a", mode="a", consolidated=False)
+    for name, read in ways_to_read(tmp_path / "a").items():
+        right = newer.sarcomp.decode(overview=8 if "overview" in name else None).vv
+        np.testing.assert_allclose(read(), right, rtol=1e-5)
+    assert opened(tmp_path / "a").sarcomp.info()["vv"]["step_db"] == newer.sarcomp.info()["vv"]["step_db"]
+    encode(declared(scene())).to_zarr(tmp_path / "a", mode="a", consolidated=False)
+    for name, read in ways_to_read(tmp_path / "a").items():
+        with pytest.raises(NotEncodedError, match="another model"):
+            pytest.fail(f"{name}: {read()}")
+
+
 def region(rows=slice(None), columns=slice(None)):
     """Region of a scene in blocks of 8 x 8 pixels, for ``to_zarr``."""
     spans = {}

@@ -20,7 +20,7 @@ from xsarcomp.errors import NotEncodedError
 from xsarcomp.latents.guarantees import guarantee_data_from_parts
 from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
-from xsarcomp.latents.part_checks import check_parts, select_exact
+from xsarcomp.latents.part_checks import check_parts, select_exact, with_added_coding
 from xsarcomp.latents.plane_steps import plane_step, runs_of_parts
 from xsarcomp.latents.positions import drop_positions
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
@@ -56,7 +56,7 @@ def read_latents_metadata(dataset: xr.Dataset) -> dict[Hashable, LatentsMetadata
         If the metadata cannot be read.
     """
     variables = {
-        name: LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
+        name: with_added_coding(dataset, LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE]))
         for name, array in dataset.variables.items()
         if ATTRIBUTE in array.attrs
     }

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
+from xsarcomp.latents.part_checks import with_added_coding
 from xsarcomp.latents.plane_steps import CODING, STEP
 
 
@@ -25,7 +26,7 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     described: dict[str, dict[str, Any]] = {}
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
-            metadata = LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
+            metadata = with_added_coding(dataset, LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE]))
             left_out = ("attributes", "encoding", "name", "calm_variances_db2", "fingerprint")
             described[str(metadata.name)] = {"store": "latents"} | {
                 key: value for key, value in metadata.to_dict().items() if key not in left_out

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from xsarcomp.errors import CorruptStreamError, DimensionError, NotEncodedError
 from xsarcomp.latents.layout import part_grids
-from xsarcomp.latents.metadata import LatentsMetadata, corner_coordinates
-from xsarcomp.latents.plane_steps import check_fingerprint
+from xsarcomp.latents.metadata import LatentsMetadata, corner_coordinates, part_names
+from xsarcomp.latents.plane_steps import CODING, check_fingerprint, with_fingerprint
 from xsarcomp.latents.positions import check_positions
 
 PART_DTYPES = {"latents": "i4", "mask": "u1", "residual": "i4", "gains": "i4", "coding": "f8"}
@@ -18,6 +18,26 @@ PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 """Attributes that make xarray change numbers while it reads them."""
 SHIFT_TOLERATED = 0.75
 """Shift of a coordinate that is no move of the scene, in pixels: from centers to edges, and rounding to float32 besides."""
+
+
+def with_added_coding(dataset: xr.Dataset, metadata: LatentsMetadata) -> LatentsMetadata:
+    """Add the fingerprint to metadata of a first store over which a later encoder wrote: attributes stay, a coding was added.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    metadata : LatentsMetadata
+        Of a variable of the dataset.
+
+    Returns
+    -------
+    LatentsMetadata
+        Unchanged where it has a fingerprint, or the dataset no coding.
+    """
+    coding = dataset.variables.get(part_names(metadata.name)["coding"])
+    if metadata.fingerprint is not None or coding is None or CODING not in coding.dims:
+        return metadata
+    return with_fingerprint(metadata)
 
 
 def check_parts(dataset: xr.Dataset, name: Hashable, metadata: LatentsMetadata) -> None:
