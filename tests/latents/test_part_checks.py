@@ -354,6 +354,15 @@ def test_exact_values_that_attributes_change_are_refused(tmp_path, attributes):
             pytest.fail(f"{name}: {read()}")
 
 
+def test_a_store_that_was_written_without_the_encoding_is_read(tmp_path):
+    encoded = encode(scene())
+    encoded.drop_encoding().to_zarr(tmp_path / "a", **STORED)
+    assert "_FillValue" in opened(tmp_path / "a").vv_exact.encoding  # NaN, by xarray itself
+    for name, read in ways_to_read(tmp_path / "a").items():
+        right = encoded.sarcomp.decode(overview=8 if "overview" in name else None).vv
+        np.testing.assert_allclose(read(), right, rtol=1e-5)
+
+
 @pytest.mark.parametrize("part", ["latents", "mask", "residual"])
 def test_names_of_dimensions_that_were_exchanged_in_the_store_are_an_error(tmp_path, part):
     encode(scene(), max_error_db=6.0).to_zarr(tmp_path / "a", **STORED)

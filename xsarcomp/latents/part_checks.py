@@ -91,7 +91,9 @@ def _check_dtype(variable: xr.Variable, name: str, expected: np.dtype) -> None:
             f"{name!r} has the type {variable.dtype}, expected {expected}: it was computed with, such as by mean, shift or where, or "
             f"attributes ({', '.join(PACKING)}, dtype) were added to it. Decode first and compute then; it stays lazy"
         )
-    if packing := [key for key in PACKING if variable.encoding.get(key) is not None]:
+    # xarray gives floats the fill value NaN by itself, which changes nothing
+    values = {key: variable.encoding.get(key) for key in PACKING}
+    if packing := [key for key, value in values.items() if value is not None and value == value]:
         raise NotEncodedError(
             f"{name!r} has the attributes {', '.join(packing)}, which no encoder writes: they change the numbers. Remove them"
         )
