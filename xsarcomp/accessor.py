@@ -113,7 +113,7 @@ class Accessor:
         >>> from xsarcomp.scenes.simulation import simulated_dataset
         >>> encoded = simulated_dataset((64, 64), seed=1).sarcomp.encode(bits_per_pixel=1)
         >>> sorted(encoded.data_vars)
-        ['vh_latents', 'vh_mask', 'vv_latents', 'vv_mask']
+        ['vh_coding', 'vh_latents', 'vh_mask', 'vv_coding', 'vv_latents', 'vv_mask']
         """
         target = _target_arguments(locals())  # before any other local variable exists
         from xsarcomp.latents.append import plan_latents

@@ -5,6 +5,8 @@ import pytest
 import xarray as xr
 
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, NotEncodedError, RadiometryError
+from xsarcomp.latents.metadata import LatentsMetadata
+from xsarcomp.latents.plane_steps import CHECK, _hash, _shared
 from xsarcomp.latents.statistics import latent_statistics
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.verification import verify_store, write_manifest
@@ -186,7 +188,7 @@ def test_a_date_that_was_never_written_is_an_error(first, later, tmp_path):
             opened(path).isel(time=position).sarcomp.decode().vv.load()
         if position == 1:
             np.testing.assert_array_equal(opened(path).isel(time=0).sarcomp.decode().vv, first.sarcomp.decode().vv[0])
-        part = one.drop_vars(["x", "y"], errors="ignore")
+        part = one.drop_vars([name for name, variable in one.variables.items() if "time" not in variable.dims])
         part.to_zarr(path, region={"time": slice(position, position + 1)}, consolidated=False)
     for position, alone in enumerate(expected(first, later)):
         np.testing.assert_array_equal(opened(path).sarcomp.decode().vv[position], alone.vv[0])
@@ -210,10 +212,26 @@ def test_the_dimension_of_the_coding_may_not_be_taken():
         taken.sarcomp.encode(rmse_db=1, model=MODEL, scale="power")
 
 
-def test_a_plane_without_leading_dimensions_has_no_coding():
-    encoded = scene(1).isel(time=0).sarcomp.encode(rmse_db=1, model=MODEL, scale="power")
-    assert "vv_coding" not in encoded
-    assert "fingerprint" not in encoded.vv_latents.attrs["sarcomp"]
+def as_first_written(encoded):
+    """The dataset as the first encoders made it: a fingerprint without the grid, which stands in the coding, and no positions."""
+    old = encoded.drop_vars(["y_latent", "x_latent"])
+    for name in ("vv", "vh"):
+        record = LatentsMetadata.from_attribute(old[f"{name}_latents"].attrs["sarcomp"])
+        fingerprint = _hash(_shared(record))
+        old[f"{name}_latents"].attrs["sarcomp"] = {**record.to_attribute(), "fingerprint": fingerprint}
+        old[f"{name}_coding"][..., CHECK] = fingerprint
+    return old
+
+
+@pytest.mark.parametrize("how", ["like", "target"])
+def test_dates_are_appended_to_stores_of_the_first_encoders(first, later, tmp_path, how):
+    as_first_written(first.copy(deep=True)).to_zarr(tmp_path / "a", **FORMAT)
+    new = scene(2).sarcomp.encode(like=opened(tmp_path / "a")) if how == "like" else later
+    new.to_zarr(tmp_path / "a", append_dim="time", consolidated=False)
+    decoded = opened(tmp_path / "a").sarcomp.decode()
+    for position, alone in enumerate(expected(first, new)):
+        np.testing.assert_array_equal(decoded.vv[position], alone.vv[0])
+    assert write_manifest(tmp_path / "a").ok
 
 
 # encode(like=...)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.support.metadata import changed
 from tests.support.speckle_arrays import array, speckle, through_store
 from xsarcomp.errors import (
     CorruptStreamError,
@@ -14,7 +15,8 @@ from xsarcomp.errors import (
     SarcompError,
 )
 from xsarcomp.latents import decode as decode_module
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE
+from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
+from xsarcomp.latents.plane_steps import with_fingerprint
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
 from xsarcomp.stores import files
 
@@ -175,8 +177,9 @@ def test_a_time_step_can_be_selected_before_decoding(lazy):
 
 
 def test_a_model_that_is_not_installed_is_named(encoded_plane):
-    attribute = {**encoded_plane.vv_latents.attrs[ATTRIBUTE], "model_id": "ab" * 32}
-    encoded_plane.vv_latents.attrs[ATTRIBUTE] = attribute
+    metadata = LatentsMetadata.from_attribute(encoded_plane.vv_latents.attrs[ATTRIBUTE])
+    unknown = with_fingerprint(changed(metadata, model_id="ab" * 32))
+    encoded_plane.vv_latents.attrs[ATTRIBUTE] = unknown.to_attribute()
     with pytest.raises(ModelNotFoundError, match=r"abab.* is not installed"):
         encoded_plane.sarcomp.decode()
 

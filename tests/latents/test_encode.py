@@ -98,7 +98,7 @@ def test_dimensions_of_any_number_and_order(tmp_path, sizes, chunks):
 def test_polarizations_as_variables_in_upper_and_lower_case(names):
     original = xr.Dataset({name: array(speckle((40, 40), seed), name=name) for seed, name in enumerate(names)})
     encoded = original.sarcomp.encode(bits_per_pixel=2)
-    assert set(encoded.data_vars) == {f"{name}_{part}" for name in names for part in ("latents", "mask")}
+    assert set(encoded.data_vars) == {f"{name}_{part}" for name in names for part in ("latents", "mask", "coding")}
     for name in names:
         assert_restored(original[name], encoded.sarcomp.decode()[name])
 

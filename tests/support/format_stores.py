@@ -3,9 +3,11 @@
 Imports nothing of xsarcomp, see :mod:`format_frames`; masks, exact values and codings have ordinary codecs, which zarr reads.
 """
 
+import hashlib
 import itertools
 import json
 import math
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +226,29 @@ def _python(value):
     return value
 
 
+def fingerprints(record):
+    """Fingerprints that a record may have: that of today, and that of the first encoders."""
+    shared = {name: record[name] for name in ("model_id", "dtype", "scale")}
+    nodata = record["nodata"]
+    if isinstance(nodata, dict):
+        (nodata,) = nodata["values"]
+    shared["nodata"] = None if nodata is None else repr(float(nodata))
+    without = {"max_error_db": None, "keep_means": False, "residual_spacing_db": 0.0}
+    shared |= {name: record.get(name, value) for name, value in without.items()}
+    grid = {"name": record["name"]} | {name: {"tuple": list(record[name])} for name in ("spatial", "pixels")}
+    texts = [json.dumps(values, sort_keys=True).encode() for values in (shared | grid, shared)]
+    return [int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "little") for text in texts]
+
+
+def check_fits(step, check, record, *, is_plane):
+    """Return whether the entry of a plane fits the record."""
+    assert record["fingerprint"] in fingerprints(record)
+    (bits,) = struct.unpack("<Q", struct.pack("<d", step))
+    accepted = {record["fingerprint"], fingerprints(record)[0]}
+    numbers = {-1 - ((bits ^ (bits >> 16) ^ fingerprint) % 2**48) for fingerprint in accepted}
+    return check in numbers or (check in accepted and not is_plane)
+
+
 def variable_from_the_format(folder, name, models):
     """Pixels of a variable of a latents store, in the order of its dimensions."""
     folder = Path(folder)
@@ -251,9 +276,19 @@ def variable_from_the_format(folder, name, models):
     gains = None if gains is None else gains.reshape(-1, *gains.shape[-3:])
     steps = [record["step_db"]] * len(symbols)
     if "fingerprint" in record:
-        coding = zarr.open_array(folder / f"{name}_coding", mode="r")[:].reshape(-1, 2)
+        coding = zarr.open_array(folder / f"{name}_coding", mode="r")[:]
+        if not lead:  # an entry at each latent of the only plane
+            assert coding.shape == (2, *array.shape[-2:])
+            assert (coding == coding[:, :1, :1]).all()
+            coding = coding[:, 0, 0]
+        coding = coding.reshape(-1, 2)
         steps = coding[:, 0].tolist()
-        assert (coding[:, 1] == record["fingerprint"]).all()
+        assert all(check_fits(step, check, record, is_plane=not lead) for step, check in coding.tolist())
+    for dim in ("latent", "tile"):
+        for axis in record["spatial"]:
+            if (folder / f"{axis}_{dim}").exists():
+                positions = zarr.open_array(folder / f"{axis}_{dim}", mode="r")[:]
+                assert positions.tolist() == list(range(len(positions)))
     result = np.empty(classes.shape, record["dtype"])
     for plane, step_db in enumerate(steps):
         one = slice(plane, plane + 1)

@@ -23,6 +23,7 @@ from xsarcomp.latents.decode import decode_dataset
 from xsarcomp.latents.encode import encode_dataset
 from xsarcomp.latents.layout import CHUNK_PIXELS
 from xsarcomp.latents.plan import PlanOptions, make_plan
+from xsarcomp.latents.plane_steps import with_fingerprint
 from xsarcomp.scenes.large_scene import large_scene
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,9 @@ def planned(shape):
     options = PlanOptions(model=MODEL, scale="decibel", recompress=False, chunk_pixels=CHUNK_PIXELS)
     plan = make_plan(small, ["vv", "vh"], target, options)
     without_place = {"pixels": shape, "corners": (None,) * 4}
-    variables = {name: replace(metadata, **without_place) for name, metadata in plan.variables.items()}
+    variables = {
+        name: with_fingerprint(replace(metadata, **without_place)) for name, metadata in plan.variables.items()
+    }
     return replace(plan, variables=variables)
 
 

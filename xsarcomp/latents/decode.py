@@ -17,11 +17,13 @@ from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.sections import check_nodata
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import backscatter_from_signal
-from xsarcomp.errors import DimensionError, NotEncodedError
+from xsarcomp.errors import NotEncodedError
 from xsarcomp.latents.guarantees import guarantee_data_from_parts
 from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata, corner_coordinates
-from xsarcomp.latents.plane_steps import plane_runs
+from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
+from xsarcomp.latents.part_checks import check_parts, select_exact, with_added_coding
+from xsarcomp.latents.plane_steps import plane_step, runs_of_parts
+from xsarcomp.latents.positions import drop_positions
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
 from xsarcomp.latents.windows import decode_signal, decoded_window, gains_window, latents_window, split_levels
 from xsarcomp.radiometry import pixel_classes
@@ -48,14 +50,14 @@ def read_latents_metadata(dataset: xr.Dataset) -> dict[Hashable, LatentsMetadata
     Raises
     ------
     NotEncodedError
-        If the dataset has no latents, or a part is missing.
+        If the dataset has no latents, or a part is missing or is not what ``encode`` made.
     DimensionError
-        If a part was cut, or the scene was flipped or sorted.
+        If a part was cut or moved, or the scene was flipped or sorted.
     UnsupportedFormatError
         If the metadata cannot be read.
     """
     variables = {
-        name: LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
+        name: with_added_coding(dataset, LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE]))
         for name, array in dataset.variables.items()
         if ATTRIBUTE in array.attrs
     }
@@ -65,46 +67,8 @@ def read_latents_metadata(dataset: xr.Dataset) -> dict[Hashable, LatentsMetadata
             "encode() made. A transparent store needs no decoding: its variables already are backscatter"
         )
     for name, metadata in variables.items():
-        _check_complete(dataset, name, metadata)
+        check_parts(dataset, name, metadata)
     return variables
-
-
-def _check_complete(dataset: xr.Dataset, name: Hashable, metadata: LatentsMetadata) -> None:
-    """Refuse latents of which a part is missing or was cut, and scenes that were flipped."""
-    names = metadata.part_names
-    for part in metadata.required_parts:
-        if names[part] not in dataset.variables:
-            raise NotEncodedError(f"the {part} {names[part]!r} of the latents {name!r} is missing: keep both")
-    leading = [dim for dim in dataset[names["mask"]].dims if dim in metadata.leading]
-    for part, grid in part_grids(metadata).items():
-        if part not in names or names[part] not in dataset.variables:
-            continue
-        variable = dataset.variables[names[part]]
-        sizes = {dim: size for dim, size in variable.sizes.items() if dim not in leading}
-        if sizes != grid or not {*leading} <= {*variable.dims}:
-            raise DimensionError(
-                f"{names[part]!r} has the sizes {dict(variable.sizes)}, the metadata of {name!r} expect {grid} beside {leading}: "
-                "a part was cut out, or something was concatenated. Decode first and cut then; it stays lazy"
-            )
-    _check_corners(dataset, name, metadata)
-
-
-def _check_corners(dataset: xr.Dataset, name: Hashable, metadata: LatentsMetadata) -> None:
-    """Refuse a scene whose coordinates run otherwise than when it was encoded."""
-    corners = corner_coordinates(dataset, metadata.spatial)
-    for axis, dim in enumerate(metadata.spatial):
-        first, last = metadata.corners[2 * axis : 2 * axis + 2]
-        first_now, last_now = corners[2 * axis : 2 * axis + 2]
-        if first is None or last is None or first_now is None or last_now is None:
-            continue
-        # a thousandth of a pixel: packing a coordinate may round that much
-        tolerance = abs(last - first) / metadata.pixels[axis] / 1000
-        if abs(first - first_now) > tolerance or abs(last - last_now) > tolerance:
-            raise DimensionError(
-                f"the coordinate {dim!r} of {name!r} runs from {first_now:g} to {last_now:g}, but ran from {first:g} to "
-                f"{last:g} when it was encoded: flipping or sorting moves the mask and not the latents. Decode first; "
-                "it stays lazy"
-            )
 
 
 def align_parts(dataset: xr.Dataset, metadata: LatentsMetadata) -> tuple[dict[str, xr.Variable], LatentsMetadata]:
@@ -121,7 +85,8 @@ def align_parts(dataset: xr.Dataset, metadata: LatentsMetadata) -> tuple[dict[st
     Returns
     -------
     parts : dict of str to xarray.Variable
-        By part: leading dimensions, then those of :func:`xsarcomp.latents.layout.part_grids`. Lazy parts stay lazy.
+        By part: leading dimensions, then those of :func:`xsarcomp.latents.layout.part_grids`. Lazy parts stay lazy. The coding
+        of a scene that never had leading dimensions has the key ``plane_coding``.
     metadata : LatentsMetadata
         Without the dimensions of which a single position was selected.
     """
@@ -130,7 +95,10 @@ def align_parts(dataset: xr.Dataset, metadata: LatentsMetadata) -> tuple[dict[st
     selected = replace(metadata, dims=present)
     grids = part_grids(metadata)
     stored = {part: dataset.variables[name] for part, name in names.items() if name in dataset.variables}
-    return {part: variable.transpose(*selected.leading, *grids[part]) for part, variable in stored.items()}, selected
+    parts = {part: variable.transpose(*selected.leading, *grids[part]) for part, variable in stored.items()}
+    if not metadata.leading and "coding" in parts:
+        parts["plane_coding"] = parts.pop("coding")
+    return parts, selected
 
 
 def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Dataset:
@@ -174,7 +142,8 @@ def replace_parts(
         Grid mappings, which a store may hold as variables, are coordinates again.
     """
     parts = [part for metadata in variables.values() for part in metadata.part_names.values()]
-    result = dataset.drop_vars(parts, errors="ignore").assign({str(name): array for name, array in decoded.items()})
+    remaining = drop_positions(dataset, variables).drop_vars(parts, errors="ignore")
+    result = remaining.assign({str(name): array for name, array in decoded.items()})
     grid_mappings = {metadata.encoding.get("grid_mapping") for metadata in variables.values()} | {"spatial_ref"}
     return result.set_coords([name for name in grid_mappings if name in result.data_vars])
 
@@ -205,9 +174,35 @@ def _decode_parts(
     """Decode one variable, lazily where its latents are lazy; see :func:`align_parts`."""
     sources = {part: variable.data for part, variable in parts.items()}
     if is_lazy(sources["latents"]):
+        sources, metadata = settle_plane_coding(sources, metadata)
         return make_decoded_variable(_decode_lazily(sources, metadata, speckle), metadata, speckle)
     shape = (*sources["mask"].shape[:-2], *metadata.pixels)
     return make_decoded_variable(decode_region(parts, whole_window(shape), metadata, speckle), metadata, speckle)
+
+
+def settle_plane_coding(
+    sources: Mapping[str, Any], metadata: LatentsMetadata
+) -> tuple[dict[str, Any], LatentsMetadata]:
+    """Check a plane's coding that lies in memory at once, so that lazy decoding does not carry it in its graph.
+
+    Parameters
+    ----------
+    sources : mapping of str to array
+        By part, see :func:`align_parts`.
+    metadata : LatentsMetadata
+
+    Returns
+    -------
+    sources : dict of str to array
+        Without a coding in memory.
+    metadata : LatentsMetadata
+        With the step of that coding.
+    """
+    if "plane_coding" not in sources or is_lazy(sources["plane_coding"]):
+        return dict(sources), metadata
+    step_db = plane_step(sources["plane_coding"], metadata)
+    others = {part: values for part, values in sources.items() if part != "plane_coding"}
+    return others, replace(metadata, settings=replace(metadata.settings, step_db=step_db))
 
 
 def decode_region(
@@ -252,7 +247,7 @@ def part_window(window: Window, part: str, metadata: LatentsMetadata, reach: int
     ----------
     window : Window
         Pixels, on each axis of (..., y, x).
-    part : {"latents", "mask", "exact", "residual", "gains", "coding"}
+    part : {"latents", "mask", "exact", "residual", "gains", "coding", "plane_coding"}
     metadata : LatentsMetadata
         Size of the scene.
     reach : int
@@ -263,6 +258,8 @@ def part_window(window: Window, part: str, metadata: LatentsMetadata, reach: int
     Window
         On each axis of the part, see :func:`align_parts`.
     """
+    if part == "plane_coding":
+        return (Span(0, 2), *latents_window(decoded_window(window, metadata), metadata, reach)[-2:])
     if part == "coding":
         return (*window[:-2], Span(0, 2))
     window = decoded_window(window, metadata)
@@ -318,7 +315,7 @@ def decode_window(
         The piece of each part that :func:`part_window` selects: ``latents``, int32, shape (..., latent, y_latent,
         x_latent); ``mask``, uint8, shape (..., y, x); optionally ``exact``, shape (..., y, x), the values where the mask is
         EXACT; ``residual``, int32, shape (..., y, x); ``gains``, int32, shape (..., gain=2, y_tile, x_tile); and ``coding``,
-        float64, shape (..., coding=2).
+        float64, shape (..., coding=2), or ``plane_coding``, float64, shape (coding=2, y_latent, x_latent).
     metadata : LatentsMetadata
     speckle : SpeckleKeys, optional
         Keys of all planes of the variable, to add synthetic speckle.
@@ -349,7 +346,7 @@ def decode_window(
     levels = None
     if metadata.settings.guarantees.mean_levels:
         symbols, levels = split_levels(window, symbols, metadata, coder.latent_reach)
-    for planes, settings in _settings_of_planes(parts.get("coding"), metadata, classes):
+    for planes, settings in _settings_of_planes(parts, metadata, classes):
         data_of_planes = None if data is None else data.select_planes(planes)
         if levels is not None:
             data_of_planes = GuaranteeData(means_db=levels.means_db(planes, coder, settings.step_db))
@@ -364,7 +361,7 @@ def decode_window(
         values[planes] = backscatter_from_signal(
             signal,
             classes[planes],
-            None if exact is None else exact[planes][classes[planes] == pixel_classes.EXACT],
+            None if exact is None else select_exact(exact[planes], classes[planes] == pixel_classes.EXACT, metadata),
             dtype,
             settings,
             coder,
@@ -375,9 +372,9 @@ def decode_window(
 
 
 def _settings_of_planes(
-    coding: NDArray | None, metadata: LatentsMetadata, classes: NDArray[np.uint8]
+    parts: Mapping[str, NDArray], metadata: LatentsMetadata, classes: NDArray[np.uint8]
 ) -> Iterator[tuple[slice, Settings]]:
     """Groups of planes that are decoded together, and their settings."""
-    for run in plane_runs(coding, metadata, len(classes)):
+    for run in runs_of_parts(parts, metadata, len(classes)):
         for group in plane_groups(run.planes.stop - run.planes.start, classes[0].size):
             yield slice(run.planes.start + group.start, run.planes.start + group.stop), run.settings

@@ -39,6 +39,7 @@ from xsarcomp.latents.layout import (
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import Plan
 from xsarcomp.latents.plane_steps import make_coding
+from xsarcomp.latents.positions import position_coordinates
 from xsarcomp.latents.windows import gains_pixel_window, latents_window
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.scenes.times import with_time_encoding
@@ -71,18 +72,22 @@ def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     """
     encoded = with_time_encoding(drop_storage_encoding(dataset.drop_vars(list(plan.variables))))
     for name, metadata in plan.variables.items():
-        _refuse_taken_names(dataset.dims, encoded.variables, name, metadata)
+        _refuse_taken_names(dataset, encoded.variables, name, metadata)
+        encoded = encoded.assign_coords(position_coordinates(encoded, metadata))
         encoded = encoded.assign(encode_variable(dataset[name], metadata))
     return encoded
 
 
 def _refuse_taken_names(
-    dims: Iterable[Hashable], variables: Iterable[Hashable], name: Hashable, metadata: LatentsMetadata
+    dataset: xr.Dataset, variables: Iterable[Hashable], name: Hashable, metadata: LatentsMetadata
 ) -> None:
     """Refuse a dataset whose dimensions or variables have names that the parts of a variable need."""
     grids, names = part_grids(metadata), metadata.part_names
     part_dims = {dim for part in names if part not in PIXEL_PARTS for dim in grids[part]}
-    taken = {"variables": {*names.values()} & {*map(str, variables)}, "dimensions": part_dims & {*map(str, dims)}}
+    taken = {
+        "variables": ({*names.values()} & {*map(str, variables)}) | (part_dims & {*map(str, dataset.variables)}),
+        "dimensions": part_dims & {*map(str, dataset.dims)},
+    }
     for kind, conflicts in taken.items():
         if conflicts:
             raise DimensionError(

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
-from xsarcomp.latents.plane_steps import STEP
+from xsarcomp.latents.part_checks import with_added_coding
+from xsarcomp.latents.plane_steps import CODING, STEP
 
 
 def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -25,13 +26,15 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     described: dict[str, dict[str, Any]] = {}
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
-            metadata = LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE])
+            metadata = with_added_coding(dataset, LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE]))
             left_out = ("attributes", "encoding", "name", "calm_variances_db2", "fingerprint")
             described[str(metadata.name)] = {"store": "latents"} | {
                 key: value for key, value in metadata.to_dict().items() if key not in left_out
             }
             steps = _steps(dataset, metadata)
-            if len(steps) > 1:
+            if len(steps) == 1:
+                described[str(metadata.name)]["step_db"] = steps[0]
+            elif steps:
                 described[str(metadata.name)]["steps_db"] = steps
         else:
             configuration = transparent_configuration(array)
@@ -43,11 +46,14 @@ def describe(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _steps(dataset: xr.Dataset, metadata: LatentsMetadata) -> list[float]:
-    """Different steps of the planes, in the order of the planes; empty without a coding."""
+    """Different steps of the planes, in the order of the planes; empty without a coding. One place stands for a single plane."""
     coding = dataset.variables.get(metadata.part_names.get("coding"))
     if coding is None:
         return []
-    return list(dict.fromkeys(np.asarray(coding[..., STEP].values, np.float64).ravel().tolist()))
+    steps = coding.isel({CODING: STEP})
+    if not metadata.leading:
+        steps = steps[:1, :1]
+    return list(dict.fromkeys(np.asarray(steps.values, np.float64).ravel().tolist()))
 
 
 def transparent_configuration(variable: xr.Variable) -> dict[str, Any] | None:

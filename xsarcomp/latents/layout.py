@@ -2,7 +2,7 @@
 
 A variable ``vv`` becomes ``vv_latents``, integers that Zarr entropy codes without loss; ``vv_mask``, the class of each pixel;
 and, where there may be any, ``vv_exact``, values that are no backscatter and are kept as they are (negative power, for
-example). Guarantees add ``vv_residual`` and ``vv_gains``; stacks add ``vv_coding``, the step of each plane.
+example). Guarantees add ``vv_residual`` and ``vv_gains``. ``vv_coding`` holds the step of each plane.
 """
 
 import math
@@ -20,9 +20,11 @@ from xsarcomp.latents.plane_steps import CODING
 
 CHUNK_LATENTS = 64
 """Latents of a Zarr chunk along an axis: 512 pixels."""
+CODING_CHUNK_LATENTS = 256
+"""Latents along an axis of a chunk of the coding of a plane without leading dimensions; a chunk is two numbers, repeated."""
 CHUNK_PIXELS = (CHUNK_LATENTS * BLOCK) ** 2
 """Pixels of a Zarr chunk."""
-METADATA_BYTES = 34_000
+METADATA_BYTES = 42_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 GAIN = "gain"
 """Dimension of a gain and its level."""
@@ -84,7 +86,12 @@ def part_grids(metadata: LatentsMetadata) -> dict[str, dict[str, int]]:
         }.get(part, ("", 1, {}))
         spatial = zip(metadata.spatial, metadata.pixels, strict=True)
         grids[part] = first | {f"{dim}{ending}": -(-size // unit) for dim, size in spatial}
-    return grids | {"coding": {CODING: 2}}
+    return grids | {"coding": {CODING: 2} if metadata.leading else {CODING: 2, **_without("latent", grids["latents"])}}
+
+
+def _without(dim: str, grid: Mapping[str, int]) -> dict[str, int]:
+    """Sizes by dimension without one of them."""
+    return {name: size for name, size in grid.items() if name != dim}
 
 
 def plane_chunks(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -128,7 +135,9 @@ def store_variables(parts: Mapping[str, Any], metadata: LatentsMetadata) -> dict
         "latents": (metadata.channels, *latents),
         "gains": (2, *map(tile_count, pixels)),
         # like the chunks of the latents, so that a writer of these planes writes their coding and no other
-        "coding": (2,),
+        "coding": (2,)
+        if metadata.leading
+        else (2, *(max(1, min(CODING_CHUNK_LATENTS, n)) for n in latents_shape[-2:])),
     }
     variables = {}
     for part, values in parts.items():

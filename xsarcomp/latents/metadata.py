@@ -83,7 +83,8 @@ class LatentsMetadata:
     calm_variances_db2: tuple[float, ...] | None = None
     """Variances of the latents in homogeneous areas, dB2, for :mod:`xsarcomp.codec.speckle`; None if too few to measure."""
     fingerprint: int | None = None
-    """Hash of the settings that joined planes must share, see :mod:`xsarcomp.latents.plane_steps`; None for a single plane."""
+    """Hash of the settings that joined planes must share, see :mod:`xsarcomp.latents.plane_steps`; None in single planes of the
+    first stores."""
 
     @property
     def leading(self) -> tuple[str, ...]:
@@ -186,10 +187,11 @@ class LatentsMetadata:
         guarantees, earlier = self.settings.guarantees, self.attributes.get(LOSS_ATTRIBUTE)
         # noise has a mean of 1, but not in each tile: gains were computed without it
         keeps_means = guarantees.keep_means and (guarantees.mean_levels or not with_speckle)
+        later = " unless planes were joined from other encodings" if self.leading else " when it was first encoded"
         return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step "
             f"{self.settings.step_db:.5g} dB"
-            + ("" if self.fingerprint is None else " unless planes were joined from other encodings")
+            + ("" if self.fingerprint is None else later)
             + f", asked for {self.target}"
             + (
                 ""

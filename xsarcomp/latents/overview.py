@@ -23,7 +23,13 @@ from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.quantization import dequantize
 from xsarcomp.codec.settings import NO_GUARANTEES
 from xsarcomp.errors import ConfigurationError, caller_stacklevel
-from xsarcomp.latents.decode import align_parts, make_decoded_variable, read_latents_metadata, replace_parts
+from xsarcomp.latents.decode import (
+    align_parts,
+    make_decoded_variable,
+    read_latents_metadata,
+    replace_parts,
+    settle_plane_coding,
+)
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.overview_grid import (
     READ_PIXELS,
@@ -36,7 +42,9 @@ from xsarcomp.latents.overview_grid import (
     coarsen_grid_mapping,
     split_blocks,
 )
-from xsarcomp.latents.plane_steps import plane_runs
+from xsarcomp.latents.part_checks import select_exact
+from xsarcomp.latents.plane_steps import runs_of_parts
+from xsarcomp.latents.positions import drop_positions
 from xsarcomp.radiometry import pixel_classes
 from xsarcomp.radiometry.decibel import from_signal
 from xsarcomp.radiometry.pixel_classes import reinsert_invalid
@@ -98,6 +106,7 @@ def overview_dataset(dataset: xr.Dataset, factor: int, *, make_lazy: LazyWrapper
     xarray.Dataset
     """
     variables = read_latents_metadata(dataset)
+    dataset = drop_positions(dataset, variables)
     decoded = {
         metadata.name: _overview_variable(dataset, metadata, factor, make_lazy, dataset.variables[name].encoding)
         for name, metadata in variables.items()
@@ -114,8 +123,6 @@ def _overview_variable(
 ) -> xr.Variable:
     """Overview of one variable; lazy with ``make_lazy``, or where its latents are Dask arrays."""
     stored_parts, selected = align_parts(dataset, metadata)
-    # guarantees hold for pixels, not for means over blocks
-    selected = replace(selected, settings=replace(selected.settings, guarantees=NO_GUARANTEES))
     first = slice(None, None, factor)
     # basic indexing: the codec of a store then decodes no other channel
     indices: dict[str, Any] = {
@@ -123,6 +130,7 @@ def _overview_variable(
         "mask": ...,
         "exact": (..., first, first),
         "coding": ...,
+        "plane_coding": ...,
     }
     parts = {part: variable[indices[part]] for part, variable in stored_parts.items() if part in indices}
     shape = (*parts["mask"].shape[:-2], *(block_count(size, factor) for size in selected.pixels))
@@ -134,7 +142,9 @@ def _overview_variable(
         values = _overview_lazily({part: variable.data for part, variable in parts.items()}, selected, factor)
     else:
         values = overview_region(parts, whole_window(shape), metadata=selected, factor=factor)
-    variable = make_decoded_variable(values, selected)
+    # guarantees hold for pixels, not for means over blocks
+    promised_nothing = replace(selected.settings, guarantees=NO_GUARANTEES)
+    variable = make_decoded_variable(values, replace(selected, settings=promised_nothing))
     variable.attrs = coarsen_attributes(variable.attrs, factor)
     variable.attrs[LOSS_ATTRIBUTE] += (
         f"; overview of {factor} x {factor} pixels, their mean in decibels from the lowest latents alone"
@@ -155,7 +165,8 @@ def overview_region(parts: Mapping[str, Any], region: Window, *, metadata: Laten
     ----------
     parts : mapping of str to array-like
         ``latents``, only the lowest, (..., latent=1, y_latent, x_latent); ``mask`` (..., y, x); optionally ``exact``, each
-        ``factor``-th value, and ``coding``, (..., coding=2). They are indexed by slices, and only read there.
+        ``factor``-th value, and ``coding``, (..., coding=2), or ``plane_coding``. They are indexed by slices, and only read
+        there.
     region : Window
         Blocks, on each axis of (..., y, x).
     metadata : LatentsMetadata
@@ -187,7 +198,7 @@ def overview_part_window(window: Window, part: str, metadata: LatentsMetadata, f
     ----------
     window : Window
         Blocks, on each axis of (..., y, x).
-    part : {"latents", "mask", "exact", "coding"}
+    part : {"latents", "mask", "exact", "coding", "plane_coding"}
     metadata : LatentsMetadata
         Size of the scene.
     factor : int
@@ -202,18 +213,20 @@ def overview_part_window(window: Window, part: str, metadata: LatentsMetadata, f
         return window
     if part == "coding":
         return (*window[:-2], Span(0, 2))
-    unit = lapped.BLOCK if part == "latents" else 1
+    unit = lapped.BLOCK if part in ("latents", "plane_coding") else 1
     spans = (
         block_pixels(span, factor // unit, -(-size // unit))
         for span, size in zip(window[-2:], metadata.pixels, strict=True)
     )
-    return (*window[:-2], *((Span(0, 1),) if part == "latents" else ()), *spans)
+    first = {"latents": (Span(0, 1),), "plane_coding": (Span(0, 2),)}.get(part, ())
+    return (*window[:-2], *first, *spans)
 
 
 def _overview_lazily(sources: Mapping[str, Any], metadata: LatentsMetadata, factor: int) -> Any:
     """Overview as a Dask array."""
     from xsarcomp.scenes.windows import Source, from_numpy_or_dask, map_windows
 
+    sources, metadata = settle_plane_coding(sources, metadata)
     chunks = (*sources["latents"].chunks[:-3], *(block_chunks(size, factor) for size in metadata.pixels))
     windows = {
         part: Source(
@@ -236,7 +249,8 @@ def overview_window(window: Window, parts: Mapping[str, NDArray], metadata: Late
     parts : mapping of str to ndarray
         The piece of each part that :func:`overview_part_window` selects: ``latents``, int32, shape (..., latent=1, y_latent,
         x_latent); ``mask``, uint8, shape (..., y, x) of the pixels; optionally ``exact``, shape (..., y, x) of the blocks, the
-        values of their first pixels; and ``coding``, float64, shape (..., coding=2).
+        values of their first pixels; and ``coding``, float64, shape (..., coding=2), or ``plane_coding``, float64, shape
+        (coding=2, y_latent, x_latent).
     metadata : LatentsMetadata
     factor : int
         Pixels of a block along each axis.
@@ -256,13 +270,15 @@ def overview_window(window: Window, parts: Mapping[str, NDArray], metadata: Late
     coder, settings = load_coder(metadata.model_id), metadata.settings
     lowest = parts["latents"].reshape(-1, *parts["latents"].shape[-2:])
     check_present(lowest, f"latents of {metadata.name!r}")
-    runs = plane_runs(parts.get("coding"), metadata, len(lowest))
+    runs = runs_of_parts(parts, metadata, len(lowest))
     signal = np.concatenate([signal_from_lowest(lowest[run.planes], coder, run.settings.step_db) for run in runs])
     classes = parts["mask"].reshape(-1, *parts["mask"].shape[-2:])
     signal, counts = _average_blocks(signal, count_valid_pixels(classes), factor)
     # a block without a valid pixel has the class of its first pixel
     kinds = np.where(counts > 0, pixel_classes.VALID, classes[:, ::factor, ::factor]).astype(np.uint8)
-    exact = parts["exact"].reshape(kinds.shape)[kinds == pixel_classes.EXACT] if "exact" in parts else None
+    exact = None
+    if "exact" in parts:
+        exact = select_exact(parts["exact"].reshape(kinds.shape), kinds == pixel_classes.EXACT, metadata)
     values = from_signal(signal, settings.scale, np.dtype(metadata.dtype), offset_db=coder.card.offset_db)
     return reinsert_invalid(values, kinds, settings.nodata, exact).reshape(window_shape(window))
 

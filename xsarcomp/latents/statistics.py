@@ -13,7 +13,7 @@ from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.latents.decode import align_parts, read_latents_metadata
-from xsarcomp.latents.plane_steps import plane_runs
+from xsarcomp.latents.plane_steps import runs_of_parts
 from xsarcomp.tiling import aligned_spans
 
 PIECE_LATENTS = 256
@@ -49,10 +49,10 @@ def latent_statistics(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     statistics = {}
     for metadata in read_latents_metadata(dataset).values():
         parts, _ = align_parts(dataset, metadata)
-        coding = parts["coding"].values if "coding" in parts else None
+        coding: dict[str, Any] = {part: parts[part].values for part in ("coding", "plane_coding") if part in parts}
         planes = int(np.prod(parts["latents"].shape[:-3]))
         steps = [
-            run.settings.step_db for run in plane_runs(coding, metadata, planes) for _ in range(planes)[run.planes]
+            run.settings.step_db for run in runs_of_parts(coding, metadata, planes) for _ in range(planes)[run.planes]
         ]
         statistics[str(metadata.name)] = _statistics(parts["latents"], load_coder(metadata.model_id), steps)
     return statistics

@@ -174,7 +174,7 @@ def _values_problem(array: StoredArray, place: Place) -> ChunkProblem | None:
         values = array.values(place.index)
         classes = array.attributes.get("flag_values")
         is_unknown = classes is not None and not np.isin(values, np.asarray(classes)).all()
-        is_unwritten = array.dims[-1:] == (CODING,) and not np.isfinite(values).all()
+        is_unwritten = CODING in array.dims and not np.isfinite(values).all()
     except Exception as error:  # each codec has errors of its own, and attributes may hold anything
         return ChunkProblem("damaged", f"it cannot be decoded ({error}): restore it from a copy")
     if is_unknown:
@@ -244,7 +244,7 @@ def absence_of(array: StoredArray, place: Place, mask: StoredArray | None) -> tu
         return Absence.MISSING, f"it reads as {fill}, but the mask says that {valid} pixels are valid: {advice}"
     if array.frame_kind == INTEGERS:
         return Absence.UNPROVEN, ""
-    if array.frame_kind or array.dims[-1:] == (CODING,):
+    if array.frame_kind or CODING in array.dims:
         return Absence.MISSING, f"it reads as fill value {fill}: {advice}"
     start, stop = array.window(place.index)[0] if array.array.ndim == 1 else (0, 0)
     if array.dims == (array.path.rpartition("/")[2],) and stop - start > 1:

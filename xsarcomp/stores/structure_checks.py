@@ -1,17 +1,22 @@
 """Checks of a whole store: metadata, objects that belong to nothing, and parts that do not fit together."""
 
+import itertools
+import math
+
 import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import LimitExceededError, SarcompError
 from xsarcomp.latents.decode import align_parts, read_latents_metadata
+from xsarcomp.latents.layout import CODING_CHUNK_LATENTS
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
-from xsarcomp.latents.plane_steps import plane_runs
+from xsarcomp.latents.plane_steps import plane_runs, plane_step
 from xsarcomp.stores.chunk_checks import Finding, latents_metadata
 from xsarcomp.stores.listing import StoredGroup
 from xsarcomp.stores.manifest import Manifest
 from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.stores.stored_array import StoredArray
+from xsarcomp.tiling import aligned_spans
 
 MOST_READ = 2**23
 """Limit on the numbers of an array that are read at once: the coordinate of a dimension, or the steps of planes."""
@@ -77,6 +82,8 @@ def _check_size(name: str, numbers: int) -> None:
 def _check_joined(dataset: xr.Dataset, metadata: LatentsMetadata) -> None:
     """Refuse planes whose settings are not those of the metadata; damaged and missing chunks have findings of their own."""
     parts, selected = align_parts(dataset, metadata)
+    if "plane_coding" in parts:
+        _check_plane(parts["plane_coding"], metadata)
     if "coding" not in parts:
         return
     _check_size(f"the coding of {metadata.name!r}", parts["coding"].size)
@@ -86,6 +93,22 @@ def _check_joined(dataset: xr.Dataset, metadata: LatentsMetadata) -> None:
         return
     known = np.isfinite(coding).all(axis=-1)
     plane_runs(coding[known], selected, int(known.sum()))
+
+
+def _check_plane(coding: xr.Variable, metadata: LatentsMetadata) -> None:
+    """Refuse a plane whose settings are not those of the metadata, or not the same everywhere."""
+    _check_size(
+        f"the coding of {metadata.name!r}", math.prod(-(-size // CODING_CHUNK_LATENTS) for size in coding.shape[1:])
+    )
+    found = set()
+    for spans in itertools.product(*(aligned_spans(0, size, CODING_CHUNK_LATENTS) for size in coding.shape[1:])):
+        try:
+            values = coding[(slice(None), *(slice(*span) for span in spans))].values.reshape(2, -1)
+        except Exception:  # a damaged chunk, which is checked by itself
+            continue
+        found |= {tuple(pair) for pair in np.unique(values[:, np.isfinite(values).all(axis=0)], axis=1).T.tolist()}
+    if found:
+        plane_step(np.array(sorted(found)).T[:, None], metadata)
 
 
 def recorded_findings(stored: StoredGroup, manifest: Manifest) -> list[Finding]:

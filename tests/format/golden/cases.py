@@ -264,6 +264,16 @@ STREAMS = {
         ],
         ({"rmse_db": 0.4}, {"rmse_db": 1.2}),
     ),
+    "latents-plane-checked": Latents(
+        lambda: [scene(mixed("<f4")).drop_vars(["y", "x"])], ({"bits_per_pixel": 3.0, "keep_means": True, "scale": "power"},)
+    ),
+    "latents-time-checked": Latents(
+        lambda: [
+            scene(rtc((24, 40))[None], nodata=-9999.0).assign_coords(time=[0.0]),
+            scene(rtc((24, 40))[None], nodata=-9999.0).assign_coords(time=[1.0]),
+        ],
+        ({"rmse_db": 0.4, "scale": "power"}, {"rmse_db": 1.2, "scale": "power"}),
+    ),
     "latents-columns-first": Latents(lambda: [scene(power().T, "x", "y")], ({"bits_per_pixel": 3.0},)),
     "latents-two-chunks": Latents(lambda: [scene(power((530, 16)).astype("f2"))], ({"bits_per_pixel": 2.0},), NETWORK),
     "latents-as-they-are": Integers(extreme_latents, lambda: codec_zarr.LatentsCodec(resolve_model(PLAIN), 5)),
