@@ -235,6 +235,7 @@ def fingerprints(record):
     shared["nodata"] = None if nodata is None else repr(float(nodata))
     without = {"max_error_db": None, "keep_means": False, "residual_spacing_db": 0.0}
     shared |= {name: record.get(name, value) for name, value in without.items()}
+    shared |= {"mean_levels": True} if record.get("mean_levels") else {}
     grid = {"name": record["name"]} | {name: {"tuple": list(record[name])} for name in ("spatial", "pixels")}
     texts = [json.dumps(values, sort_keys=True).encode() for values in (shared | grid, shared)]
     return [int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "little") for text in texts]
