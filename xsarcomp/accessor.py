@@ -295,18 +295,17 @@ class DatasetAccessor(Accessor):
             never replaced: load the dataset first.
         resume : bool
             Continue a partial store that was begun with the same dataset and arguments; begin one if there is none. Finished
-            blocks are not computed again, except those of nothing but fill value, which no store holds. No other process may
-            write meanwhile.
+            blocks are not computed again, except those of nothing but fill value, which no store holds.
 
         Raises
         ------
         ConfigurationError
-            If the dataset will be read from the store, the partial store is of another dataset or other arguments, an argument
-            is wrong, or the store cannot list its objects.
+            If the dataset will be read from the store, another process is writing it, the partial store is of another dataset or
+            other arguments, an argument is wrong, or the store cannot list its objects.
         DimensionError
             If Dask blocks end inside a chunk or shard of the store.
         CorruptStreamError
-            If a resumed store holds damaged chunks.
+            If a resumed store holds damaged chunks, or another process wrote into the store meanwhile.
         """
         from xsarcomp.stores.writing import write_dataset
 
