@@ -7,7 +7,18 @@ from typing import Any, TypeVar
 
 import click
 
-from xsarcomp.cli_output import bar, print_bands, print_json, print_store, print_table, progress, warnings_in_one_line
+from xsarcomp.cli_output import (
+    bar,
+    collected_notes,
+    options_in_text,
+    print_bands,
+    print_json,
+    print_store,
+    print_table,
+    progress,
+    split_names,
+    warnings_in_one_line,
+)
 from xsarcomp.errors import SarcompError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -27,6 +38,12 @@ _TARGET_OPTIONS = (
         is_flag=True,
         help="Tile radiometry: keep the mean power of each tile of 64 x 64 pixels within 0.02 dB.",
     ),
+)
+_VARIABLES_OPTION = click.option(
+    "--variables",
+    callback=lambda _context, _option, text: split_names(text),
+    help="Variables to compress, or bands of a raster, separated by commas: vv,vh. All others are kept exactly. Default: those "
+    "that say that they are backscatter.",
 )
 
 
@@ -60,6 +77,7 @@ def cli() -> None:
     help="Write a transparent store: any reader with xsarcomp installed sees backscatter.",
 )
 @click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
+@_VARIABLES_OPTION
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option("--resume", is_flag=True, help="Continue where the same command was interrupted; start if it was not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -72,17 +90,20 @@ def encode(
     (Ctrl-C); with --resume also after an error. The same command with --resume writes only the missing blocks; without
     --resume, it starts again.
     """
+    from xsarcomp.scenes.choice import separate_bands
     from xsarcomp.stores import files
     from xsarcomp.stores.report import store_report
 
     files.refuse_overlapping(source, store)
-    scene = files.open_scene(source)
-    with progress("encoding"):
+    scene = separate_bands(files.open_scene(source), request["variables"])
+    with progress("encoding"), collected_notes() as notes:
         if transparent:
             encoding = scene.sarcomp.encoding(**request)
             files.write_transparent(scene, store, encoding, overwrite=overwrite, resume=resume)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite, resume=resume)
+    for note in () if as_json else notes:
+        click.echo(note)
     print_store(store_report(store), as_json)
 
 
@@ -204,6 +225,7 @@ def train(config: Path, data: Path | None, resume: bool) -> None:
     show_default=True,
     help="Scale of the values: power, amplitude, decibel, or auto to infer it.",
 )
+@_VARIABLES_OPTION
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
 def demo(source: str | None, output: Path, **request: Any) -> None:
     """Compress and decode SOURCE, or a simulated Sentinel-1 scene; print metrics and draw a picture."""
@@ -254,12 +276,6 @@ def main() -> None:
         error.show()
         sys.exit(1)
     except (SarcompError, OSError, ValueError) as error:
-        notes = ". ".join([str(error), *getattr(error, "__notes__", ())])
-        text = (
-            " ".join(notes.split())
-            .replace("recompress=True", "--recompress")
-            .replace("without resume", "without --resume")
-            or type(error).__name__
-        )
-        click.echo(f"xsarcomp: {text}", err=True)
+        text = ". ".join([str(error), *getattr(error, "__notes__", ())])
+        click.echo(f"xsarcomp: {options_in_text(text) or type(error).__name__}", err=True)
         sys.exit(1)

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import logging
 import math
+import re
 import sys
 import time
 import warnings
@@ -114,3 +116,37 @@ def warnings_in_one_line() -> Iterator[None]:
 
         warnings.showwarning = show_line
         yield
+
+
+@contextlib.contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Collect what the package logs at level INFO, such as the choice of variables; gives the list of texts."""
+    logger = logging.getLogger("xsarcomp")
+    notes: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notes.append(record.getMessage())
+
+    handler, level = Collector(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Names in a text that commas separate; None without a text."""
+    return None if text is None else [name for name in map(str.strip, text.split(",")) if name]
+
+
+def options_in_text(text: str) -> str:
+    """Text in one line, with options of the command in place of arguments in Python."""
+    text = re.sub(
+        r"variables=\[([^\]]+)\]", lambda names: f"--variables {names[1].replace(chr(39), '').replace(', ', ',')}", text
+    )
+    text = text.replace("recompress=True", "--recompress").replace("without resume", "without --resume")
+    return " ".join(text.split())

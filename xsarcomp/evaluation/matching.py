@@ -11,7 +11,7 @@ from xsarcomp.errors import DimensionError, RadiometryError
 from xsarcomp.evaluation.plane_pair import AxisCoordinates, PlanePair, piece_areas
 from xsarcomp.metrics import fidelity
 from xsarcomp.radiometry.scales import infer_scale
-from xsarcomp.scenes.variables import backscatter_names
+from xsarcomp.scenes.choice import choose_variables
 
 _SPATIAL_NAMES = (
     ("y", "x"),
@@ -161,7 +161,7 @@ def _backscatter_variables(scene: xr.DataArray | xr.Dataset) -> dict[Hashable, x
             f"found {type(scene).__name__}, expected xarray DataArray or Dataset. Use compare_arrays for NumPy arrays."
         )
     try:  # leaves out angles and noise
-        names = set(backscatter_names(scene))
+        names = set(choose_variables(scene).names)
     except DimensionError:
         names = set(scene.data_vars)
     # variables of one byte are masks and land cover classes, not backscatter

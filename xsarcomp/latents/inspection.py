@@ -17,6 +17,9 @@ from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
 from xsarcomp.scenes.sampling import sample_windows, sampled_planes
 from xsarcomp.scenes.variables import declared_nodata, plane_polarizations, spatial_dimensions
 
+_MOST_CLASSES = 4
+"""Different integers in a variable, and magnitude of them, that are taken for classes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
@@ -69,6 +72,7 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
     check_dtype(array.dtype)
     spatial, nodata = spatial_dimensions(array), declared_nodata(array)
     windows = sample_windows(array, spatial, _load, limit)
+    _refuse_classes(array, windows, scale, nodata)
     known_scale, reason = _scale(array, windows, scale, nodata)
     guarantees = target.guarantees(array.dtype, nodata, known_scale)
     return Inspection(
@@ -104,6 +108,27 @@ def refuse_lossy(array: xr.DataArray) -> None:
         raise AlreadyLossyError(
             f"variable {array.name!r} was compressed with loss before ({array.attrs.get(LOSS_ATTRIBUTE, 'transparent store')}). "
             "Encode the original, or pass recompress=True to accept the additional loss"
+        )
+
+
+def _refuse_classes(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:
+    """Refuse a mask of zeros and ones, and a few neighboring integers: classes, which no lossy codec may touch."""
+    numbers: set[float] = set()
+    for values in windows:
+        known = values[np.isfinite(values)] if array.dtype.kind == "f" else values.ravel()
+        known = known if nodata is None else known[known != nodata]
+        if known.size and (known.min() < -_MOST_CLASSES or known.max() > _MOST_CLASSES):
+            return  # nearly always after the first window
+        if array.dtype.kind == "f" and not np.isin(known, (0, 1)).all():
+            return
+        numbers |= set(np.unique(known).tolist())
+    integers = array.dtype.kind in "iu"
+    is_mask = numbers == {0, 1} or (integers and numbers == {1})
+    if is_mask or (integers and scale == "auto" and 2 <= len(numbers) <= _MOST_CLASSES):
+        found = ", ".join(f"{number:g}" for number in sorted(numbers))
+        raise RadiometryError(
+            f"variable {array.name!r} holds only {found}: a mask or classes, which are no backscatter and must not change. Leave "
+            "it out: of a Dataset, variables=[...] names those to compress"
         )
 
 
