@@ -12,10 +12,11 @@ from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, Target
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import AlreadyLossyError, RadiometryError
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.radiometry.fill_values import FillValue, find_fill_values
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify
 from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
 from xsarcomp.scenes.sampling import sample_windows, sampled_planes
-from xsarcomp.scenes.variables import declared_nodata, plane_polarizations, spatial_dimensions
+from xsarcomp.scenes.variables import declared_nodata, declares_no_nodata, plane_polarizations, spatial_dimensions
 
 _MOST_CLASSES = 4
 """Different integers in a variable, and magnitude of them, that are taken for classes."""
@@ -35,6 +36,8 @@ class Inspection:
     """Position of the plane that each window was cut from."""
     polarizations: list[str | None]
     """Polarization of each plane of the variable; None where unknown."""
+    fill_values: list[FillValue]
+    """Numbers that fill areas without data though nobody declared them. One of them may be the nodata of the settings."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -42,7 +45,15 @@ class Inspection:
         return [Sample(backscatter=values, settings=self.settings) for values in self.windows]
 
 
-def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompress: bool, limit: int) -> Inspection:
+def inspect_variable(
+    array: xr.DataArray,
+    target: Target,
+    *,
+    scale: str,
+    recompress: bool,
+    limit: int,
+    earlier: Settings | None = None,
+) -> Inspection:
     """Check a variable, sample it, and infer its scale.
 
     Parameters
@@ -57,6 +68,8 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
         Whether to accept data that was compressed with loss before.
     limit : int
         Largest number of pixels in the sample.
+    earlier : Settings, optional
+        Settings of latents to which these will be joined: their nodata is taken where the array declares none.
 
     Returns
     -------
@@ -73,7 +86,7 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
     spatial, nodata = spatial_dimensions(array), declared_nodata(array)
     windows = sample_windows(array, spatial, _load, limit)
     _refuse_classes(array, windows, scale, nodata)
-    known_scale, reason = _scale(array, windows, scale, nodata)
+    known_scale, reason, nodata, fill_values = _scale_and_nodata(array, windows, scale, nodata, earlier)
     guarantees = target.guarantees(array.dtype, nodata, known_scale)
     return Inspection(
         settings=Settings(step_db=FIRST_STEP_DB, scale=known_scale, nodata=nodata, guarantees=guarantees),
@@ -81,6 +94,7 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
         windows=windows,
         planes=sampled_planes(array, spatial, limit),
         polarizations=plane_polarizations(array),
+        fill_values=fill_values,
     )
 
 
@@ -109,6 +123,23 @@ def refuse_lossy(array: xr.DataArray) -> None:
             f"variable {array.name!r} was compressed with loss before ({array.attrs.get(LOSS_ATTRIBUTE, 'transparent store')}). "
             "Encode the original, or pass recompress=True to accept the additional loss"
         )
+
+
+def _scale_and_nodata(
+    array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None, earlier: Settings | None
+) -> tuple[str, str, float | None, list[FillValue]]:
+    """Scale, the reason for it, nodata, and the fill values that nobody declared; the first of these may become nodata."""
+    if declares_no_nodata(array):
+        return *_scale(array, windows, scale, None), None, []
+    if nodata is None and earlier is not None:
+        nodata = earlier.nodata
+    searches = nodata is None and earlier is None
+    impossible = find_fill_values(windows, scale=None) if searches else []
+    known_scale, reason = _scale(array, windows, scale, impossible[0].value if impossible else nodata)
+    fill_values = find_fill_values(windows, scale=known_scale, nodata=nodata)
+    if searches and fill_values:
+        nodata = fill_values[0].value
+    return known_scale, reason, nodata, fill_values
 
 
 def _refuse_classes(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:

@@ -163,3 +163,9 @@ def declared_nodata(array: xr.DataArray) -> float | None:
             if np.isfinite(number):
                 return number
     return None
+
+
+def declares_no_nodata(array: xr.DataArray) -> bool:
+    """Check if an array declares that no number among its values stands for no data: its attribute ``nodata`` is NaN."""
+    value = array.attrs.get("nodata")
+    return isinstance(value, float | np.floating) and bool(np.isnan(value)) and declared_nodata(array) is None
