@@ -79,6 +79,7 @@ def test_a_fill_value_in_the_encoding_no_longer_stands_among_the_values():
         (array("y", "x").rename("backscatter"), [None]),
         (array("y", "x"), [None]),
         (array("y", "x", polarization="HH"), ["hh"]),
+        (array("band", "y", "x", long_name="VH"), ["vh", "vh"]),
         (array("time", "y", "x").rename("gamma0_vv"), ["vv", "vv"]),
         (array("band", "y", "x", long_name=("VV", "vh")), ["vv", "vh"]),
         (array("band", "y", "x", long_name=("vv_ascending", "angle")), ["vv", None]),

@@ -149,6 +149,44 @@ def infer_scale(
     return _scale_from_values(values, attributes)
 
 
+def claimed_scale(name: str | None, attributes: Mapping[Any, Any]) -> str | None:
+    """Read the scale that name and attributes claim, without a look at the values; None if they claim none.
+
+    Units of 1 claim nothing here: power has them, and amplitude, too.
+
+    Parameters
+    ----------
+    name : str or None
+        Name of the variable.
+    attributes : mapping
+        Attributes of the variable.
+    """
+    is_neutral = str(attributes.get("units", "")).strip().lower() in _NEUTRAL_UNITS
+    try:
+        claim = _scale_from_texts(name, {**attributes, "units": ""} if is_neutral else attributes)
+    except RadiometryError:  # digital numbers
+        return None
+    return None if claim is None else claim.scale
+
+
+def negative_share(sample: ArrayLike, nodata: float | None = None) -> float | None:
+    """Share of negative values among the finite ones that are neither zero nor nodata: most decibels are, power never is.
+
+    Parameters
+    ----------
+    sample : array_like of real numbers
+    nodata : float, optional
+        Declared fill value.
+
+    Returns
+    -------
+    float or None
+        None for too few values to tell.
+    """
+    values = _summarize(np.asarray(sample), nodata)
+    return values.negative_share if values.count >= _ENOUGH_VALUES else None
+
+
 def _refuse_packed(sample: NDArray[Any], attributes: Mapping[Any, Any]) -> None:
     factor, offset = attributes.get("scale_factor", 1), attributes.get("add_offset", 0)
     if sample.dtype.kind in "iu" and (factor != 1 or offset != 0):

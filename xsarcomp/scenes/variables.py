@@ -123,7 +123,7 @@ def plane_polarizations(array: xr.DataArray) -> list[str | None]:
     """
     spatial = spatial_dimensions(array)
     # products write the attribute in both spellings
-    texts = (array.name, array.attrs.get("polarization"), array.attrs.get("polarisation"))
+    texts = (array.name, *(array.attrs.get(key) for key in ("polarization", "polarisation", "long_name")))
     of_array = next(filter(None, map(_polarization, texts)), None)
     sizes = {name: size for name, size in array.sizes.items() if name not in spatial}
     found = band_labels(array)
