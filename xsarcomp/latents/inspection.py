@@ -18,6 +18,8 @@ from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
 from xsarcomp.scenes.sampling import sample_windows, sampled_planes
 from xsarcomp.scenes.variables import declared_nodata, declares_no_nodata, plane_polarizations, spatial_dimensions
 
+_SMALLEST_DECIBEL = 0.5
+"""Median magnitude of negative values below which they are no decibels: speckle alone spreads these by 2 to 3."""
 _MOST_CLASSES = 4
 """Different integers in a variable, and magnitude of them, that are taken for classes."""
 
@@ -198,9 +200,16 @@ def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str,
         is_negative = [(kinds == EXACT) & (values < 0) for kinds, values in zip(classes, windows, strict=True)]
     negative = sum(map(int, map(np.count_nonzero, is_negative)))
     if negative > numbers / 2:
+        below = np.concatenate([values[kinds] for kinds, values in zip(is_negative, windows, strict=True)])
+        # decibels spread by several units; noise around zero does not
+        looks_like_noise = float(np.median(np.abs(below))) < _SMALLEST_DECIBEL
         raise RadiometryError(
             f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
-            "decibels. Pass scale='decibel'"
+            + (
+                "power from which noise was subtracted. Set negative values to NaN"
+                if looks_like_noise
+                else "decibels. Pass scale='decibel'"
+            )
         )
 
 
