@@ -17,6 +17,37 @@ if TYPE_CHECKING:
     from xsarcomp.stores.report import StoreReport
 
 
+def visible(text: str) -> str:
+    """Text with everything that is no visible character written as text: escape sequences and line breaks of names do nothing.
+
+    Parameters
+    ----------
+    text : str
+        Anything: names, attributes and file names may come from a stranger's store.
+
+    Returns
+    -------
+    str
+        Control characters, line breaks, marks of direction and of no width, and broken file names as in Python: ``\\x1b``.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def say(text: Any, *, err: bool = False) -> None:
+    """Print a line: the one place at which words reach the terminal, apart from JSON, which escapes by itself."""
+    click.echo(visible(str(text)), err=err)
+
+
+class Words(click.Choice):
+    """Choice among words, with a message of one line."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word, or refuse it with those that there are."""
+        if value in self.choices:
+            return value
+        return self.fail(f"{value!r} is unknown, expected one of {', '.join(self.choices)}", param, ctx)
+
+
 def print_store(report: "StoreReport", as_json: bool) -> None:
     """Print the sizes of a store, and a line for each variable; or all as JSON."""
     if as_json:
@@ -30,24 +61,24 @@ def print_store(report: "StoreReport", as_json: bool) -> None:
             if key in ("store", "scale", "scale_reason", "step_db", "target")
             or (key in ("max_error_db", "keep_means") and value)
         )
-        click.echo(f"{name}: {details}")
+        say(f"{name}: {details}")
 
 
 def print_bands(statistics: dict[str, dict[str, Any]]) -> None:
     """Print statistics of latents: a line for each number, and a row for each frequency band."""
     for name, values in statistics.items():
-        click.echo(name)
+        say(name)
         print_table({key: value for key, value in values.items() if not isinstance(value, list)})
         bands = {key: value for key, value in values.items() if isinstance(value, list)}
-        click.echo("".join(f"{column:<24}" for column in ("band", *bands)))
+        say("".join(f"{column:<24}" for column in ("band", *bands)))
         for band, row in enumerate(zip(*bands.values(), strict=True)):
-            click.echo("".join(f"{_text(value):<24}" for value in (band, *row)))
+            say("".join(f"{_text(value):<24}" for value in (band, *row)))
 
 
 def print_table(values: dict[str, Any]) -> None:
     """Print a line for each value."""
     for name, value in values.items():
-        click.echo(f"{name:<24}{_text(value)}")
+        say(f"{name:<24}{_text(value)}")
 
 
 def _text(value: Any) -> str:
@@ -110,7 +141,7 @@ def warnings_in_one_line() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *arguments: Any, **keywords: Any) -> None:
             if issubclass(category, UserWarning):
-                click.echo(f"xsarcomp: warning: {' '.join(str(message).split())}", err=True)
+                say(f"xsarcomp: warning: {options_in_text(str(message))}", err=True)
             else:
                 show(message, category, *arguments, **keywords)
 
