@@ -20,7 +20,7 @@ def write_others(folder):
     for name in ("vv", "vh"):
         scene[name].drop_attrs().assign_attrs(long_name=name).rio.to_raster(folder / f"{name}.tif")
     scene.vv.drop_attrs().rename("plane").rio.to_raster(folder / "silent.tif")
-    (scene.vv > 0.1).astype(np.int16).drop_attrs().rename("plane").rio.to_raster(folder / "mask.tif")
+    (scene.vv > 0.1).astype(np.int16).drop_attrs().rename("plane").rio.to_raster(folder / "drawn.tif")
     plane = xr.Variable(("y", "x"), np.ones((9, 9), np.float32))
     xr.Dataset({"\x1b[31mred\n\u200b": plane, "other": plane}).to_zarr(
         folder / "control.zarr", zarr_format=3, consolidated=False
@@ -51,7 +51,7 @@ MISTAKES = {
     "other scale": (["compare", "zero.tif", "nan.tif"], "expected the same scale"),
     "other polarization": (["compare", "vv.tif", "vh.tif"], "same polarizations"),
     "nothing is backscatter": (["encode", "silent.tif", "new.zarr"], "--variables band_data"),
-    "a mask": (["encode", "mask.tif", "new.zarr", "--variables", "band_data"], "a mask or classes"),
+    "a mask": (["encode", "drawn.tif", "new.zarr", "--variables", "band_data"], "a mask or classes"),
     "name that controls the terminal": (
         ["encode", "\x1b[2J\u202eabsent\n.tif", "new.zarr"],
         "\\x1b[2J\\u202eabsent .tif does not exist",

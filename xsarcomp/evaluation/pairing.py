@@ -44,7 +44,7 @@ def match_variables(
     """
     originals, restoreds = _backscatter_variables(original), _backscatter_variables(restored)
     if len(originals) == len(restoreds) == 1:
-        pairs = [(*originals.values(), *restoreds.values())]
+        pairs = list(zip(originals.values(), restoreds.values(), strict=True))
     else:
         pairs = [(variable, restoreds[name]) for name, variable in originals.items() if name in restoreds]
     if len(pairs) < len(originals) or not pairs or any(_contradict(*pair) for pair in pairs):

@@ -116,6 +116,6 @@ def _solid_share(windows: Sequence[NDArray], value: float) -> float:
         if min(has_it.shape[-2:]) < 3 or not has_it.any():
             continue
         rows = has_it[:, :-2] & has_it[:, 1:-1] & has_it[:, 2:]
-        solid += np.count_nonzero(rows[..., :-2] & rows[..., 1:-1] & rows[..., 2:])
-        equal += np.count_nonzero(has_it[:, 1:-1, 1:-1])
+        solid += int(np.count_nonzero(rows[..., :-2] & rows[..., 1:-1] & rows[..., 2:]))
+        equal += int(np.count_nonzero(has_it[:, 1:-1, 1:-1]))
     return solid / equal if equal else 0.0

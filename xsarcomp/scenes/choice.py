@@ -179,5 +179,5 @@ def separate_bands(dataset: xr.Dataset, variables: Iterable[str] | None = None) 
                 label: array.isel({dimension: position}, drop=True).assign_attrs(long_name=label)
                 for position, label in enumerate(labels)
             }
-            dataset = dataset.drop_vars(name).assign(bands)
+            dataset = dataset.drop_vars([name]).assign(bands)
     return dataset

@@ -141,20 +141,24 @@ def _judge_texts(name: str, attributes: Mapping[Any, Any], source: Any) -> Judgm
     units = str(attributes.get("units", "")).strip().lower()
     if units in _OTHER_UNITS:
         return Judgment(Kind.OTHER, f"its units are {attributes['units']!r}")
-    names_it = _POLARIZATION.search(plain) or _BACKSCATTER.search(plain) or _SAR_NAME.search(plain)
+    names_it = _names_backscatter(plain)
     for key in ("long_name", "standard_name"):
         text = _normalized(attributes[key]) if isinstance(attributes.get(key), str) else ""
-        described = _BACKSCATTER.search(text)
+        described = bool(_BACKSCATTER.search(text))
         word = _OTHER.search(text) or (None if described or names_it else _BESIDE.search(text))
         if word:
             return Judgment(Kind.OTHER, f"its {key} says {word[0].strip()!r}")
-        if described or _POLARIZATION.search(text) or _SAR_NAME.search(text):
-            names_it = names_it or described or True
+        names_it = names_it or _names_backscatter(text)
     if names_it or units in _BACKSCATTER_UNITS or {"polarization", "polarisation"} & set(attributes):
         return Judgment(Kind.BACKSCATTER, "its name or attributes say so")
     if isinstance(source, str) and _GENERIC.fullmatch(plain.strip()):
         return _judge_file(PurePosixPath(source.replace("\\", "/")).stem)
     return Judgment(Kind.UNKNOWN, "nothing says that it is backscatter")
+
+
+def _names_backscatter(plain: str) -> bool:
+    """Check if a text names backscatter: a polarization, a coefficient, a product of backscatter."""
+    return any(pattern.search(plain) for pattern in (_POLARIZATION, _BACKSCATTER, _SAR_NAME))
 
 
 def _judge_file(stem: str) -> Judgment:
