@@ -88,9 +88,10 @@ def compare(
     """Compare two xarray objects.
 
     Variables are matched by name; if each side has only one, these two are compared, unless their polarizations differ.
-    Bands of a raster are matched with variables by the polarization in their description. Variables of ``restored`` that ``original`` does not have are ignored, as are masks and scalar variables. Dimensions are
-    matched by name. A declared nodata number (``_FillValue`` or ``nodata``) is invalid; if ``restored``
-    declares none, that of ``original`` counts for both.
+    Bands of a raster are matched with variables by the polarization in their description. Variables of ``restored`` that
+    ``original`` does not have are ignored, as are masks and scalar variables. Dimensions are matched by name. A declared
+    nodata number (``_FillValue`` or ``nodata``) is invalid; if ``restored`` declares none, that of ``original`` counts for
+    both.
 
     Parameters
     ----------
