@@ -8,6 +8,7 @@ import xsarcomp
 from xsarcomp.codec.rate_control import PRESETS
 from xsarcomp.errors import (
     AlreadyLossyError,
+    ConfigurationError,
     DimensionError,
     ModelNotFoundError,
     NotEncodedError,
@@ -115,8 +116,61 @@ def test_a_complex_image_is_refused_with_advice():
 
 
 def test_a_dataset_without_backscatter_is_refused():
-    with pytest.raises(DimensionError, match="expected variables"):
+    with pytest.raises(DimensionError, match="no variable says that it is backscatter"):
         xr.Dataset({"mask": (("y", "x"), np.zeros((3, 3), bool))}).sarcomp.encode()
+
+
+def encoded_in_both_ways(scene, **request):
+    """Names that encode and encoding compress."""
+    return [set(scene.sarcomp.encode(**request).sarcomp.info()), set(scene.sarcomp.encoding(**request))]
+
+
+def test_only_backscatter_is_compressed_and_the_rest_is_kept_exactly(scene, caplog):
+    scene = scene.assign(vv_coherence=scene.vv * 3, inc=scene.vh * 100, water=(scene.vv < 0.1).astype(np.int16))
+    with caplog.at_level("INFO", logger="xsarcomp"):
+        assert encoded_in_both_ways(scene, bits_per_pixel=1) == [{"vv", "vh"}] * 2
+    assert "compressed: vv, vh; kept exactly: " in caplog.text
+    assert "vv_coherence (its name says 'coherence')" in caplog.text
+    decoded = scene.sarcomp.encode(bits_per_pixel=1).sarcomp.decode()
+    for name in ("vv_coherence", "inc", "water"):
+        xr.testing.assert_identical(decoded[name].variable, scene[name].variable)
+
+
+def test_named_variables_are_compressed_and_no_others(scene):
+    assert encoded_in_both_ways(scene, variables=["vh"]) == [{"vh"}] * 2
+    plain = scene.rename(vv="first", vh="second").drop_attrs()
+    with pytest.raises(DimensionError, match=r"variables=\['first'\]"):
+        plain.sarcomp.encode()
+    assert encoded_in_both_ways(plain, variables=["second"]) == [{"second"}] * 2
+    with pytest.warns(UserWarning, match="kept exactly, because nothing says if it is backscatter: second"):
+        plain.rename(first="vv").sarcomp.encode()
+
+
+def test_an_array_that_says_that_it_is_coherence_needs_its_scale_said(scene):
+    coherence = scene.vv.rename("vv_coherence").drop_attrs()
+    for encode in (coherence.sarcomp.encode, coherence.sarcomp.encoding):
+        with pytest.raises(RadiometryError, match="its name says 'coherence'"):
+            encode()
+        with pytest.raises(ConfigurationError, match="variables="):
+            encode(variables=["vv_coherence"])
+    assert set(coherence.sarcomp.encode(scale="power").sarcomp.info()) == {"vv_coherence"}
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+@pytest.mark.parametrize("scale", ["auto", "power", "decibel"])
+def test_a_mask_of_zeros_and_ones_is_never_compressed(scene, dtype, scale):
+    mask = (scene.vv > 0.1).astype(dtype).rename("vv")
+    with pytest.raises(RadiometryError, match="holds only 0, 1: a mask or classes"):
+        mask.sarcomp.encode(scale=scale)
+    with pytest.raises(RadiometryError, match="a mask or classes"):
+        mask.to_dataset().sarcomp.encoding(variables=["vv"], scale=scale)
+
+
+def test_a_few_classes_are_no_backscatter(scene):
+    classes = ((scene.vv > 0.1).astype(np.int16) - (scene.vv < 0.02).astype(np.int16)).rename("hand_drawn")
+    with pytest.raises(RadiometryError, match="holds only -1, 0, 1"):
+        classes.sarcomp.encode()
+    assert set(classes.sarcomp.encode(scale="decibel").sarcomp.info()) == {"hand_drawn"}
 
 
 def test_decoded_data_is_not_encoded_again_unnoticed(scene):

@@ -6,9 +6,25 @@ import rioxarray
 import xarray as xr
 
 from tests.support.commands import NODATA, run, run_here, stack, write_geotiff
+from xsarcomp import cli
+from xsarcomp.codec import rate_control
+from xsarcomp.radiometry import scales
 from xsarcomp.scenes.simulation import simulated_dataset
 
 pytestmark = pytest.mark.slow
+
+
+def write_others(folder):
+    """What is no backscatter, or says so of itself in names that control a terminal."""
+    scene = simulated_dataset((64, 64), 1).fillna(0.1)
+    for name in ("vv", "vh"):
+        scene[name].drop_attrs().assign_attrs(long_name=name).rio.to_raster(folder / f"{name}.tif")
+    scene.vv.drop_attrs().rename("plane").rio.to_raster(folder / "silent.tif")
+    (scene.vv > 0.1).astype(np.int16).drop_attrs().rename("plane").rio.to_raster(folder / "drawn.tif")
+    plane = xr.Variable(("y", "x"), np.ones((9, 9), np.float32))
+    xr.Dataset({"\x1b[31mred\n\u200b": plane, "other": plane}).to_zarr(
+        folder / "control.zarr", zarr_format=3, consolidated=False
+    )
 
 
 def write_uncalibrated(folder):
@@ -26,6 +42,22 @@ MISTAKES = {
     "two targets": (["encode", "nan.tif", "new.zarr", "--ratio", "9", "--rmse-db", "1"], "one of them"),
     "rate of zero": (["encode", "nan.tif", "new.zarr", "--bits-per-pixel", "0"], "positive"),
     "unknown scale": (["encode", "nan.tif", "new.zarr", "--scale", "db"], "decibel"),
+    "scale that is none": (["compare", "nan.tif", "nan.tif", "--scale", "linear"], "power, amplitude, decibel"),
+    "unknown restoration": (["decode", "nan-latents.zarr", "new.nc", "--restore", "looks"], "speckle"),
+    "unknown variable": (
+        ["encode", "stack.nc", "new.zarr", "--variables", "hh,hv"],
+        "expected those of --variables hh,hv",
+    ),
+    "other scale": (["compare", "zero.tif", "nan.tif"], "expected the same scale"),
+    "other polarization": (["compare", "vv.tif", "vh.tif"], "same polarizations"),
+    "nothing is backscatter": (["encode", "silent.tif", "new.zarr"], "--variables band_data"),
+    "a mask": (["encode", "drawn.tif", "new.zarr", "--variables", "band_data"], "a mask or classes"),
+    "name that controls the terminal": (
+        ["encode", "\x1b[2J\u202eabsent\n.tif", "new.zarr"],
+        "\\x1b[2J\\u202eabsent .tif does not exist",
+    ),
+    "variable that controls the terminal": (["encode", "control.zarr", "new.zarr"], "\\x1b[31mred \\u200b"),
+    "option that controls the terminal": (["info", "nan-latents.zarr", "--\x1b[2J"], "--\\x1b[2J"),
     "unknown model": (["encode", "nan.tif", "new.zarr", "--model", "other"], "not installed"),
     "uncalibrated": (["encode", "digital.tif", "new.zarr"], "uncalibrated digital numbers"),
     "lossy before": (["encode", "nan-latents.zarr", "new.zarr"], "compressed with loss before"),
@@ -59,6 +91,7 @@ def folder(tmp_path_factory):
 def mistakes(folder):
     """The same folder with files that are wrong."""
     write_uncalibrated(folder)
+    write_others(folder)
     (folder / "corrupt.toml").write_text("name =")
     for name in ("damaged", "unreadable"):
         for path in (folder / "nan-latents.zarr").rglob("*"):
@@ -84,6 +117,7 @@ def test_mistake_is_one_line_and_status_one(mistakes, mistake):
     assert errors.count("\n") == 1
     assert errors.startswith("xsarcomp: ")
     assert message in errors
+    assert errors.removesuffix("\n").isprintable()
     if mistake != "damaged store":  # there the damage shows only while the target is being written
         assert {path.name for path in mistakes.iterdir()} == before
 
@@ -101,6 +135,11 @@ def test_wrong_usage_is_explained_with_status_one(folder):
     _, errors = run_here("encode", "nan.tif", "new.zarr", "--quality", "3", folder=folder, status=1)
     assert "--quality" in errors
     assert "Traceback" not in errors
+
+
+def test_the_words_of_the_options_are_those_of_the_package():
+    assert tuple(rate_control.PRESETS) == cli.PRESETS
+    assert {*cli.SCALES} == {*scales.SCALES}
 
 
 def test_version_and_help_end_well(folder):

@@ -1,16 +1,19 @@
 """The ``.sarcomp`` accessors of Dataset and DataArray: each method is one call into the rooms below."""
 
 import inspect
-from collections.abc import Hashable, Mapping
+import logging
+import warnings
+from collections.abc import Hashable, Iterable, Mapping
 from os import PathLike
 from typing import Any
 
 import xarray as xr
 
 from xsarcomp.codec.rate_control import Target
-from xsarcomp.errors import DimensionError, NotEncodedError
-from xsarcomp.scenes.variables import backscatter_names
+from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError, caller_stacklevel
+from xsarcomp.scenes.choice import check_quantity, choose_variables
 
+_LOGGER = logging.getLogger("xsarcomp")
 _TARGET_ARGUMENTS = tuple(inspect.signature(Target.from_arguments).parameters)
 
 
@@ -33,9 +36,18 @@ class Accessor:
         """The dataset to encode."""
         return self._obj
 
-    def _names(self) -> list[Hashable]:
-        """Names of its variables of backscatter."""
-        return backscatter_names(self._obj)
+    def _choose(self, variables: Iterable[Hashable] | None, scale: str) -> list[Hashable]:
+        """Names of the variables to encode: those of the caller, or those that say that they are backscatter."""
+        choice = choose_variables(self._obj, variables)
+        _LOGGER.info(choice.text)
+        if choice.doubtful:
+            names = ", ".join(map(str, choice.doubtful))
+            warnings.warn(
+                f"kept exactly, because nothing says if it is backscatter: {names}. Say which variables to compress: "
+                f"variables={[*map(str, choice.names)]!r}",
+                stacklevel=caller_stacklevel(),
+            )
+        return choice.names
 
     def encode(
         self,
@@ -49,6 +61,7 @@ class Accessor:
         model: str | None = None,
         scale: str = "auto",
         recompress: bool = False,
+        variables: Iterable[Hashable] | None = None,
         like: xr.Dataset | None = None,
     ) -> xr.Dataset:
         """Encode sigma0 or gamma0 backscatter to latents: lazily on Dask arrays, immediately on NumPy arrays.
@@ -82,6 +95,11 @@ class Accessor:
             Scale of the values; "auto" infers it and records the reason.
         recompress : bool
             Accept data that was compressed with loss before.
+        variables : iterable of variable names, optional
+            Variables of a Dataset to compress; all others are kept exactly. Without it, those are compressed that say by name
+            or attributes that they are backscatter, and if none does, an error lists them. The logger "xsarcomp" says at level
+            INFO what was compressed, what was kept, and why. A DataArray is a choice itself: one that says that it is
+            something else is refused, unless ``scale`` is given.
         like : xarray.Dataset, optional
             Latents of an opened store to which the result will be appended, for instance the next acquisitions of a time
             series. The result has the model, quantization step and guarantees of this store, so no target may be given.
@@ -99,7 +117,7 @@ class Accessor:
         RadiometryError
             If the values are no calibrated backscatter, or their scale cannot be inferred.
         DimensionError
-            If no variable with backscatter is found.
+            If no variable with backscatter is found, or bands of backscatter and others share a variable.
         AlreadyLossyError
             If the values were compressed with loss before.
         ModelError
@@ -120,7 +138,8 @@ class Accessor:
         from xsarcomp.latents.encode import encode_dataset
 
         dataset = self._dataset()
-        plan = plan_latents(dataset, self._names(), target, like=like, model=model, scale=scale, recompress=recompress)
+        names = self._choose(variables, scale)
+        plan = plan_latents(dataset, names, target, like=like, model=model, scale=scale, recompress=recompress)
         return encode_dataset(dataset, plan)
 
     def encoding(
@@ -135,6 +154,7 @@ class Accessor:
         model: str | None = None,
         scale: str = "auto",
         recompress: bool = False,
+        variables: Iterable[Hashable] | None = None,
         zarr_format: int = 3,
     ) -> dict[Hashable, dict[str, Any]]:
         """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees sigma0 or gamma0.
@@ -143,7 +163,7 @@ class Accessor:
 
         Parameters
         ----------
-        bits_per_pixel, ratio, rmse_db, preset, max_error_db, keep_means, model, scale, recompress
+        bits_per_pixel, ratio, rmse_db, preset, max_error_db, keep_means, model, scale, recompress, variables
             As for :meth:`encode`.
         zarr_format : {3, 2}
             Zarr format of the store; pass the same to ``to_zarr``.
@@ -167,7 +187,7 @@ class Accessor:
 
         return plan_encoding(
             self._dataset(),
-            self._names(),
+            self._choose(variables, scale),
             target,
             model=model,
             scale=scale,
@@ -372,7 +392,13 @@ class DataArrayAccessor(Accessor):
     def _dataset(self) -> xr.Dataset:
         return self._obj.to_dataset(name=UNNAMED if self._obj.name is None else self._obj.name)
 
-    def _names(self) -> list[Hashable]:
+    def _choose(self, variables: Iterable[Hashable] | None, scale: str) -> list[Hashable]:
+        if variables is not None:
+            raise ConfigurationError(
+                f"variables={variables!r} chooses among the variables of a Dataset, and this is one array. Leave it out"
+            )
+        if scale == "auto":
+            check_quantity(self._obj)
         return [UNNAMED if self._obj.name is None else self._obj.name]
 
     def encoding(self, **request: Any) -> dict[Hashable, dict[str, Any]]:

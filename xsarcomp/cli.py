@@ -7,9 +7,25 @@ from typing import Any, TypeVar
 
 import click
 
-from xsarcomp.cli_output import bar, print_bands, print_json, print_store, print_table, progress, warnings_in_one_line
+from xsarcomp.cli_output import (
+    Words,
+    bar,
+    collected_notes,
+    options_in_text,
+    print_bands,
+    print_json,
+    print_store,
+    print_table,
+    progress,
+    say,
+    split_names,
+    warnings_in_one_line,
+)
 from xsarcomp.errors import SarcompError
 
+# written out, because their rooms import much that --help does not need
+PRESETS = ("archive", "analysis", "browse", "8x", "16x", "32x")
+SCALES = ("power", "amplitude", "decibel")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _TARGET_OPTIONS = (
     click.option("--bits-per-pixel", type=float, help="Coded bits over pixels times polarizations."),
@@ -17,7 +33,7 @@ _TARGET_OPTIONS = (
     click.option("--rmse-db", type=float, help="Root mean square error over valid pixels in dB."),
     click.option(
         "--preset",
-        type=str,
+        type=Words(PRESETS),
         help="archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: a store that many times smaller "
         "than float32.",
     ),
@@ -27,6 +43,12 @@ _TARGET_OPTIONS = (
         default=None,
         help="Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB: the default unless --max-error-db is given.",
     ),
+)
+_VARIABLES_OPTION = click.option(
+    "--variables",
+    callback=lambda _context, _option, text: split_names(text),
+    help="Variables to compress, or bands of a raster, separated by commas: vv,vh. All others are kept exactly. Default: those "
+    "that say that they are backscatter.",
 )
 
 
@@ -48,18 +70,14 @@ def cli() -> None:
 @click.argument("store")
 @_with_target_options
 @click.option("--model", help="Name or id of an installed model.")
-@click.option(
-    "--scale",
-    default="auto",
-    show_default=True,
-    help="Scale of the values: power, amplitude, decibel, or auto to infer it.",
-)
+@click.option("--scale", type=Words(("auto", *SCALES)), default="auto", show_default=True, help="Scale of the values.")
 @click.option(
     "--transparent",
     is_flag=True,
     help="Write a transparent store: any reader with xsarcomp installed sees backscatter.",
 )
 @click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
+@_VARIABLES_OPTION
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option("--resume", is_flag=True, help="Continue where the same command was interrupted; start if it was not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -72,17 +90,20 @@ def encode(
     (Ctrl-C); with --resume also after an error. The same command with --resume writes only the missing blocks; without
     --resume, it starts again.
     """
+    from xsarcomp.scenes.choice import separate_bands
     from xsarcomp.stores import files
     from xsarcomp.stores.report import store_report
 
     files.refuse_overlapping(source, store)
-    scene = files.open_scene(source)
-    with progress("encoding"):
+    scene = separate_bands(files.open_scene(source), request["variables"])
+    with progress("encoding"), collected_notes() as notes:
         if transparent:
             encoding = scene.sarcomp.encoding(**request)
             files.write_transparent(scene, store, encoding, overwrite=overwrite, resume=resume)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite, resume=resume)
+    for note in () if as_json else notes:
+        say(note)
     print_store(store_report(store), as_json)
 
 
@@ -111,7 +132,11 @@ def append(source: str, store: str, dim: str | None) -> None:
     "--overview", type=int, help="Write a quicklook: one value for each block of 8 (16, ... 512) pixels a side."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing target.")
-@click.option("--restore", help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.")
+@click.option(
+    "--restore",
+    type=Words(("speckle",)),
+    help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.",
+)
 def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
     """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending."""
     from xsarcomp.stores import files
@@ -168,12 +193,10 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
         print_json(report.to_json())
     else:
         for problem in report.problems:
-            click.echo(problem)
+            say(problem)
         print_table({**report.to_json(), "problems": len(report.problems)})
         if report.manifest == "none" and not record:
-            click.echo(
-                "Without a manifest, swapped chunks and some missing ones go unnoticed: xsarcomp verify --record"
-            )
+            say("Without a manifest, swapped chunks and some missing ones go unnoticed: xsarcomp verify --record")
     if not report.ok:
         sys.exit(1)
 
@@ -181,7 +204,7 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
 @cli.command()
 @click.argument("original")
 @click.argument("restored")
-@click.option("--scale", help="Scale of both: power, amplitude or decibel; inferred if not given.")
+@click.option("--scale", type=Words(SCALES), help="Scale of both; inferred if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @click.option("--html", help="Also write a report with pictures to this file, one self-contained page.")
 def compare(original: str, restored: str, scale: str | None, as_json: bool, html: str | None) -> None:
@@ -208,27 +231,23 @@ def train(config: Path, data: Path | None, resume: bool) -> None:
     from xsarcomp.models.config import read_config
     from xsarcomp.models.fitting import train as train_model
 
-    model_file = train_model(read_config(config, data), resume=resume, report=click.echo)
-    click.echo(f"wrote {model_file}")
+    model_file = train_model(read_config(config, data), resume=resume, report=say)
+    say(f"wrote {model_file}")
 
 
 @cli.command()
 @click.argument("source", required=False)
 @_with_target_options
 @click.option("--model", help="Name or id of an installed model.")
-@click.option(
-    "--scale",
-    default="auto",
-    show_default=True,
-    help="Scale of the values: power, amplitude, decibel, or auto to infer it.",
-)
+@click.option("--scale", type=Words(("auto", *SCALES)), default="auto", show_default=True, help="Scale of the values.")
+@_VARIABLES_OPTION
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
 def demo(source: str | None, output: Path, **request: Any) -> None:
     """Compress and decode SOURCE, or a simulated Sentinel-1 scene; print metrics and draw a picture."""
     from xsarcomp.demo import run_demo
 
     for name, value in run_demo(source, output, request):
-        click.echo(f"{name:<24}{value}")
+        say(f"{name:<24}{value}")
 
 
 @cli.command()
@@ -256,7 +275,7 @@ def benchmark(
     from xsarcomp.benchmarks.table import run_benchmark
 
     for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
-        click.echo(line)
+        say(line)
 
 
 def main() -> None:
@@ -266,18 +285,15 @@ def main() -> None:
             cli(standalone_mode=False)
     except click.exceptions.Abort as stop:
         for note in getattr(stop.__cause__, "__notes__", ()):
-            click.echo(f"xsarcomp: {note}", err=True)
+            say(f"xsarcomp: {note}", err=True)
         sys.exit(1)
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.2
+            error.show()
+        else:
+            say(f"xsarcomp: {options_in_text(error.format_message())}", err=True)
         sys.exit(1)
     except (SarcompError, OSError, ValueError) as error:
-        notes = ". ".join([str(error), *getattr(error, "__notes__", ())])
-        text = (
-            " ".join(notes.split())
-            .replace("recompress=True", "--recompress")
-            .replace("without resume", "without --resume")
-            or type(error).__name__
-        )
-        click.echo(f"xsarcomp: {text}", err=True)
+        text = ". ".join([str(error), *getattr(error, "__notes__", ())])
+        say(f"xsarcomp: {options_in_text(text) or type(error).__name__}", err=True)
         sys.exit(1)

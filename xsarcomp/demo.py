@@ -7,6 +7,7 @@ from typing import Any
 import xarray as xr
 
 from xsarcomp.errors import MissingDependencyError
+from xsarcomp.scenes.choice import separate_bands
 from xsarcomp.stores import files
 from xsarcomp.stores.report import store_report
 
@@ -45,7 +46,7 @@ def run_demo(source: str | None, output: Path, request: dict[str, Any]) -> Itera
         )
     else:
         files.refuse_overlapping(source, str(output / "scene.zarr"))
-        scene = files.open_scene(source)
+        scene = separate_bands(files.open_scene(source), request.get("variables"))
         yield "scene", f"{source}: {dict(scene.sizes)}"
     store = str(output / "scene.zarr")
     files.write_store(scene.sarcomp.encode(**request), store, overwrite=True)

@@ -22,8 +22,8 @@ from xsarcomp.errors import ConfigurationError
 from xsarcomp.evaluation.map_sums import WATER_THRESHOLDS_DB, MapComparer, MapSums
 from xsarcomp.evaluation.matching import scene_pairs
 from xsarcomp.metrics.maps import compare_water_maps
+from xsarcomp.scenes.choice import choose_variables
 from xsarcomp.scenes.rasters import RASTER_VARIABLE
-from xsarcomp.scenes.variables import backscatter_names
 from xsarcomp.stores import files
 from xsarcomp.whole_files import write_atomically
 
@@ -138,7 +138,7 @@ def water_rows(chips: Sequence[Path], rates: Sequence[float] = RATES, model: str
 
 
 def _has_valid_pixel(scene: xr.Dataset) -> bool:
-    return any(np.isfinite(scene[name].values).any() for name in backscatter_names(scene))
+    return any(np.isfinite(scene[name].values).any() for name in choose_variables(scene).names)
 
 
 def change_rows(

@@ -326,3 +326,75 @@ def test_objects_that_do_not_fit_are_refused(dataset):
 def test_coordinates_may_differ_by_rounding(dataset):
     rounded = dataset.assign_coords(x=dataset.x + 1e-6)
     assert compare(dataset, rounded, scale="power")["rmse_db"] == 0
+
+
+def decibels(scene):
+    return 10 * np.log10(scene.drop_attrs())
+
+
+@pytest.mark.parametrize("scale", [None, "power", "decibel"])
+def test_decibels_are_not_compared_with_power(dataset, scale):
+    for pair in ((dataset, decibels(dataset)), (decibels(dataset), dataset)):
+        with pytest.raises(RadiometryError, match=r"original 'vv'.*restored 'vv'.*10 \* log10\(power\)") as refusal:
+            compare(*pair, scale=scale)
+        assert "in decibels" in str(refusal.value)
+        assert "in power" in str(refusal.value)
+
+
+def test_decibels_are_not_compared_as_power(dataset):
+    with pytest.raises(RadiometryError, match=r"'vv' and 'vv' are mostly negative.*scale='decibel'"):
+        compare(decibels(dataset), decibels(dataset), scale="power")
+
+
+def test_power_is_not_compared_with_amplitude_where_the_record_tells_it(dataset):
+    amplitude = np.sqrt(dataset).drop_attrs()
+    decoded = amplitude.sarcomp.encode(scale="amplitude", bits_per_pixel=2).sarcomp.decode()
+    assert compare(amplitude, decoded)["scale"] == "amplitude", "the values alone look like power"
+    assert compare(amplitude, decoded)["rmse_db"] < 1
+    stated = xr.Dataset({name: plane.assign_attrs(units="m2 m-2") for name, plane in dataset.items()})
+    with pytest.raises(RadiometryError, match="original 'vv' is in power, and restored 'vv' in amplitude"):
+        compare(stated, decoded)
+    assert compare(dataset, dataset.sarcomp.encode(bits_per_pixel=2).sarcomp.decode())["scale"] == "power"
+
+
+def test_one_polarization_is_not_compared_with_another(dataset):
+    for other in (dataset.vh, dataset[["vh"]], dataset.vh.rename("x").assign_attrs(polarization="VH")):
+        with pytest.raises(DimensionError, match=r"'(vh|x \(VH\))'.* in restored, expected \['vv'\]"):
+            compare(dataset.vv, other)
+    assert compare(dataset.vv, dataset.vv.rename("restored"))["rmse_db"] == 0
+
+
+def raster(dataset, *labels):
+    """Bands of one variable, as rioxarray opens them."""
+    angle = xr.full_like(dataset.vv, 35.0)
+    bands = [{"vv": dataset.vv, "vh": dataset.vh}.get(label.lower(), angle) for label in labels]
+    joined = xr.concat(bands, dim="band", combine_attrs="drop", coords="minimal", compat="override")
+    return joined.assign_attrs(long_name=labels).to_dataset(name="band_data")
+
+
+def test_bands_are_matched_with_variables_and_bands_in_another_order_by_polarization(dataset):
+    expected = compare(dataset, dataset * 1.1)
+    restored = dataset * 1.1
+    for labels in (("vv", "vh"), ("VH", "VV"), ("vh", "incidence_angle", "vv")):
+        assert compare(raster(dataset, *labels), restored) == pytest.approx(expected, nan_ok=True)
+        assert compare(dataset, raster(restored, *labels)) == pytest.approx(expected, nan_ok=True)
+    for labels in (("vv", "vh"), ("vh", "vv")):
+        assert compare(raster(dataset, *labels), raster(restored, "vv", "vh"))["rmse_db"] == pytest.approx(
+            0.414, abs=1e-3
+        )
+    assert compare(dataset.vh, raster(dataset, "vv", "vh"))["rmse_db"] == 0
+
+
+def test_a_raster_of_one_band_is_matched_with_its_variable(dataset):
+    single = dataset[["vv"]].drop_attrs().expand_dims("band").rename(vv="band_data")
+    assert compare(dataset.vv, single)["rmse_db"] == compare(single, dataset.vv)["rmse_db"] == 0
+    single.band_data.attrs["long_name"] = "VH"
+    with pytest.raises(DimensionError, match=r"band_data \(VH\)"):
+        compare(dataset.vv, single)
+
+
+def test_bands_that_are_missing_are_named(dataset):
+    with pytest.raises(
+        DimensionError, match=r"found variables \['vv'\] in restored, expected \['band_data \(VV, VH\)'\]"
+    ):
+        compare(raster(dataset, "vv", "vh"), dataset.vv)

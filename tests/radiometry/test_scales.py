@@ -37,6 +37,7 @@ HYP3 = "S1A_IW_20181102T155531_DVP_RTC30_G_{}_5685_VV.tif"
         (np.sqrt(POWER), HYP3.format("gauned"), {}, "amplitude"),
         (np.sqrt(POWER), None, {"source": "/data/" + HYP3.format("sawfcm")}, "amplitude"),
         (np.sqrt(POWER), None, {"long_name": HYP3.format("gaunem")}, "amplitude"),
+        (np.sqrt(POWER), None, {"long_name": "sigma nought amplitude", "units": "1"}, "amplitude"),
         (DECIBEL, None, {"long_name": "sigma nought in dB"}, "decibel"),
         (DECIBEL, None, {"long_name": ("vv_db", "vh_db")}, "decibel"),
         (DECIBEL, "Sigma0_VV_db", {}, "decibel"),
@@ -99,6 +100,24 @@ def test_text_that_the_values_contradict_is_refused_with_both(sample, attributes
     ("sample", "attributes", "message"),
     [
         (DIGITAL, {}, "found integers.*Calibrate.*scale='amplitude'"),
+        (
+            (DIGITAL.astype(np.float32) ** 2),
+            {},
+            "Calibrate to sigma0 or gamma0 first, or say scale='power' to compress intensity",
+        ),
+        (
+            1e6 * POWER,
+            {"units": "1", "long_name": "sigma nought"},
+            "uncalibrated.*say scale='power' to compress intensity",
+        ),
+        (10 * DIGITAL, {"long_name": "amplitude"}, "say scale='amplitude' to compress digital"),
+        (DIGITAL, {"long_name": "intensity"}, "say scale='power' to compress intensity"),
+        (
+            DIGITAL,
+            {},
+            "multiply packed integers by their factor, or say scale='amplitude'.*scale='power' if they are squares",
+        ),
+        ((100 * DECIBEL).astype(np.int16), {}, "multiply packed integers by their factor"),
         (DIGITAL.astype(np.float32), {}, "median above 10.*Calibrate.*scale='amplitude'"),
         (POWER, {"units": "DN"}, "digital numbers.*Calibrate"),
         (np.append(DECIBEL, -9999.0), {}, "-9999.*nodata"),
@@ -148,8 +167,11 @@ def test_other_types_are_refused_with_advice(dtype):
 def test_only_three_scales_exist():
     for scale in SCALES:
         check_scale(scale)
+    for word, meant in {"linear": "power", "intensity": "power", "dB": "decibel", "db": "decibel"}.items():
+        with pytest.raises(RadiometryError, match=f"'power', 'decibel' or 'amplitude'.*Say scale='{meant}' for {word}"):
+            check_scale(word)
     with pytest.raises(RadiometryError, match="'power', 'decibel' or 'amplitude'"):
-        check_scale("linear")
+        check_scale("log")
 
 
 def _arrays_of(path):

@@ -1,4 +1,4 @@
-"""Which variables hold backscatter, and along which dimensions."""
+"""Dimensions, polarizations and nodata of variables, from names and attributes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import xarray as xr
 
 from xsarcomp.errors import DimensionError
 from xsarcomp.scenes.variables import (
-    backscatter_names,
     declared_nodata,
     has_spatial_dimensions,
     plane_polarizations,
@@ -46,43 +45,6 @@ def test_an_array_without_a_known_pair_is_refused_with_its_dimensions(dims):
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (("vv", "vh", "angle"), ["vv", "vh"]),
-        (("VV", "VH"), ["VV", "VH"]),
-        (("Sigma0_VV_db", "dem"), ["Sigma0_VV_db"]),
-        (("sigma0_hh", "sigma0_hv", "anything"), ["sigma0_hh", "sigma0_hv"]),
-        (("vv", "vv_mask", "vv_incidence_angle"), ["vv"]),
-        (("backscatter", "local_incidence_angle", "layover_shadow_mask"), ["backscatter"]),
-        (("band_data",), ["band_data"]),
-    ],
-)
-def test_variables_with_backscatter_are_found_by_their_names(names, expected):
-    assert backscatter_names(xr.Dataset({name: array("y", "x") for name in names})) == expected
-
-
-def test_only_real_variables_with_spatial_dimensions_count():
-    dataset = xr.Dataset(
-        {
-            "vv": ("time", np.zeros(2, np.float32)),
-            "label": (("y", "x"), np.zeros((2, 2), "U1")),
-            "valid": (("y", "x"), np.zeros((2, 2), bool)),
-            "orbit": (("y", "x"), np.zeros((2, 2), np.int16)),
-            "measurement": (("y", "x"), np.zeros((2, 2), np.float32)),
-        }
-    )
-    assert backscatter_names(dataset) == ["measurement"]
-
-
-def test_a_dataset_without_backscatter_is_refused_with_what_it_holds():
-    dataset = xr.Dataset({"mask": array("y", "x"), "count": ((), 3)})
-    with pytest.raises(DimensionError, match=r"mask \('y', 'x'\), count \(\).*DataArray itself"):
-        backscatter_names(dataset)
-    with pytest.raises(DimensionError, match="no variable"):
-        backscatter_names(xr.Dataset())
-
-
-@pytest.mark.parametrize(
     ("attributes", "expected"),
     [
         ({}, None),
@@ -117,6 +79,7 @@ def test_a_fill_value_in_the_encoding_no_longer_stands_among_the_values():
         (array("y", "x").rename("backscatter"), [None]),
         (array("y", "x"), [None]),
         (array("y", "x", polarization="HH"), ["hh"]),
+        (array("band", "y", "x", long_name="VH"), ["vh", "vh"]),
         (array("time", "y", "x").rename("gamma0_vv"), ["vv", "vv"]),
         (array("band", "y", "x", long_name=("VV", "vh")), ["vv", "vh"]),
         (array("band", "y", "x", long_name=("vv_ascending", "angle")), ["vv", None]),

@@ -139,12 +139,15 @@ def test_digital_numbers_are_refused_with_advice(kind, dtype):
         there_and_back(products.eopf(dtype), kind, bits_per_pixel=2)
 
 
-def test_a_fill_value_that_nobody_declared_is_refused_with_advice():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fill_value_that_nobody_declared_is_recognized_kept_and_named(kind):
     undeclared = products.odc_stac().data
     for name in ("vv", "vh"):
         del undeclared[name].attrs["nodata"]
-    with pytest.raises(RadiometryError, match="Declare the fill value as nodata"):
-        undeclared.sarcomp.encode()
+    with pytest.warns(UserWarning, match="10.5 % of the sample of 'vv' are exactly -32768"):
+        found = there_and_back(undeclared, kind, bits_per_pixel=2)
+    for name in ("vv", "vh"):
+        np.testing.assert_array_equal(found[name] == -32768, undeclared[name] == -32768)
 
 
 # imitations, held against the libraries

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from xsarcomp.errors import DimensionError, RateError
 from xsarcomp.latents.inspection import infer_array_scale
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
-from xsarcomp.scenes.variables import backscatter_names, declared_nodata, spatial_dimensions
+from xsarcomp.scenes.choice import choose_variables
+from xsarcomp.scenes.variables import declared_nodata, spatial_dimensions
 from xsarcomp.stores import files
 
 
@@ -56,7 +57,7 @@ def read_scenes(paths: Sequence[str]) -> list[Scene]:
 def _read_planes(path: str) -> list[NDArray[np.float32]]:
     """Planes of a file in dB, without those that have no valid pixel."""
     planes, scene = [], files.open_scene(path)
-    for name in backscatter_names(scene):
+    for name in choose_variables(scene).names:
         array, nodata = scene[name], declared_nodata(scene[name])
         scale = infer_array_scale(array, nodata)
         y, x = spatial_dimensions(array)

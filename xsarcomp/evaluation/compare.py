@@ -87,17 +87,19 @@ def compare(
 ) -> dict[str, float | str]:
     """Compare two xarray objects.
 
-    Variables are matched by name; if each side has only one, these two are compared. Variables of
-    ``restored`` that ``original`` does not have are ignored, as are masks and scalar variables. Dimensions are
-    matched by name. A declared nodata number (``_FillValue`` or ``nodata``) is invalid; if ``restored``
-    declares none, that of ``original`` counts for both.
+    Variables are matched by name; if each side has only one, these two are compared, unless their polarizations differ.
+    Bands of a raster are matched with variables by the polarization in their description. Variables of ``restored`` that
+    ``original`` does not have are ignored, as are masks and scalar variables. Dimensions are matched by name. A declared
+    nodata number (``_FillValue`` or ``nodata``) is invalid; if ``restored`` declares none, that of ``original`` counts for
+    both.
 
     Parameters
     ----------
     original, restored : DataArray or Dataset
         Backscatter in the same scale, on the same grid, possibly lazy (loaded piece by piece).
     scale : {"power", "amplitude", "decibel"}, optional
-        Scale of both; inferred from ``original``, for each variable, by default.
+        Scale of both; by default that of the codec or of the record of the loss, else inferred from ``original``, for each
+        variable.
 
     Returns
     -------
@@ -113,9 +115,9 @@ def compare(
     Raises
     ------
     DimensionError
-        If variables, dimensions, sizes or coordinates do not match.
+        If variables, polarizations, dimensions, sizes or coordinates do not match.
     RadiometryError
-        If the scale is unknown or cannot be inferred, or the values are not real numbers.
+        If the scales differ, the scale is unknown or cannot be inferred, or the values are not real numbers.
     """
     errors, texture, maps = ErrorSums(), TextureSums(), MapSums()
     map_comparer = MapComparer()

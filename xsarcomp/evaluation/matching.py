@@ -1,5 +1,6 @@
 """Pairs of planes of two scenes: variables and dimensions are matched by name, and grids must agree."""
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -7,21 +8,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from xsarcomp.errors import DimensionError, RadiometryError
+from xsarcomp.errors import RadiometryError
+from xsarcomp.evaluation.pairing import CHANNEL_NAMES, check_shapes, is_time, match_variables
 from xsarcomp.evaluation.plane_pair import AxisCoordinates, PlanePair, piece_areas
+from xsarcomp.latents.info import transparent_configuration
+from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
 from xsarcomp.metrics import fidelity
-from xsarcomp.radiometry.scales import infer_scale
-from xsarcomp.scenes.variables import backscatter_names
+from xsarcomp.radiometry.scales import claimed_scale, infer_scale, negative_share
 
-_SPATIAL_NAMES = (
-    ("y", "x"),
-    ("latitude", "longitude"),
-    ("lat", "lon"),
-    ("azimuth", "range"),
-    ("line", "sample"),
-    ("row", "column"),
-)
-_CHANNEL_NAMES = ("polarization", "polarisation", "pol", "band")  # files use both spellings
+_RECORDED_SCALE = re.compile(r", scale (power|amplitude|decibel)\b")
 _MOST_CHANNELS = 4  # a longer band dimension is a stack of dates, since there are only four polarizations
 
 _Areas = Callable[[tuple[int, int]], Iterable[tuple[slice, slice]]]
@@ -55,7 +50,7 @@ def array_pairs(
         If ``scale`` is unknown or the values are not real numbers.
     """
     original, restored = np.asarray(original), np.asarray(restored)
-    _check_shapes(original.shape, restored.shape)
+    check_shapes(original.shape, restored.shape)
     for index in np.ndindex(original.shape[:-2]):
         yield _pair(original[index], restored[index], scale, nodata, nodata)
 
@@ -105,12 +100,18 @@ def scene_pieces(
 def _scene_pairs(
     original: xr.DataArray | xr.Dataset, restored: xr.DataArray | xr.Dataset, scale: str | None, areas: _Areas
 ) -> Iterator[PlanePair]:
-    for original_variable, restored_variable in _matched_variables(original, restored):
+    for original_variable, restored_variable in match_variables(original, restored):
         nodata = _declared_nodata(original_variable)
         restored_nodata = _declared_nodata(restored_variable, default=nodata)
-        variable_scale = scale or _inferred_scale(original_variable, nodata)
+        variable_scale = scale or _told_scale(original_variable, restored_variable)
+        variable_scale = variable_scale or _inferred_scale(original_variable, nodata)
+        checks_values = True
         axes = _axes(original_variable)
         for area in _loaded_areas(original_variable, restored_variable, areas):
+            if checks_values:
+                shares = negative_share(area.original, nodata), negative_share(area.restored, restored_nodata)
+                checks_values = None in shares
+                _refuse_other_values(original_variable, restored_variable, variable_scale, *shares)
             name, label = _name_and_label(original_variable, area.index)
             yield replace(
                 _pair(area.original, area.restored, variable_scale, nodata, restored_nodata),
@@ -137,92 +138,10 @@ def _pair(
     )
 
 
-def _matched_variables(
-    original: xr.DataArray | xr.Dataset, restored: xr.DataArray | xr.Dataset
-) -> list[tuple[xr.DataArray, xr.DataArray]]:
-    """Pair the variables of both sides; dimensions of both in the order of the original, (y, x) last."""
-    originals, restoreds = _backscatter_variables(original), _backscatter_variables(restored)
-    if len(originals) == len(restoreds) == 1:
-        return [_aligned(*originals.values(), *restoreds.values())]
-    missing = [str(name) for name in originals if name not in restoreds]
-    if missing or not originals:
-        raise DimensionError(
-            f"found variables {[str(name) for name in restoreds]} in restored, expected "
-            f"{[str(name) for name in originals]} as in original. Select or rename them before comparing."
-        )
-    return [_aligned(variable, restoreds[name]) for name, variable in originals.items()]
-
-
-def _backscatter_variables(scene: xr.DataArray | xr.Dataset) -> dict[Hashable, xr.DataArray]:
-    if isinstance(scene, xr.DataArray):
-        return {scene.name: scene}
-    if not isinstance(scene, xr.Dataset):
-        raise DimensionError(
-            f"found {type(scene).__name__}, expected xarray DataArray or Dataset. Use compare_arrays for NumPy arrays."
-        )
-    try:  # leaves out angles and noise
-        names = set(backscatter_names(scene))
-    except DimensionError:
-        names = set(scene.data_vars)
-    # variables of one byte are masks and land cover classes, not backscatter
-    return {
-        name: variable
-        for name, variable in scene.data_vars.items()
-        if name in names and variable.ndim >= 2 and variable.dtype.kind in "fiu" and variable.dtype.itemsize > 1
-    }
-
-
-def _aligned(original: xr.DataArray, restored: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    if set(original.dims) != set(restored.dims):
-        raise DimensionError(
-            f"found dimensions {restored.dims} in restored, expected {original.dims} as in original. "
-            "Rename or squeeze them before comparing."
-        )
-    spatial = next((pair for pair in _SPATIAL_NAMES if set(pair) <= set(original.dims)), original.dims[-2:])
-    leading = [name for name in original.dims if name not in spatial]
-    # time comes last, so that consecutive dates follow each other and a change needs only two of them in memory
-    order = (*sorted(leading, key=lambda name: _is_time(original, name)), *spatial)
-    original, restored = original.transpose(*order), restored.transpose(*order)
-    _check_shapes(original.shape, restored.shape)
-    for name in order:
-        _check_coordinate(name, original, restored)
-    return original, restored
-
-
-def _is_time(variable: xr.DataArray, dimension: Hashable) -> bool:
-    is_date = dimension in variable.coords and variable[dimension].dtype.kind == "M"
-    return str(dimension).lower() == "time" or is_date
-
-
 def _series(variable: xr.DataArray, index: tuple[int, ...]) -> tuple[str | int, ...]:
     """Identify the time series of a plane; empty unless the last leading dimension is time."""
     leading = variable.dims[:-2]
-    return (str(variable.name), *index[:-1]) if leading and _is_time(variable, leading[-1]) else ()
-
-
-def _check_coordinate(name: Hashable, original: xr.DataArray, restored: xr.DataArray) -> None:
-    """Refuse a shifted, flipped or reordered axis, which would look like a large error of the codec."""
-    if name not in original.indexes or name not in restored.indexes:
-        return
-    expected, found = original.indexes[name], restored.indexes[name]
-    if expected.equals(found):
-        return
-    if expected.dtype.kind == found.dtype.kind == "f":
-        spacing = float(np.min(np.abs(np.diff(expected)))) if len(expected) > 1 else 1.0
-        if np.max(np.abs(expected.to_numpy() - found.to_numpy())) < 0.01 * spacing:
-            return
-    raise DimensionError(
-        f"found other coordinates of {name!r} in restored than in original, expected the same grid in the "
-        "same order. Align both before comparing, for example with restored.reindex_like(original)."
-    )
-
-
-def _check_shapes(original_shape: tuple[int, ...], restored_shape: tuple[int, ...]) -> None:
-    if original_shape != restored_shape or len(original_shape) < 2:
-        raise DimensionError(
-            f"found shapes {original_shape} (original) and {restored_shape} (restored), expected two equal "
-            "shapes (..., y, x). Compare the same window of both scenes."
-        )
+    return (str(variable.name), *index[:-1]) if leading and is_time(variable, leading[-1]) else ()
 
 
 def _declared_nodata(variable: xr.DataArray, default: float | None = None) -> float | None:
@@ -285,12 +204,59 @@ def _inferred_scale(variable: xr.DataArray, nodata: float | None) -> str:
     return infer_scale(area.original, name=name, attributes=variable.attrs, nodata=nodata).scale
 
 
+def _told_scale(original: xr.DataArray, restored: xr.DataArray) -> str | None:
+    """Scale that codec or record of one of two variables tell; None without a record. Refuse two that claim different scales."""
+    records = [_recorded_scale(variable) for variable in (original, restored)]
+    claims = [
+        record or claimed_scale(None if variable.name is None else str(variable.name), variable.attrs)
+        for record, variable in zip(records, (original, restored), strict=True)
+    ]
+    if None not in claims and claims[0] != claims[1]:
+        raise _other_scale(original, claims[0], restored, claims[1])
+    return records[0] or records[1]
+
+
+def _recorded_scale(variable: xr.DataArray) -> str | None:
+    """Scale of the codec of a variable, or that of the record of its loss."""
+    configuration = transparent_configuration(variable.variable)
+    if configuration is not None:
+        return str(configuration["scale"])
+    recorded = _RECORDED_SCALE.findall(str(variable.attrs.get(LOSS_ATTRIBUTE, "")))
+    return recorded[-1] if recorded else None
+
+
+def _refuse_other_values(original: xr.DataArray, restored: xr.DataArray, scale: str, *shares: float | None) -> None:
+    """Refuse values of which one side is mostly negative, as decibels are, and the other is not, or the scale is another."""
+    if None in shares:
+        return
+    kinds = ["decibel" if share > 0.5 else "linear" if share < 0.1 else None for share in shares if share is not None]
+    if {*kinds} == {"decibel", "linear"}:
+        raise _other_scale(original, kinds[0], restored, kinds[1])
+    if kinds == ["decibel"] * 2 and scale != "decibel":
+        raise RadiometryError(
+            f"the values of {original.name!r} and {restored.name!r} are mostly negative, as decibels are, and cannot be {scale}. "
+            "Pass scale='decibel'"
+        )
+
+
+def _other_scale(
+    original: xr.DataArray, expected: str | None, restored: xr.DataArray, found: str | None
+) -> RadiometryError:
+    """Return the error for two scales."""
+    words = {"decibel": "decibels", "linear": "power or amplitude"}
+    return RadiometryError(
+        f"original {original.name!r} is in {words.get(str(expected), expected)}, and restored {restored.name!r} in "
+        f"{words.get(str(found), found)}: expected the same scale. Convert one of them, decibels = 10 * log10(power) = "
+        "20 * log10(amplitude), and correct its units"
+    )
+
+
 def _name_and_label(variable: xr.DataArray, index: tuple[int, ...]) -> tuple[str, str]:
     """Name of a plane, with its polarization or band, and its place in the stack."""
     names, labels = [str(variable.name or "backscatter")], []
     for dimension, position in zip(variable.dims[:-2], index, strict=True):
         size = variable.sizes[dimension]
-        if dimension in _CHANNEL_NAMES and size <= _MOST_CHANNELS:
+        if dimension in CHANNEL_NAMES and size <= _MOST_CHANNELS:
             band_names = variable.attrs.get("long_name")  # where rioxarray puts the names of bands
             if isinstance(band_names, tuple | list) and len(band_names) == size:
                 names = [str(band_names[position])]

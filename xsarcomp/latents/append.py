@@ -110,7 +110,8 @@ def plan_like(dataset: xr.Dataset, names: Iterable[Hashable], like: xr.Dataset, 
             max_error_db=guarantees.max_error_db,
             keep_means=guarantees.keep_means,
         )
-        plans.append(make_plan(dataset, together, target, replace(options, model=model)))
+        like_settings = {name: earlier[name].settings for name in together}
+        plans.append(make_plan(dataset, together, target, replace(options, model=model, earlier=like_settings)))
         for name in together:
             if unlike := describe_differences(plans[-1].variables[name], earlier[name]):
                 raise ConfigurationError(

@@ -17,6 +17,7 @@ from xsarcomp.codec.entropy_tables import CHANNELS
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.mean_levels import channel_from_levels, compute_levels
+from xsarcomp.codec.missed_fill import warn_of_missed_fill
 from xsarcomp.codec.tile_means import TILE, tile_count
 from xsarcomp.codec.window import (
     Axis,
@@ -42,6 +43,7 @@ from xsarcomp.latents.plane_steps import make_coding
 from xsarcomp.latents.positions import position_coordinates
 from xsarcomp.latents.windows import gains_pixel_window, latents_window
 from xsarcomp.radiometry import pixel_classes
+from xsarcomp.scenes.sampling import SAMPLE_PIXELS
 from xsarcomp.scenes.times import with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.tiling import Span, Window, aligned_spans, plane_groups, whole_window, window_shape, window_slices
@@ -120,6 +122,8 @@ def encode_variable(array: xr.DataArray, metadata: LatentsMetadata) -> dict[str,
 def _encode_in_memory(backscatter: Any, metadata: LatentsMetadata) -> dict[str, NDArray]:
     """Parts of an array in memory, computed in windows that bound the memory beside it."""
     values = np.asarray(backscatter)
+    if values.size > SAMPLE_PIXELS:  # a smaller array was its own sample
+        _warn_of_missed_fill(values, metadata)
     classes = classify_backscatter(values, metadata.settings)
     counts = [latent_count(size) for size in metadata.pixels]
     latents = np.zeros((*values.shape[:-2], metadata.channels, *counts), np.int32)
@@ -279,7 +283,15 @@ def encode_latents(window: Window, pieces: Mapping[str, NDArray], metadata: Late
 
 def _classes(_window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray[np.uint8]:
     """Pixel classes of a window of pixels."""
+    _warn_of_missed_fill(pieces["backscatter"], metadata)
     return classify_backscatter(pieces["backscatter"], metadata.settings)
+
+
+def _warn_of_missed_fill(values: NDArray, metadata: LatentsMetadata) -> None:
+    """Warn of areas of one number that is not nodata, unless the attribute nodata is NaN: it says that there are none."""
+    declared = metadata.attributes.get("nodata")
+    if not (isinstance(declared, float) and math.isnan(declared)):
+        warn_of_missed_fill(values, metadata.settings, metadata.name)
 
 
 def _exact_values(_window: Window, pieces: Mapping[str, NDArray], metadata: LatentsMetadata) -> NDArray:

@@ -12,10 +12,16 @@ from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, Target
 from xsarcomp.codec.settings import Settings
 from xsarcomp.errors import AlreadyLossyError, RadiometryError
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.radiometry.fill_values import FillValue, find_fill_values
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify
 from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
 from xsarcomp.scenes.sampling import sample_windows, sampled_planes
-from xsarcomp.scenes.variables import declared_nodata, plane_polarizations, spatial_dimensions
+from xsarcomp.scenes.variables import declared_nodata, declares_no_nodata, plane_polarizations, spatial_dimensions
+
+_SMALLEST_DECIBEL = 0.5
+"""Median magnitude of negative values below which they are no decibels: speckle alone spreads these by 2 to 3."""
+_MOST_CLASSES = 4
+"""Different integers in a variable, and magnitude of them, that are taken for classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,8 @@ class Inspection:
     """Position of the plane that each window was cut from."""
     polarizations: list[str | None]
     """Polarization of each plane of the variable; None where unknown."""
+    fill_values: list[FillValue]
+    """Numbers that fill areas without data though nobody declared them. One of them may be the nodata of the settings."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -39,7 +47,15 @@ class Inspection:
         return [Sample(backscatter=values, settings=self.settings) for values in self.windows]
 
 
-def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompress: bool, limit: int) -> Inspection:
+def inspect_variable(
+    array: xr.DataArray,
+    target: Target,
+    *,
+    scale: str,
+    recompress: bool,
+    limit: int,
+    earlier: Settings | None = None,
+) -> Inspection:
     """Check a variable, sample it, and infer its scale.
 
     Parameters
@@ -54,6 +70,8 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
         Whether to accept data that was compressed with loss before.
     limit : int
         Largest number of pixels in the sample.
+    earlier : Settings, optional
+        Settings of latents to which these will be joined: their nodata is taken where the array declares none.
 
     Returns
     -------
@@ -69,7 +87,8 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
     check_dtype(array.dtype)
     spatial, nodata = spatial_dimensions(array), declared_nodata(array)
     windows = sample_windows(array, spatial, _load, limit)
-    known_scale, reason = _scale(array, windows, scale, nodata)
+    _refuse_classes(array, windows, scale, nodata)
+    known_scale, reason, nodata, fill_values = _scale_and_nodata(array, windows, scale, nodata, earlier)
     guarantees = target.guarantees(array.dtype, nodata, known_scale)
     return Inspection(
         settings=Settings(step_db=FIRST_STEP_DB, scale=known_scale, nodata=nodata, guarantees=guarantees),
@@ -77,6 +96,7 @@ def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompr
         windows=windows,
         planes=sampled_planes(array, spatial, limit),
         polarizations=plane_polarizations(array),
+        fill_values=fill_values,
     )
 
 
@@ -104,6 +124,44 @@ def refuse_lossy(array: xr.DataArray) -> None:
         raise AlreadyLossyError(
             f"variable {array.name!r} was compressed with loss before ({array.attrs.get(LOSS_ATTRIBUTE, 'transparent store')}). "
             "Encode the original, or pass recompress=True to accept the additional loss"
+        )
+
+
+def _scale_and_nodata(
+    array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None, earlier: Settings | None
+) -> tuple[str, str, float | None, list[FillValue]]:
+    """Scale, the reason for it, nodata, and the fill values that nobody declared; the first of these may become nodata."""
+    if declares_no_nodata(array):
+        return *_scale(array, windows, scale, None), None, []
+    if nodata is None and earlier is not None:
+        nodata = earlier.nodata
+    searches = nodata is None and earlier is None
+    impossible = find_fill_values(windows, scale=None) if searches else []
+    known_scale, reason = _scale(array, windows, scale, impossible[0].value if impossible else nodata)
+    fill_values = find_fill_values(windows, scale=known_scale, nodata=nodata)
+    if searches and fill_values:
+        nodata = fill_values[0].value
+    return known_scale, reason, nodata, fill_values
+
+
+def _refuse_classes(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:
+    """Refuse a mask of zeros and ones, and a few neighboring integers: classes, which no lossy codec may touch."""
+    numbers: set[float] = set()
+    for values in windows:
+        known = values[np.isfinite(values)] if array.dtype.kind == "f" else values.ravel()
+        known = known if nodata is None else known[known != nodata]
+        if known.size and (known.min() < -_MOST_CLASSES or known.max() > _MOST_CLASSES):
+            return  # nearly always after the first window
+        if array.dtype.kind == "f" and not np.isin(known, (0, 1)).all():
+            return
+        numbers |= set(np.unique(known).tolist())
+    integers = array.dtype.kind in "iu"
+    is_mask = numbers == {0, 1} or (integers and numbers == {1})
+    if is_mask or (integers and scale == "auto" and 2 <= len(numbers) <= _MOST_CLASSES):
+        found = ", ".join(f"{number:g}" for number in sorted(numbers))
+        raise RadiometryError(
+            f"variable {array.name!r} holds only {found}: a mask or classes, which are no backscatter and must not change. Leave "
+            "it out: of a Dataset, variables=[...] names those to compress"
         )
 
 
@@ -142,9 +200,16 @@ def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str,
         is_negative = [(kinds == EXACT) & (values < 0) for kinds, values in zip(classes, windows, strict=True)]
     negative = sum(map(int, map(np.count_nonzero, is_negative)))
     if negative > numbers / 2:
+        below = np.concatenate([values[kinds] for kinds, values in zip(is_negative, windows, strict=True)])
+        # decibels spread by several units; noise around zero does not
+        looks_like_noise = float(np.median(np.abs(below))) < _SMALLEST_DECIBEL
         raise RadiometryError(
             f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
-            "decibels. Pass scale='decibel'"
+            + (
+                "power from which noise was subtracted. Set negative values to NaN"
+                if looks_like_noise
+                else "decibels. Pass scale='decibel'"
+            )
         )
 
 

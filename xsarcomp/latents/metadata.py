@@ -191,6 +191,7 @@ class LatentsMetadata:
         return ("" if earlier is None else f"{earlier}; then ") + (
             f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step "
             f"{self.settings.step_db:.5g} dB"
+            f", scale {self.settings.scale}"
             + ("" if self.fingerprint is None else later)
             + f", asked for {self.target}"
             + (

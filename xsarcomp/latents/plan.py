@@ -11,10 +11,12 @@ from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.rate_control import Estimate, Target, find_step
+from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.speckle_spectrum import measure_homogeneous_variances
 from xsarcomp.codec.window import latent_count
 from xsarcomp.errors import DimensionError, caller_stacklevel
 from xsarcomp.latents.domain_warning import compare_with_training, warn_if_unlike
+from xsarcomp.latents.fill_warning import warn_of_fill_values
 from xsarcomp.latents.inspection import Inspection, inspect_variable
 from xsarcomp.latents.metadata import KEPT_ENCODING_KEYS, LatentsMetadata, corner_coordinates, storable_attributes
 from xsarcomp.latents.plane_steps import with_fingerprint
@@ -47,6 +49,8 @@ class PlanOptions:
     """True to measure the variances of latents in homogeneous areas for the metadata, as latents stores keep them."""
     coded_shapes: Mapping[Hashable, tuple[int, int]] | None = None
     """Rows and columns of each variable that are coded together; None where that is the whole variable."""
+    earlier: Mapping[Hashable, Settings] | None = None
+    """Settings of latents to which those of each variable will be joined; None where they stand alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +90,17 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
     # all samples stay in memory during the search for the step
     limit = max(SAMPLE_PIXELS // 16, 2 * SAMPLE_PIXELS // max(2, len(names)))
     inspections = {
-        name: inspect_variable(dataset[name], target, scale=options.scale, recompress=options.recompress, limit=limit)
+        name: inspect_variable(
+            dataset[name],
+            target,
+            scale=options.scale,
+            recompress=options.recompress,
+            limit=limit,
+            earlier=options.earlier[name] if options.earlier else None,
+        )
         for name in names
     }
+    warn_of_fill_values(inspections)
     estimate = find_step(
         [sample for inspection in inspections.values() for sample in inspection.samples],
         target,

@@ -15,7 +15,7 @@ SCALES = ("power", "decibel", "amplitude")
 
 _SCALE_WORDS = {
     "power": "power", "linear": "power", "decibel": "decibel", "decibels": "decibel", "db": "decibel",
-    "amplitude": "amplitude",
+    "amplitude": "amplitude", "intensity": "power",
 }  # fmt: skip
 _POWER_UNITS = {"m2 m-2", "m2/m2", "m2.m-2", "m^2/m^2", "m^2 m^-2", "m2 / m2", "m²/m²", "m² m⁻²"}
 _NEUTRAL_UNITS = {"1", "", "linear", "dimensionless", "unitless"}
@@ -27,10 +27,11 @@ _HYP3_SCALES = {"p": "power", "d": "decibel", "a": "amplitude"}
 _DECIBEL_WORD = re.compile(r"(?<![A-Za-z0-9])(?:dB|db|DB|[Dd]ecibels?)(?![A-Za-z0-9])")
 _POWER_WORD = re.compile(r"(?i)(?:sigma|gamma|beta)[ _-]?(?:0|zero|naught|nought)|backscatter|(?<![a-z])power")
 
-_ADVICE_DIGITAL = (
-    "Calibrate to sigma0 or gamma0 first, or say scale='amplitude' to compress digital numbers as they are."
-)
+_INTENSITY_MEDIAN = 3000.0  # digital numbers of GRD have medians of 50 to 1000 over land, their squares 1e4 to 1e6
+_AMPLITUDE_WORD = re.compile(r"(?i)(?<![a-z])amplitude")
+_INTENSITY_WORD = re.compile(r"(?i)(?<![a-z])intensity")
 _ADVICE_NAME_SCALE = "Say scale='power', 'decibel' or 'amplitude' if you know it."
+_SAID = "attribute scale is "  # whoever says so may mean digital numbers, too
 _FILL_LIMIT = 500.0  # dB; larger magnitudes are fill values: float32 power ends at -448 dB
 _ENOUGH_VALUES = 16  # fewer values cannot contradict a text
 
@@ -76,7 +77,9 @@ def check_scale(scale: str) -> None:
         If the scale is unknown.
     """
     if scale not in SCALES:
-        raise RadiometryError(f"found scale {scale!r}, expected 'power', 'decibel' or 'amplitude'.")
+        meant = _SCALE_WORDS.get(str(scale).strip().lower())
+        advice = f" Say scale={meant!r} for {str(scale).strip()}." if meant else ""
+        raise RadiometryError(f"found scale {scale!r}, expected 'power', 'decibel' or 'amplitude'.{advice}")
 
 
 def check_dtype(dtype: DTypeLike) -> None:
@@ -144,9 +147,61 @@ def infer_scale(
     values = _summarize(sample, nodata)
     claim = _scale_from_texts(name, attributes)
     if claim is not None:
-        _refuse_contradiction(claim, values)
+        _refuse_contradiction(claim, values, _digital_advice(name, attributes, values))
         return claim
-    return _scale_from_values(values, attributes)
+    return _scale_from_values(values, attributes, _digital_advice(name, attributes, values))
+
+
+def _digital_advice(name: str | None, attributes: Mapping[Any, Any], values: _ValueSummary | None = None) -> str:
+    """Advice for digital numbers: they are amplitudes, and their squares intensities, which have the scale of power."""
+    texts = [*_texts(name), *_texts(attributes.get("long_name"))]
+    is_intensity = any(map(_INTENSITY_WORD.search, texts)) or (values is not None and values.median > _INTENSITY_MEDIAN)
+    if is_intensity and not any(map(_AMPLITUDE_WORD.search, texts)):
+        as_they_are = "scale='power' to compress intensity, the square of digital numbers, as it is"
+    else:
+        as_they_are = (
+            "scale='amplitude' to compress digital numbers as they are (scale='power' if they are squares: intensity)"
+        )
+    unpacked = ", multiply packed integers by their factor" if values is not None and values.is_integer else ""
+    return f"Calibrate to sigma0 or gamma0 first{unpacked}, or say {as_they_are}."
+
+
+def claimed_scale(name: str | None, attributes: Mapping[Any, Any]) -> str | None:
+    """Read the scale that name and attributes claim, without a look at the values; None if they claim none.
+
+    Units of 1 claim nothing here: power has them, and amplitude, too.
+
+    Parameters
+    ----------
+    name : str or None
+        Name of the variable.
+    attributes : mapping
+        Attributes of the variable.
+    """
+    is_neutral = str(attributes.get("units", "")).strip().lower() in _NEUTRAL_UNITS
+    try:
+        claim = _scale_from_texts(name, {**attributes, "units": ""} if is_neutral else attributes)
+    except RadiometryError:  # digital numbers
+        return None
+    return None if claim is None else claim.scale
+
+
+def negative_share(sample: ArrayLike, nodata: float | None = None) -> float | None:
+    """Share of negative values among the finite ones that are neither zero nor nodata: most decibels are, power never is.
+
+    Parameters
+    ----------
+    sample : array_like of real numbers
+    nodata : float, optional
+        Declared fill value.
+
+    Returns
+    -------
+    float or None
+        None for too few values to tell.
+    """
+    values = _summarize(np.asarray(sample), nodata)
+    return values.negative_share if values.count >= _ENOUGH_VALUES else None
 
 
 def _refuse_packed(sample: NDArray[Any], attributes: Mapping[Any, Any]) -> None:
@@ -188,11 +243,13 @@ def _scale_from_texts(name: str | None, attributes: Mapping[Any, Any]) -> ScaleE
     """Read the scale from the texts, in the order of their weight; None if they do not name it."""
     scale_text = attributes.get("scale")
     if isinstance(scale_text, str) and scale_text.strip().lower() in _SCALE_WORDS:
-        return ScaleEvidence(_SCALE_WORDS[scale_text.strip().lower()], f"attribute scale is {scale_text!r}")
+        return ScaleEvidence(_SCALE_WORDS[scale_text.strip().lower()], f"{_SAID}{scale_text!r}")
     units = str(attributes.get("units", "")).strip()
     long_names = _texts(attributes.get("long_name"))
     if units.lower() in _DIGITAL_UNITS:
-        raise RadiometryError(f"found units {units!r}, digital numbers; expected backscatter. {_ADVICE_DIGITAL}")
+        raise RadiometryError(
+            f"found units {units!r}, digital numbers; expected backscatter. {_digital_advice(name, attributes)}"
+        )
     if units.lower() in ("db", "decibel", "decibels"):
         return ScaleEvidence("decibel", f"attribute units is {units!r}")
     for text in [*_texts(name), *_texts(attributes.get("source")), *long_names]:
@@ -202,6 +259,9 @@ def _scale_from_texts(name: str | None, attributes: Mapping[Any, Any]) -> ScaleE
     for text in [*long_names, *_texts(name)]:
         if _DECIBEL_WORD.search(text):
             return ScaleEvidence("decibel", f"name {text!r} says decibel")
+    named_amplitude = next((text for text in long_names if _AMPLITUDE_WORD.search(text)), None)
+    if named_amplitude and units.lower() in _NEUTRAL_UNITS:
+        return ScaleEvidence("amplitude", f"long_name {named_amplitude!r} says amplitude")
     named_power = next((text for text in long_names if _POWER_WORD.search(text)), None)
     if units.lower() in _POWER_UNITS or (units and units.lower() in _NEUTRAL_UNITS and named_power):
         return ScaleEvidence(
@@ -217,7 +277,7 @@ def _texts(value: object) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, (tuple, list)) else []
 
 
-def _refuse_contradiction(claim: ScaleEvidence, values: _ValueSummary) -> None:
+def _refuse_contradiction(claim: ScaleEvidence, values: _ValueSummary, digital_advice: str) -> None:
     """Raise where the values cannot have the scale that the texts claim."""
     if values.count < _ENOUGH_VALUES:
         return
@@ -232,13 +292,13 @@ def _refuse_contradiction(claim: ScaleEvidence, values: _ValueSummary) -> None:
     elif values.negative_share > 0.5:
         problem = "are mostly negative, as decibels are"
         advice = "Correct the attribute, or say scale='decibel'."
-    elif claim.scale == "power" and values.median > 10:
-        problem, advice = "look like uncalibrated digital numbers", _ADVICE_DIGITAL
+    elif values.median > 10 and not (claim.scale == "amplitude" and claim.reason.startswith(_SAID)):
+        problem, advice = "look like uncalibrated digital numbers", digital_advice
     if problem:
         raise RadiometryError(f"{claim.reason}: {claim.scale} expected, but the {values.text} {problem}. {advice}")
 
 
-def _scale_from_values(values: _ValueSummary, attributes: Mapping[Any, Any]) -> ScaleEvidence:
+def _scale_from_values(values: _ValueSummary, attributes: Mapping[Any, Any], digital_advice: str) -> ScaleEvidence:
     """Infer the scale from the values, or refuse them."""
     if values.count == 0 and values.zero_count:
         # Zero is fill in power and stored exactly; were it really 0 dB, nothing would be lost either.
@@ -246,10 +306,11 @@ def _scale_from_values(values: _ValueSummary, attributes: Mapping[Any, Any]) -> 
     if values.count == 0:
         return ScaleEvidence("decibel", "no valid pixel")
     if values.negative_share > 0.01:
+        packed = ", and multiply packed integers by their factor" if values.is_integer else ""
         if values.decibel_like_share < 0.99 or max(-values.lowest, values.highest) > _FILL_LIMIT:
             raise RadiometryError(
                 f"{values.text}: expected decibels within -100 to 60, or positive power. "
-                f"Declare the fill value as nodata if there is one. {_ADVICE_NAME_SCALE}"
+                f"Declare the fill value as nodata if there is one{packed}. {_ADVICE_NAME_SCALE}"
             )
         if values.median_magnitude < 0.5:  # speckle spreads decibels by 2 to 3
             raise RadiometryError(
@@ -261,7 +322,7 @@ def _scale_from_values(values: _ValueSummary, attributes: Mapping[Any, Any]) -> 
         kind = "integers" if values.is_integer else "a median above 10"
         raise RadiometryError(
             f"{values.text}: found {kind}, expected sigma0 or gamma0; these look like uncalibrated digital "
-            f"numbers. {_ADVICE_DIGITAL}"
+            f"numbers. {digital_advice}"
         )
     units = f"units {attributes['units']!r} and " if attributes.get("units") else ""
     return ScaleEvidence("power", f"{units}{values.text}: positive and small, as calibrated power is")

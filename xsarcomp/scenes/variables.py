@@ -1,4 +1,4 @@
-"""Variables of a dataset that hold backscatter, with their dimensions, polarizations and nodata, from names and attributes."""
+"""Dimensions, labels of bands, polarizations and nodata of variables, from names and attributes."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xsarcomp.errors import AlreadyLossyError, DimensionError
+from xsarcomp.errors import DimensionError
 
 ATTRIBUTE = "sarcomp"
 """Attribute of a latents variable that holds its metadata."""
@@ -28,10 +28,6 @@ SPATIAL_DIMENSIONS = (
 
 _POLARIZATION = re.compile(r"(?:^|[_\-. ])(vv|vh|hh|hv)(?=$|[_\-. ])", re.IGNORECASE)
 _UNNAMED = re.compile(r"dim_\d+")
-_NO_BACKSCATTER = re.compile(
-    r"angle|incidence|mask|shadow|layover|elevation|optical|spatial_ref|(?<![a-z])(lia|dem|lat|lon|area|lut|noise|crs)(?![a-z])",
-    re.IGNORECASE,
-)
 
 
 def is_lazy(values: Any) -> bool:
@@ -76,44 +72,37 @@ def has_spatial_dimensions(array: xr.DataArray) -> bool:
         return False
 
 
-def backscatter_names(dataset: xr.Dataset) -> list[Hashable]:
-    """List the variables of a dataset that hold backscatter (sigma0, gamma0).
+def band_labels(array: xr.DataArray) -> tuple[Hashable, list[str]] | None:
+    """Find the dimension of bands of an array, and the text that describes each band.
 
-    Variables named after a polarization (``vv``, ``VH``, ``sigma0_vv``, ...) if there are any; otherwise every numeric
-    variable with spatial dimensions, unless its name says that it is something else (angle, mask, elevation, ...). Of
-    these, floating-point variables come before integers.
+    Texts are one ``long_name`` for each band, as rioxarray gives it, or the values of a coordinate.
 
     Parameters
     ----------
-    dataset : xarray.Dataset
+    array : xarray.DataArray
 
     Returns
     -------
-    list of variable names, at least one
-
-    Raises
-    ------
-    AlreadyLossyError
-        If the dataset holds latents.
-    DimensionError
-        If no variable holds backscatter.
+    tuple of dimension and list of str, or None
+        None where no dimension has such texts. If several have, the first that names a polarization.
     """
-    candidates = [
-        name
-        for name, array in dataset.data_vars.items()
-        if array.dtype.kind in "fiuc" and has_spatial_dimensions(array) and not _NO_BACKSCATTER.search(str(name))
-    ]
-    named = [name for name in candidates if _POLARIZATION.search(str(name))]
-    chosen = named or [name for name in candidates if dataset[name].dtype.kind in "fc"] or candidates
-    if any(ATTRIBUTE in array.attrs for array in dataset.data_vars.values()):
-        raise AlreadyLossyError("found a dataset of latents, expected backscatter: decode it with .sarcomp.decode()")
-    if not chosen:
-        listing = ", ".join(f"{name} {array.dims}" for name, array in dataset.data_vars.items()) or "no variable"
-        raise DimensionError(
-            f"found {listing}, expected variables with backscatter, named after a polarization (vv, vh), with dimensions y and "
-            "x. Rename them, or call .sarcomp on the DataArray itself"
-        )
-    return chosen
+    found = []
+    spatial = set(spatial_dimensions(array)) if has_spatial_dimensions(array) else set()
+    for name, size in array.sizes.items():
+        labels = array.attrs.get("long_name")
+        if name in spatial or not size:
+            continue
+        if (
+            not isinstance(labels, tuple | list)
+            or len(labels) != size
+            or not all(isinstance(each, str) for each in labels)
+        ):
+            is_text = name in array.coords and array[name].ndim == 1 and array[name].dtype.kind in "UOT"
+            labels = array[name].values.tolist() if is_text else []
+        if labels and all(isinstance(label, str) for label in labels):
+            found.append((name, list(labels)))
+    named = [each for each in found if any(map(_polarization, each[1]))]
+    return next(iter(named or found), None)
 
 
 def plane_polarizations(array: xr.DataArray) -> list[str | None]:
@@ -134,18 +123,14 @@ def plane_polarizations(array: xr.DataArray) -> list[str | None]:
     """
     spatial = spatial_dimensions(array)
     # products write the attribute in both spellings
-    texts = (array.name, array.attrs.get("polarization"), array.attrs.get("polarisation"))
+    texts = (array.name, *(array.attrs.get(key) for key in ("polarization", "polarisation", "long_name")))
     of_array = next(filter(None, map(_polarization, texts)), None)
     sizes = {name: size for name, size in array.sizes.items() if name not in spatial}
-    for name, size in sizes.items():
-        labels = array.attrs.get("long_name")
-        if not isinstance(labels, tuple | list) or len(labels) != size:
-            is_text = name in array.coords and array[name].ndim == 1 and array[name].dtype.kind in "UOT"
-            labels = array[name].values.tolist() if is_text else []
-        of_bands = [_polarization(label) for label in labels]
-        if any(of_bands):
-            band_of_plane = np.indices(tuple(sizes.values()))[list(sizes).index(name)].ravel()
-            return [of_bands[band] or of_array for band in band_of_plane]
+    found = band_labels(array)
+    of_bands = [_polarization(label) for label in found[1]] if found else []
+    if found and any(of_bands):
+        band_of_plane = np.indices(tuple(sizes.values()))[list(sizes).index(found[0])].ravel()
+        return [of_bands[band] or of_array for band in band_of_plane]
     return [of_array] * math.prod(sizes.values())
 
 
@@ -178,3 +163,9 @@ def declared_nodata(array: xr.DataArray) -> float | None:
             if np.isfinite(number):
                 return number
     return None
+
+
+def declares_no_nodata(array: xr.DataArray) -> bool:
+    """Check if an array declares that no number among its values stands for no data: its attribute ``nodata`` is NaN."""
+    value = array.attrs.get("nodata")
+    return isinstance(value, float | np.floating) and bool(np.isnan(value)) and declared_nodata(array) is None

@@ -205,7 +205,7 @@ def write_transparent(
         configuration = entries["serializer"]["configuration"]
         marked[name].attrs[LOSS_ATTRIBUTE] = (
             f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantization step "
-            f"{configuration['step_db']:.5g} dB"
+            f"{configuration['step_db']:.5g} dB, scale {configuration['scale']}"
         )
     write_store(marked, path, overwrite=overwrite, encoding=encoding, resume=resume)
 

@@ -1,0 +1,79 @@
+"""What commands print: everything from files and stores as text, nothing that controls the terminal."""
+
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.commands import run_here
+from xsarcomp.cli_output import options_in_text, print_json, say, split_names, visible
+from xsarcomp.latents.metadata import ATTRIBUTE
+from xsarcomp.scenes.simulation import simulated_dataset
+from xsarcomp.stores.files import open_store
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_any_text_is_one_printable_line_and_printable_text_stays(text):
+    assert visible(text).isprintable()
+    assert text.isprintable() == (visible(text) == text)
+    visible(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", r"\x1b[2J"),
+        ("a\nb\r\tc\x00", r"a\nb\r\tc\x00"),
+        ("\u202eabc\u2066", r"\u202eabc\u2066"),
+        ("v\u200bv\ufeff", r"v\u200bv\ufeff"),
+        ("\x9b31m\u2028", r"\x9b31m\u2028"),
+        ("\udcff.tif", r"\udcff.tif"),
+        ("Zürich σ⁰ 入射角", "Zürich σ⁰ 入射角"),
+    ],
+)
+def test_what_controls_a_terminal_is_shown_as_text(text, shown):
+    assert visible(text) == shown
+
+
+def test_lines_and_json_go_out_without_control_characters():
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
+        say("a\x1b\n")
+        say("b\u202e", err=True)
+        print_json({"\x1b": "\u202e\n"})
+    assert errors.getvalue() == "b\\u202e\n"
+    lines = output.getvalue().splitlines()
+    assert lines[0] == "a\\x1b\\n"
+    assert all(line.isprintable() for line in lines)
+    assert json.loads("".join(lines[1:])) == {"\x1b": "\u202e\n"}
+
+
+def test_arguments_in_messages_become_options():
+    said = "name it: variables=['vv', 'vh'], or recompress=True\nat once"
+    assert options_in_text(said) == "name it: --variables vv,vh, or --recompress at once"
+    assert split_names(" vv, vh,,") == ["vv", "vh"]
+    assert split_names(None) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["info"], ["info", "--latents"], ["verify", "--quick"]], ids=" ".join)
+def test_texts_of_a_store_do_not_control_the_terminal(command, tmp_path):
+    scene = simulated_dataset((64, 70), seed=2)[["vv"]].rename(vv="vv\x1b[31m\u202e")
+    encoded = scene.sarcomp.encode(bits_per_pixel=1)
+    for variable in encoded.variables.values():
+        if ATTRIBUTE in variable.attrs:
+            variable.attrs[ATTRIBUTE] = variable.attrs[ATTRIBUTE] | {
+                "scale_reason": "\x1b[2J\nforged",
+                "target": "\x07",
+            }
+    encoded.sarcomp.to_zarr(tmp_path / "store.zarr", consolidated=False)
+    assert open_store(str(tmp_path / "store.zarr")).sarcomp.info()["vv\x1b[31m\u202e"]["target"] == "\x07"
+    output, errors = run_here(*command, "store.zarr", folder=tmp_path)
+    assert errors == ""
+    assert all(line.isprintable() for line in output.split("\n"))
+    if command == ["info"]:
+        assert r"\x1b[2J\nforged" in output
+        assert r"vv\x1b[31m\u202e: store latents" in output
