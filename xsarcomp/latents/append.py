@@ -55,6 +55,7 @@ def plan_latents(
         chunk_pixels=CHUNK_PIXELS,
         metadata_bytes=METADATA_BYTES,
         measures_speckle=True,
+        separate_parts=True,
     )
     if like is None:
         return make_plan(dataset, names, Target.from_arguments(**request), options)

@@ -38,6 +38,11 @@ class Inspection:
         """Windows as samples on which steps are tried."""
         return [Sample(backscatter=values, settings=self.settings) for values in self.windows]
 
+    @property
+    def negative_share(self) -> float:
+        """Share of negative values among the numbers of the sample, where the scale has none; else 0."""
+        return _negative_share(self.windows, self.settings.scale, self.settings.nodata)
+
 
 def inspect_variable(array: xr.DataArray, target: Target, *, scale: str, recompress: bool, limit: int) -> Inspection:
     """Check a variable, sample it, and infer its scale.
@@ -133,19 +138,27 @@ def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: floa
 
 def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:
     """Refuse power or amplitude that is mostly negative: it is decibels, and each value would be stored as an exception."""
-    if scale == "decibel":
-        return
-    classes = [classify(values, scale, nodata) for values in windows]
-    numbers = sum(int(((kinds == VALID) | (kinds == EXACT)).sum()) for kinds in classes)
-    # the class EXACT also holds negative zero and values beyond 500 dB, which are not negative
-    with np.errstate(invalid="ignore"):
-        is_negative = [(kinds == EXACT) & (values < 0) for kinds, values in zip(classes, windows, strict=True)]
-    negative = sum(map(int, map(np.count_nonzero, is_negative)))
-    if negative > numbers / 2:
+    share = _negative_share(windows, scale, nodata)
+    if share > 0.5:
         raise RadiometryError(
-            f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
-            "decibels. Pass scale='decibel'"
+            f"{share:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like decibels. Pass "
+            "scale='decibel'"
         )
+
+
+def _negative_share(windows: list[NDArray], scale: str, nodata: float | None) -> float:
+    """Share of negative values among the numbers in windows of power or amplitude; 0 for decibels."""
+    if scale == "decibel":
+        return 0.0
+    numbers = negative = 0
+    for values in windows:
+        classes = classify(values, scale, nodata)
+        is_exact = classes == EXACT
+        numbers += int(np.count_nonzero((classes == VALID) | is_exact))
+        # the class EXACT also holds negative zero and values beyond 500 dB, which are not negative
+        with np.errstate(invalid="ignore"):
+            negative += int(np.count_nonzero(is_exact & (values < 0)))
+    return negative / numbers if numbers else 0.0
 
 
 def infer_array_scale(array: xr.DataArray, nodata: float | None) -> str:
