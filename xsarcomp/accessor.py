@@ -138,7 +138,7 @@ class Accessor:
     ) -> dict[Hashable, dict[str, Any]]:
         """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees sigma0 or gamma0.
 
-        Each chunk is coded by itself. The chunks are those of the Dask array, or 512 x 512 pixels, of one plane. In Zarr format 2,
+        Each chunk is coded by itself. The chunks are those of the Dask array, or about 512 x 512 pixels, of one plane. In Zarr format 2,
         y and x must be the last dimensions.
 
         Parameters

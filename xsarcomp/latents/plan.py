@@ -135,12 +135,21 @@ def _overhead_bits_per_pixel(
     dataset: xr.Dataset, names: Iterable[Hashable], target: Target, options: PlanOptions
 ) -> float:
     """Bits of all headers per pixel, with the metadata of the store where the target counts them."""
-    chunks = sum(math.ceil(dataset[name].size / options.chunk_pixels) for name in names)
+    chunks = sum(_chunk_count(dataset[name], name, options) for name in names)
     pixels = max(1, sum(dataset[name].size for name in names))
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / pixels
     if target.counts_metadata:
         overhead += min(8 * options.metadata_bytes / pixels, LARGEST_METADATA_SHARE * target.value)
     return overhead
+
+
+def _chunk_count(array: xr.DataArray, name: Hashable, options: PlanOptions) -> int:
+    """Number of chunks of a variable; those at the far edges count like whole ones."""
+    edge = math.isqrt(options.chunk_pixels)
+    shape = options.coded_shapes[name] if options.coded_shapes else (edge, edge)
+    spatial = [array.sizes[dim] for dim in spatial_dimensions(array)]
+    planes = array.size // max(1, math.prod(spatial))
+    return planes * math.prod(-(-size // max(1, length)) for size, length in zip(spatial, shape, strict=True))
 
 
 def _padding_ratio(

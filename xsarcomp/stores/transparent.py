@@ -19,7 +19,7 @@ from xsarcomp.scenes.variables import spatial_dimensions
 from xsarcomp.stores.codec_settings import BackscatterSettings
 
 CHUNK_EDGE = 512
-"""Pixels of a chunk along y and x, where the array has no chunks."""
+"""Pixels of a chunk along y and x, about, where the array has no chunks."""
 SMALLEST_EDGE = 64
 """Pixels of a chunk along y and x, below which a warning says that bits are wasted."""
 METADATA_BYTES = 20_000
@@ -100,12 +100,12 @@ def plan_encoding(
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    """Shape of a chunk of the store: that of the Dask array, divided where it is large; else 512 x 512 pixels of one plane."""
+    """Shape of a chunk of the store: that of the Dask array, divided where it is large; else about 512 x 512 pixels of one plane."""
     spatial = set(spatial_dimensions(array))
     chunks = []
     for axis, (name, size) in enumerate(array.sizes.items()):
         if array.chunks is None:
-            chunks.append(max(1, min(CHUNK_EDGE, size) if name in spatial else 1))
+            chunks.append(_balanced(size) if name in spatial else 1)
         else:
             chunks.append(_divided(max(1, array.chunks[axis][0]), LARGEST_EDGE if name in spatial else 1))
     edges = {name: edge for name, edge in zip(array.dims, chunks, strict=True) if name in spatial}
@@ -139,6 +139,13 @@ def _rows_and_columns(array: xr.DataArray, chunks: tuple[int, ...]) -> tuple[int
     sizes = dict(zip(array.dims, chunks, strict=True))
     rows, columns = spatial_dimensions(array)
     return sizes[rows], sizes[columns]
+
+
+def _balanced(size: int) -> int:
+    """Edge of chunks of about ``CHUNK_EDGE`` that fill an axis to whole blocks: Zarr fills up the last one, which costs bits."""
+    count = max(1, round(size / CHUNK_EDGE))
+    edge = -(-size // count)
+    return max(1, edge if count == 1 else -(-edge // BLOCK) * BLOCK)
 
 
 def _divided(size: int, limit: int) -> int:
