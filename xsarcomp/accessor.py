@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.scenes.variables import backscatter_names
 
@@ -283,6 +283,7 @@ class DatasetAccessor(Accessor):
     ) -> None:
         """Write a scene of any size: the same store as ``Dataset.to_zarr``, in memory that does not grow with the scene.
 
+        A compressed scene of 4 Mpixel or more that takes over 2 % more, or 5 % fewer, bytes than were asked for is warned of.
         Accepts latents of :meth:`encode`, a scene with the ``encoding`` of a transparent store, and any other dataset, on every
         scheduler of Dask. A compressed store gets a manifest. To append or to write regions, call xarray's ``to_zarr``.
 
@@ -320,6 +321,10 @@ class DatasetAccessor(Accessor):
             storage_options=storage_options,
             resume=resume,
         )
+        if sum(array.size for array in self._obj.values()) >= 2**22:
+            from xsarcomp.stores.report import warn_after_writing
+
+            warn_after_writing(store, getattr(encoding, "target", None), group=group, storage_options=storage_options)
 
 
 UNNAMED = "backscatter"

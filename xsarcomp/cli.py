@@ -73,17 +73,21 @@ def encode(
     --resume, it starts again.
     """
     from xsarcomp.stores import files
-    from xsarcomp.stores.report import store_report
+    from xsarcomp.stores.report import store_report, warn_if_missed
 
     files.refuse_overlapping(source, store)
     scene = files.open_scene(source)
+    target = None
     with progress("encoding"):
         if transparent:
             encoding = scene.sarcomp.encoding(**request)
+            target = encoding.target
             files.write_transparent(scene, store, encoding, overwrite=overwrite, resume=resume)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite, resume=resume)
-    print_store(store_report(store), as_json)
+    report = store_report(store, target=target)
+    print_store(report, as_json)
+    warn_if_missed(report)
 
 
 @cli.command()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.rate_control import PRESETS, Sample, Target, find_step
+from xsarcomp.codec.rate_control import Sample, find_step
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import PRESETS, Target
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulate_scene
 
@@ -144,7 +145,9 @@ def test_a_rate_below_the_coarsest_step_is_refused_with_what_is_possible(coder, 
 @pytest.mark.parametrize("arguments", [{"bits_per_pixel": 40}, {"bits_per_pixel": 20}, {"ratio": 1}], ids=str)
 def test_more_bits_than_the_finest_step_takes_are_refused_with_what_is_possible(coder, planes, arguments):
     asked = target(**arguments)
-    with pytest.raises(RateError, match=rf"bits_per_pixel {asked.value:g} was asked for.*finest step of 0\.02 dB gives") as error:
+    with pytest.raises(
+        RateError, match=rf"bits_per_pixel {asked.value:g} was asked for.*finest step of 0\.02 dB gives"
+    ) as error:
         find_step(sample(planes), asked, coder, 0.0)
     named = float(re.search(r"dB gives ([0-9.]+) on", str(error.value))[1])
     found = find_step(sample(planes), target(bits_per_pixel=named), coder, 0.0)

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from xsarcomp.codec.installed_models import resolve_model
-from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import AlreadyLossyError, DimensionError, ModelNotFoundError, RadiometryError
 from xsarcomp.latents.inspection import refuse_lossy
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
@@ -150,7 +150,9 @@ def noise_subtracted(shape=(300, 360)):
 
 @pytest.mark.filterwarnings("ignore:this does not look like")
 def test_negative_power_is_warned_of_with_its_share_its_cost_and_a_way_out():
-    with pytest.warns(UserWarning, match=r"25% of the values of 'vv' are negative.*take about [0-9.]+ of 9.98 bits.*clip\(min=1e-3\)"):
+    with pytest.warns(
+        UserWarning, match=r"25% of the values of 'vv' are negative.*take about [0-9.]+ of 9.98 bits.*clip\(min=1e-3\)"
+    ):
         plan(noise_subtracted(), scale="power", bits_per_pixel=10)
     plan(noise_subtracted().clip(min=1e-3), scale="power", bits_per_pixel=1)
 
@@ -159,6 +161,8 @@ def test_negative_power_is_warned_of_with_its_share_its_cost_and_a_way_out():
 def test_a_large_scene_that_holds_too_little_for_the_rate_is_warned_of(scene):
     sparse = xr.Dataset({"vv": (("y", "x"), np.full((2100, 2100), np.nan, np.float32))})
     sparse.vv[:300, :360] = scene.vv.values
-    with pytest.warns(UserWarning, match=r"bits_per_pixel=3 was asked for, the data gives 0\.[0-9]+ at a step of 0\.02 dB"):
+    with pytest.warns(
+        UserWarning, match=r"bits_per_pixel=3 was asked for, the data gives 0\.[0-9]+ at a step of 0\.02 dB"
+    ):
         plan(sparse, bits_per_pixel=3)
     plan(sparse, preset="archive")

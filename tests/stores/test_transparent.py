@@ -276,3 +276,30 @@ def test_large_chunks_of_dask_are_divided_so_that_each_task_writes_whole_chunks(
 def test_an_array_without_spatial_dimensions_is_refused():
     with pytest.raises(DimensionError):
         xr.DataArray(np.ones(5, np.float32), dims="y", name="vv").sarcomp.encoding()
+
+
+@pytest.mark.parametrize("kind", ["latents", "transparent"])
+def test_scenes_of_different_steps_are_combined_and_not_compressed_again(tmp_path, kind):
+    scenes = []
+    for number, bits_per_pixel in enumerate((1, 2)):
+        values = np.random.default_rng(number).gamma(4.4, 0.1 / 4.4, (64, 64)).astype(np.float32)
+        place = {"y": np.arange(64.0), "x": 64.0 * number + np.arange(64.0)}
+        scene = xr.Dataset({"vv": (("y", "x"), values)}, place)
+        path = tmp_path / f"{number}.zarr"
+        if kind == "latents":
+            scene.sarcomp.encode(bits_per_pixel=bits_per_pixel).sarcomp.to_zarr(path, consolidated=False)
+            scenes.append(xr.open_dataset(path, engine="sarcomp"))
+            assert f"bits_per_pixel={bits_per_pixel}" in scenes[-1].sarcomp.info()["vv"]["settings"]
+        else:
+            encoding = scene.sarcomp.encoding(bits_per_pixel=bits_per_pixel)
+            scene.sarcomp.to_zarr(path, encoding=encoding, consolidated=False)
+            assert scene.vv.attrs == {}
+            scenes.append(xr.open_zarr(path, consolidated=False))
+    mosaic = xr.combine_by_coords(scenes)
+    assert mosaic.sizes == {"y": 64, "x": 128}
+    with xr.set_options(keep_attrs=True):
+        decibel = 10 * np.log10(mosaic)
+    mosaic.drop_encoding().to_netcdf(tmp_path / "mosaic.nc")
+    for lossy in (mosaic, decibel, xr.open_dataset(tmp_path / "mosaic.nc"), mosaic.isel(x=slice(3, 90))):
+        with pytest.raises(AlreadyLossyError, match="restored from lossy compression"):
+            lossy.sarcomp.encode(bits_per_pixel=1)

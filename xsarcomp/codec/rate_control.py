@@ -1,14 +1,13 @@
 """Search of the quantization step that meets a requested rate or error, on samples of the data.
 
-:class:`Target` is the request. :func:`find_step` encodes samples at several steps, estimates bits and error of each, and
-returns the step that meets the target.
+:class:`~xsarcomp.codec.target.Target` is the request. :func:`find_step` encodes samples at several steps, estimates bits and
+error of each, and returns the step that meets the target.
 """
 
 import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,8 @@ from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.error_bound import compute_residuals
 from xsarcomp.codec.residual_coding import encode_integers
 from xsarcomp.codec.sections import deflate, pack_classes
-from xsarcomp.codec.settings import Guarantees, Settings
+from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import TOLERANCE, Target
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.codec.window import (
     SIGNAL_REACH,
@@ -32,11 +32,6 @@ from xsarcomp.codec.window import (
 from xsarcomp.errors import RateError
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, exact_values
 
-PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25, "8x": 4.0, "16x": 2.0, "32x": 1.0}
-"""Bits per pixel of each preset, named after a use, or after the ratio of float32 to all bytes of a store."""
-FLOAT32_BITS = 32
-TOLERANCE = 0.01
-"""Relative error of the rate or the error at which the search ends."""
 COARSE_SHARE = 4
 """The search begins on one in so many samples."""
 FIRST_STEP_DB = 3.0
@@ -59,89 +54,6 @@ STORED_MASK = 1.1
 STORED_EXACT = 0.94
 """Bytes of an array of exact values in a store over those that deflate makes of it, about: zstd tries harder."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Request of a user: a rate or an error, and guarantees."""
-
-    quantity: str
-    """"bits_per_pixel" or "rmse_db"; "max_error_db" for the cheapest step that keeps a bound; "step_db" for a given step."""
-    value: float
-    """Value of the quantity, in its unit."""
-    request: str
-    """The arguments as text, for messages and metadata."""
-    max_error_db: float | None = None
-    """Bound on the error of each valid pixel in dB; None without a bound."""
-    keep_means: bool = False
-    """True to keep the mean power of each tile."""
-    counts_metadata: bool = False
-    """True if bytes of metadata and coordinates of a store count in the rate."""
-    is_preset: bool = False
-    """True for a preset, which is met as far as the data allow."""
-
-    def guarantees(self, dtype: np.dtype, nodata: float | None, scale: str) -> Guarantees:
-        """Make the guarantees for a variable; see :meth:`~xsarcomp.codec.settings.Guarantees.from_request`."""
-        return Guarantees.from_request(self.max_error_db, self.keep_means, dtype, nodata, scale)
-
-    @classmethod
-    def from_arguments(
-        cls,
-        *,
-        bits_per_pixel: float | None = None,
-        ratio: float | None = None,
-        rmse_db: float | None = None,
-        preset: str | None = None,
-        max_error_db: float | None = None,
-        keep_means: bool = False,
-    ) -> "Target":
-        """Make a target from the arguments of ``encode``.
-
-        Parameters
-        ----------
-        bits_per_pixel : float, optional
-            Bits of coded data over pixels times polarizations.
-        ratio : float, optional
-            Size of the data as float32 over the size of coded data.
-        rmse_db : float, optional
-            Root mean square error over valid pixels in dB.
-        preset : str, optional
-            A name in ``PRESETS``. "analysis" if there is no rate, error or bound.
-        max_error_db : float, optional
-            Bound on the error of each valid pixel in dB.
-        keep_means : bool
-            Whether to keep the mean power of each tile.
-
-        Returns
-        -------
-        Target
-
-        Raises
-        ------
-        RateError
-            If more than one rate or error is given, or one makes no sense.
-        """
-        arguments = {"bits_per_pixel": bits_per_pixel, "ratio": ratio, "rmse_db": rmse_db, "preset": preset}
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
-        if len(given) > 1:
-            raise RateError(f"{', '.join(given)} were given together: ask for one of them")
-        guarantees = Guarantees.from_request(max_error_db, keep_means, np.dtype(np.float32)).request
-        default: tuple[str, Any] = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
-        name, value = next(iter(given.items()), default)
-        request = ", ".join(f"{key}={argument}" for key, argument in ({name: value} | guarantees).items())
-        if name == "preset":
-            if value not in PRESETS:
-                raise RateError(f"preset {value!r} is unknown, expected one of {', '.join(PRESETS)}")
-            is_ratio = value.endswith("x")
-            rate = PRESETS[value] * (1 - TOLERANCE / 2 if is_ratio else 1)  # the search may miss by half the tolerance
-            preset_arguments = {"counts_metadata": is_ratio, "is_preset": True, **guarantees}
-            return cls(quantity="bits_per_pixel", value=rate, request=request, **preset_arguments)
-        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
-            raise RateError(f"{name} is {value!r}, expected a positive number")
-        if name == "ratio":
-            return cls(quantity="bits_per_pixel", value=FLOAT32_BITS / value, request=request, **guarantees)
-        return cls(quantity=name, value=float(value), request=request, **guarantees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,9 +190,7 @@ def find_step(
         )
 
     found = _find(estimate, analyzed, target, headers)
-    return replace(
-        found, bits_per_pixel=found.bits_per_pixel + exact - counted_exact, exact_bits_per_pixel=exact
-    )
+    return replace(found, bits_per_pixel=found.bits_per_pixel + exact - counted_exact, exact_bits_per_pixel=exact)
 
 
 def _find(

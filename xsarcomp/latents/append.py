@@ -6,8 +6,8 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp.codec.rate_control import Target
 from xsarcomp.codec.settings import Guarantees
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.latents.decode import read_latents_metadata
 from xsarcomp.latents.layout import CHUNK_PIXELS, METADATA_BYTES

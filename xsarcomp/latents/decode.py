@@ -19,7 +19,14 @@ from xsarcomp.codec.window import backscatter_from_signal
 from xsarcomp.errors import DimensionError, NotEncodedError
 from xsarcomp.latents.guarantees import guarantee_data_from_parts
 from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata, corner_coordinates
+from xsarcomp.latents.metadata import (
+    ATTRIBUTE,
+    LOSS_ATTRIBUTE,
+    LOSS_SETTINGS,
+    LOSS_TEXT,
+    LatentsMetadata,
+    corner_coordinates,
+)
 from xsarcomp.latents.plane_steps import plane_runs
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
 from xsarcomp.latents.windows import decode_signal, gains_window, latents_window
@@ -193,8 +200,12 @@ def make_decoded_variable(values: Any, metadata: LatentsMetadata, speckle: Speck
     -------
     xarray.Variable
     """
-    attributes = {**metadata.attributes, LOSS_ATTRIBUTE: metadata.loss_text(with_speckle=speckle is not None)}
-    variable = xr.Variable((*metadata.leading, *metadata.spatial), values, attributes, dict(metadata.encoding))
+    with_speckle = speckle is not None
+    note = LOSS_TEXT + ("; synthetic speckle was added" if with_speckle else "")
+    earlier = metadata.attributes.get(LOSS_ATTRIBUTE)
+    attributes = {**metadata.attributes, LOSS_ATTRIBUTE: note if earlier is None else f"{earlier}; then {note}"}
+    encoding = {**metadata.encoding, LOSS_SETTINGS: metadata.loss_text(with_speckle=with_speckle)}
+    variable = xr.Variable((*metadata.leading, *metadata.spatial), values, attributes, encoding)
     return variable.transpose(*metadata.dims)
 
 

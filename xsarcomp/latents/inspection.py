@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, Target
+from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import AlreadyLossyError, RadiometryError
 from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify

@@ -21,7 +21,11 @@ from xsarcomp.errors import NotEncodedError, UnsupportedFormatError, caller_stac
 from xsarcomp.scenes.variables import ATTRIBUTE
 
 LOSS_ATTRIBUTE = "sarcomp_lossy"
-"""Attribute of decoded backscatter that says what was lost."""
+"""Attribute of backscatter that was compressed with loss, which says so: the same text for all of a collection."""
+LOSS_TEXT = "xsarcomp: restored from lossy compression"
+"""Text of the attribute; scenes whose steps and targets differ can be combined with it."""
+LOSS_SETTINGS = "sarcomp_settings"
+"""Entry of the encoding of decoded backscatter that describes model, step, target and guarantees."""
 METADATA_FORMAT = 1
 """Version of the attribute."""
 GUARANTEE_KEYS = ("max_error_db", "keep_means", "residual_spacing_db")
@@ -163,7 +167,7 @@ class LatentsMetadata:
         return {part: name for part, name in part_names(self.name).items() if part in (*self.required_parts, "exact")}
 
     def loss_text(self, *, with_speckle: bool = False) -> str:
-        """Describe the loss, for the attribute ``LOSS_ATTRIBUTE`` of decoded backscatter.
+        """Describe the loss, for the entry ``LOSS_SETTINGS`` of the encoding of decoded backscatter.
 
         Parameters
         ----------

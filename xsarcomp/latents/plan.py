@@ -10,8 +10,9 @@ import xarray as xr
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.codec.rate_control import REACH, SMALL_SCENE, Estimate, Target, find_step
+from xsarcomp.codec.rate_control import REACH, SMALL_SCENE, Estimate, find_step
 from xsarcomp.codec.speckle_spectrum import measure_homogeneous_variances
+from xsarcomp.codec.target import Target
 from xsarcomp.codec.window import latent_count
 from xsarcomp.errors import DimensionError, caller_stacklevel
 from xsarcomp.latents.domain_warning import compare_with_training, warn_if_unlike

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.decode import decode_dataset
+from xsarcomp.latents.info import mark_transparent
 from xsarcomp.latents.layout import drop_storage_encoding
 from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE
 from xsarcomp.scenes.rasters import (
@@ -69,7 +70,7 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
         return (
             decode_dataset(dataset, restore)
             if any(ATTRIBUTE in array.attrs for array in dataset.variables.values())
-            else dataset
+            else mark_transparent(dataset)
         )
     if path.lower().endswith(NETCDF_ENDINGS):
         return open_netcdf(path)
@@ -156,7 +157,7 @@ def write_transparent(
     overwrite: bool,
     resume: bool | None = None,
 ) -> None:
-    """Write a transparent store, with an attribute on its variables that says that they are lossy.
+    """Write a transparent store.
 
     Parameters
     ----------
@@ -174,14 +175,7 @@ def write_transparent(
     ConfigurationError
         As for :func:`write_store`.
     """
-    marked = drop_storage_encoding(scene)
-    for name, entries in encoding.items():
-        configuration = entries["serializer"]["configuration"]
-        marked[name].attrs[LOSS_ATTRIBUTE] = (
-            f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantization step "
-            f"{configuration['step_db']:.5g} dB"
-        )
-    write_store(marked, path, overwrite=overwrite, encoding=encoding, resume=resume)
+    write_store(drop_storage_encoding(scene), path, overwrite=overwrite, encoding=encoding, resume=resume)
 
 
 @contextlib.contextmanager

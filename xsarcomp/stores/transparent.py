@@ -10,7 +10,7 @@ import xarray as xr
 
 from xsarcomp.codec.frame import check_stored_dtype
 from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import ConfigurationError, DimensionError, caller_stacklevel
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import PlanOptions, make_plan
@@ -26,6 +26,13 @@ METADATA_BYTES = 20_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 LARGEST_EDGE = 1024
 """Pixels along y and x above which the chunks of a Dask array are divided."""
+
+
+class TransparentEncoding(dict[Hashable, dict[str, Any]]):
+    """Encoding of variables for ``to_zarr``, which knows the request that it was made for."""
+
+    target = ""
+    """The request in words, see :class:`~xsarcomp.codec.rate_control.Target`."""
 
 
 def plan_encoding(
@@ -88,7 +95,7 @@ def plan_encoding(
         coded_shapes={name: _rows_and_columns(dataset[name], chunks[name]) for name in names},
     )
     plan = make_plan(dataset, names, target, options)
-    return {
+    entries = {
         # to_zarr replaces a variable's own encoding by this: what describes the data must be in it, or the CRS is lost
         name: {
             **(_format_3_codec(metadata, dataset[name]) if zarr_format == 3 else _format_2_codec(metadata)),
@@ -97,6 +104,9 @@ def plan_encoding(
         }
         for name, metadata in plan.variables.items()
     }
+    encoding = TransparentEncoding(entries)
+    encoding.target = target.request
+    return encoding
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
@@ -115,7 +125,9 @@ def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     )
     advice = f"Rechunk first: .chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})"
     if any(edge < min(BLOCK, array.sizes[name]) for name, edge in edges.items()):
-        raise DimensionError(f"{found}: expected at least {BLOCK} pixels along each axis, which are coded together. {advice}")
+        raise DimensionError(
+            f"{found}: expected at least {BLOCK} pixels along each axis, which are coded together. {advice}"
+        )
     if any(edge < min(SMALLEST_EDGE, array.sizes[name]) for name, edge in edges.items()):
         warnings.warn(
             f"{found}: bits are wasted below about {SMALLEST_EDGE} pixels. {advice}", stacklevel=caller_stacklevel()

@@ -106,9 +106,9 @@ def verify_store(
     ConfigurationError
         If the store cannot list its objects.
     """
-    stored, contents = _open_compressed(store, storage_options)
+    stored, manifest_contents = _open_compressed(store, storage_options)
     findings = structure_findings(stored)
-    manifests, damaged = _read_manifests(contents)
+    manifests, damaged = _read_manifests(manifest_contents)
     state, comparison = "damaged" if damaged else "recorded" if manifests else "none", None
     recorded = frozenset(array.path for array in stored.arrays if _is_below(array.path, manifests))
     if manifests:
@@ -118,7 +118,7 @@ def verify_store(
             for finding in recorded_findings(stored, manifest)
             if finding.problem != "unrecorded" or finding.array in recorded
         ]
-        findings += _groups_without(stored, contents)
+        findings += _groups_without(stored, manifest_contents)
         comparison = ManifestComparison(manifest, comparable_paths(stored, manifest))
     findings += damaged
     coders, missing_models = ({}, []) if quick else _coders(stored)
