@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import xsarcomp
-from xsarcomp.codec.rate_control import PRESETS
+from xsarcomp.codec.target import PRESETS
 from xsarcomp.errors import (
     AlreadyLossyError,
     ConfigurationError,

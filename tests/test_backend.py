@@ -1,10 +1,13 @@
 """The engine: a latents store opens as backscatter, and only what is read is decoded."""
 
+import itertools
 import pickle
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xsarcomp.codec import chunk
 from xsarcomp.errors import CorruptStreamError, NotEncodedError
@@ -84,6 +87,67 @@ def test_opening_decodes_nothing_and_gives_the_original_frame(original, store, w
 def test_any_indexing_gives_that_part_of_the_whole(store, whole, window):
     opened = xr.open_dataset(store, engine="sarcomp")
     assert_near(opened.vv[window].load(), whole[window])
+
+
+INDICES = (
+    st.integers(-7, 6)
+    | st.slices(7)
+    | st.lists(st.integers(-7, 6), max_size=4).map(lambda positions: np.array(positions, np.intp))
+    | st.lists(st.booleans(), min_size=7, max_size=7).map(np.array)
+)
+"""Index of an axis of 7 positions: one, a slice with any step, several in any order, a mask."""
+
+
+@pytest.fixture(scope="module")
+def small_stores(tmp_path_factory):
+    """A store for each order of the dimensions, each of size 7; and its decoded values."""
+    values = np.random.default_rng(3).gamma(4.4, 0.1 / 4.4, (7, 7, 7)).astype(np.float32)
+    values[2, 3], values[4, 1, 1] = np.nan, -1e-3
+    opened = {}
+    for dims in itertools.permutations(("time", "y", "x")):
+        path = tmp_path_factory.mktemp("order") / "scene.zarr"
+        scene = xr.DataArray(values, dims=("time", "y", "x"), name="vv").transpose(*dims)
+        scene.sarcomp.encode(bits_per_pixel=2).to_zarr(path, zarr_format=3, consolidated=False)
+        decoded = xr.open_zarr(path, consolidated=False).sarcomp.decode().vv.compute()
+        assert decoded.dims == dims
+        opened[dims] = xr.open_dataset(path, engine="sarcomp", cache=False).vv, decoded
+    return opened
+
+
+@given(data=st.data())
+def test_any_index_in_any_order_of_dimensions_gives_that_part_of_the_whole(small_stores, data):
+    """Twice in a row, and after a transposition: each is done lazily, on top of the one before."""
+    found, expected = small_stores[data.draw(st.sampled_from(sorted(small_stores)), label="order in the store")]
+    indices = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(found.dims, INDICES)), label="first")
+    found, expected = found.isel(indices), expected.isel(indices)
+    order = data.draw(st.permutations(found.dims), label="transposed")
+    found, expected = found.transpose(*order), expected.transpose(*order)
+    again = {
+        name: data.draw(st.integers(0, size - 1) | st.slices(size), label=f"second, {name}")
+        for name, size in found.sizes.items()
+        if size and data.draw(st.booleans())
+    }
+    assert_near(found.isel(again).load(), expected.isel(again))
+
+
+@given(data=st.data())
+def test_points_are_picked_in_any_order_of_dimensions(small_stores, data):
+    found, expected = small_stores[data.draw(st.sampled_from(sorted(small_stores)), label="order in the store")]
+    dims = data.draw(st.lists(st.sampled_from(found.dims), min_size=1, unique=True), label="picked")
+    positions = st.lists(st.integers(-7, 6), min_size=3, max_size=3)
+    points = {name: xr.DataArray(data.draw(positions, label=name), dims="point") for name in dims}
+    found, expected = found.isel(points), expected.isel(points)
+    one = {name: data.draw(st.integers(0, size - 1), label=name) for name, size in found.sizes.items()}
+    assert_near(found.load(), expected)
+    assert_near(found.isel(one).load(), expected.isel(one))
+
+
+def test_one_pixel_decodes_only_its_chunk_in_any_order_of_dimensions(original, tmp_path, decoded_chunks):
+    scene = original.transpose("y", "time", "x")
+    scene.sarcomp.encode(bits_per_pixel=1).to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+    opened = xr.open_dataset(tmp_path / "a.zarr", engine="sarcomp").vv
+    assert opened.isel(y=3, x=4, time=1).values == pytest.approx(float(scene[3, 1, 4]), rel=1)
+    assert len(decoded_chunks) == 1
 
 
 def test_points_picked_one_by_one(store, whole):

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError, caller_stacklevel
 from xsarcomp.scenes.choice import check_quantity, choose_variables
 
@@ -159,7 +159,8 @@ class Accessor:
     ) -> dict[Hashable, dict[str, Any]]:
         """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees sigma0 or gamma0.
 
-        Each chunk is coded by itself. The chunks are those of the Dask array, or 512 x 512 pixels.
+        Each chunk is coded by itself. The chunks are those of the Dask array, or about 512 x 512 pixels, of one plane. In Zarr format 2,
+        y and x must be the last dimensions.
 
         Parameters
         ----------
@@ -303,6 +304,7 @@ class DatasetAccessor(Accessor):
     ) -> None:
         """Write a scene of any size: the same store as ``Dataset.to_zarr``, in memory that does not grow with the scene.
 
+        A compressed scene of 4 Mpixel or more that takes over 2 % more, or 5 % fewer, bytes than were asked for is warned of.
         Accepts latents of :meth:`encode`, a scene with the ``encoding`` of a transparent store, and any other dataset, on every
         scheduler of Dask. A compressed store gets a manifest. To append or to write regions, call xarray's ``to_zarr``.
 
@@ -340,6 +342,10 @@ class DatasetAccessor(Accessor):
             storage_options=storage_options,
             resume=resume,
         )
+        if sum(array.size for array in self._obj.values()) >= 2**22:
+            from xsarcomp.stores.report import warn_after_writing
+
+            warn_after_writing(store, getattr(encoding, "target", None), group=group, storage_options=storage_options)
 
     def append(
         self,

@@ -4,7 +4,7 @@ No heavy import at module level: xarray imports every installed engine when it h
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,12 @@ class _LazyArray(BackendArray):
         raise NotImplementedError
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._basic)
+        if isinstance(key, indexing.BasicIndexer | indexing.OuterIndexer):  # xarray's adapter fails at slice(0, 0, -1)
+            return self._outer(key.tuple)
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._outer)
 
-    def _basic(self, key: tuple[int | slice, ...]) -> NDArray:
-        """Read the bounding window of a basic index, then take steps and single positions of it."""
+    def _outer(self, key: tuple[int | slice | NDArray, ...]) -> NDArray:
+        """Read the bounding window of an index for each axis, then take the positions of it."""
         positions = [np.arange(size)[index] for index, size in zip(key, self.shape, strict=True)]
         if any(position.size == 0 for position in positions):
             return np.empty([position.size for position in positions if position.ndim], self.dtype)
@@ -71,6 +73,45 @@ class LazyBackscatter(_LazyArray):
         return decode_region(self.parts, window, self.metadata, self.speckle)
 
 
+class _Transposed(_LazyArray):
+    """Lazy array with its axes in another order."""
+
+    def __init__(self, source: _LazyArray, order: Sequence[int]):
+        self._source, self._order = source, tuple(order)
+        self.shape, self.dtype = tuple(source.shape[axis] for axis in order), source.dtype
+
+    def _read(self, window: Window) -> NDArray:
+        spans = dict(zip(self._order, window, strict=True))
+        return self._source._read(tuple(spans[axis] for axis in range(len(spans)))).transpose(self._order)
+
+
+class _LazyValues(indexing.LazilyIndexedArray):
+    """Lazy values of a variable: xarray's, which cannot be indexed by integers alone after it was transposed.
+
+    xarray transposes by an array of indices for each axis, and does not broadcast them before it takes one element. Here
+    the source is transposed, which needs no such arrays.
+    """
+
+    def transpose(self, order: Sequence[int]) -> "_LazyValues":
+        """Values with their axes in another order."""
+        kept = [axis for axis, index in enumerate(self.key.tuple) if not isinstance(index, int | np.integer)]
+        taken = [axis for axis in range(self.array.ndim) if axis not in kept]
+        axes = [*taken, *(kept[axis] for axis in order)]
+        key = type(self.key)(tuple(self.key.tuple[axis] for axis in axes))
+        return type(self)(_Transposed(self.array, axes), key)
+
+    def _vindex_get(self, indexer: indexing.VectorizedIndexer) -> "_PickedValues":
+        return _PickedValues(self.array, self.key).vindex[indexer]
+
+
+class _PickedValues(indexing.LazilyVectorizedIndexedArray):
+    """Lazy values at single points, see :class:`_LazyValues`; the arrays of indices are broadcast from the start."""
+
+    def __init__(self, array: Any, key: indexing.ExplicitIndexer):
+        super().__init__(array, key)
+        self.key = indexing.VectorizedIndexer(tuple(np.broadcast_arrays(*self.key.tuple)))
+
+
 class _LazyFunction(_LazyArray):
     """Array that a function of a window reads where it is indexed."""
 
@@ -83,7 +124,7 @@ class _LazyFunction(_LazyArray):
 
 def _lazily(function: Callable[[Window], NDArray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """Lazy values of a variable, without Dask."""
-    return indexing.LazilyIndexedArray(_LazyFunction(function, shape, dtype))
+    return _LazyValues(_LazyFunction(function, shape, dtype))
 
 
 class SarcompBackendEntrypoint(BackendEntrypoint):
@@ -151,7 +192,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         for name, metadata in variables.items():
             parts, selected = align_parts(dataset, metadata)
             speckle = speckle_keys(dataset, metadata, selected, restore)
-            values = indexing.LazilyIndexedArray(LazyBackscatter(parts, selected, speckle))
+            values = _LazyValues(LazyBackscatter(parts, selected, speckle))
             variable = make_decoded_variable(values, selected, speckle)
             stored_chunks = dataset.variables[name].encoding.get("preferred_chunks", {})
             variable.encoding["preferred_chunks"] = {

@@ -92,19 +92,23 @@ def encode(
     """
     from xsarcomp.scenes.choice import separate_bands
     from xsarcomp.stores import files
-    from xsarcomp.stores.report import store_report
+    from xsarcomp.stores.report import store_report, warn_if_missed
 
     files.refuse_overlapping(source, store)
     scene = separate_bands(files.open_scene(source), request["variables"])
+    target = None
     with progress("encoding"), collected_notes() as notes:
         if transparent:
             encoding = scene.sarcomp.encoding(**request)
+            target = encoding.target
             files.write_transparent(scene, store, encoding, overwrite=overwrite, resume=resume)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite, resume=resume)
     for note in () if as_json else notes:
         say(note)
-    print_store(store_report(store), as_json)
+    report = store_report(store, target=target)
+    print_store(report, as_json)
+    warn_if_missed(report)
 
 
 @cli.command()

@@ -53,7 +53,7 @@ def print_store(report: "StoreReport", as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())
         return
-    print_table({name: value for name, value in report.to_json().items() if name != "variables"})
+    print_table({name: value for name, value in report.to_json().items() if name != "variables" and value is not None})
     for name, settings in report.variables.items():
         details = ", ".join(
             f"{key} {_text(value)}"

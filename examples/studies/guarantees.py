@@ -21,8 +21,9 @@ from xsarcomp.benchmarks.planes import fill_with_median, read_scenes
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, Target, find_step
+from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, find_step
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import Target
 from xsarcomp.codec.tile_means import TILE
 
 BOUNDS_DB = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)

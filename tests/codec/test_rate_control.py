@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from xsarcomp.codec.chunk import decode_backscatter, encode_backscatter
-from xsarcomp.codec.rate_control import PRESETS, Sample, Target, find_step
+from xsarcomp.codec.rate_control import Sample, find_step
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import PRESETS, Target
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulate_scene
 
@@ -139,6 +140,63 @@ def test_a_constant_image_is_better_than_asked_and_no_error(coder, arguments):
 def test_a_rate_below_the_coarsest_step_is_refused_with_what_is_possible(coder, planes):
     with pytest.raises(RateError, match=r"bits_per_pixel=0.0001 cannot be met: the coarsest step .* Ask for at least"):
         find_step(sample(planes), target(bits_per_pixel=0.0001), coder, 0.0)
+
+
+@pytest.mark.parametrize("arguments", [{"bits_per_pixel": 40}, {"bits_per_pixel": 20}, {"ratio": 1}], ids=str)
+def test_more_bits_than_the_finest_step_takes_are_refused_with_what_is_possible(coder, planes, arguments):
+    asked = target(**arguments)
+    with pytest.raises(
+        RateError, match=rf"bits_per_pixel {asked.value:g} was asked for.*finest step of 0\.02 dB gives"
+    ) as error:
+        find_step(sample(planes), asked, coder, 0.0)
+    named = float(re.search(r"dB gives ([0-9.]+) on", str(error.value))[1])
+    found = find_step(sample(planes), target(bits_per_pixel=named), coder, 0.0)
+    assert found.bits_per_pixel == pytest.approx(named, rel=0.01)
+
+
+def test_a_larger_error_than_the_coarsest_step_makes_is_refused_with_what_is_possible(coder, planes):
+    with pytest.raises(RateError, match=r"rmse_db 100 was asked for.*coarsest step of 64 dB gives [0-9.]+ on") as error:
+        find_step(sample(planes), target(rmse_db=100), coder, 0.0)
+    named = float(re.search(r"dB gives ([0-9.]+) on", str(error.value))[1])
+    assert find_step(sample(planes), target(rmse_db=named), coder, 0.0).rmse_db == pytest.approx(named, rel=0.05)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("values", [[0.1, 0.1], [0.1, np.nan], [0.1, -0.1], [-1e-3, -0.0], [np.nan, np.nan]], ids=str)
+def test_a_preset_is_no_error_on_any_data(coder, preset, values):
+    planes = np.random.default_rng(0).choice(np.array(values, np.float32), (1, 64, 64))
+    assert find_step(sample(planes), target(preset=preset), coder, 0.0).step_db > 0
+
+
+def with_negative(share, shape=(1, 256, 256)):
+    """Power as noise subtraction leaves it: some of it is negative, each value another one."""
+    values = np.random.default_rng(1).gamma(4.4, 0.02 / 4.4, shape).astype(np.float32)
+    return values - np.quantile(values, share).astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.25])
+def test_values_that_are_kept_exactly_count_in_the_rate(coder, share):
+    planes = with_negative(share)
+    fixed = find_step(sample(planes), target(rmse_db=1), coder, 0.0).exact_bits_per_pixel
+    assert 20 * share < fixed < 40 * share
+    estimate = find_step(sample(planes), target(bits_per_pixel=fixed + 1), coder, HEADER_BITS / planes.size)
+    stored = encode_backscatter(planes, Settings(step_db=estimate.step_db, scale="power"), coder)
+    assert 8 * len(stored) / planes.size == pytest.approx(fixed + 1, rel=0.02)
+
+
+def test_a_rate_that_exactly_kept_values_exceed_is_refused_with_what_they_cost(coder):
+    planes = with_negative(0.25)
+    with pytest.raises(RateError, match=r"of which [78][.0-9]* go to masks and.*negative power.*clip\(min=1e-3\)"):
+        find_step(sample(planes), target(bits_per_pixel=1), coder, 0.0)
+    assert find_step(sample(planes.clip(min=1e-3)), target(bits_per_pixel=1), coder, 0.0).exact_bits_per_pixel == 0
+
+
+def test_a_preset_that_exactly_kept_values_exceed_says_what_the_rate_is(coder):
+    planes = with_negative(0.25)
+    estimate = find_step(sample(planes), target(preset="analysis"), coder, 0.0)
+    stored = encode_backscatter(planes, Settings(step_db=estimate.step_db, scale="power"), coder)
+    assert 8 * len(stored) / planes.size == pytest.approx(estimate.bits_per_pixel, rel=0.02)
+    assert estimate.bits_per_pixel - estimate.exact_bits_per_pixel == pytest.approx(0.5, rel=0.02)
 
 
 def test_a_scene_that_is_all_header_is_coded_all_the_same(coder):

@@ -15,7 +15,8 @@ from xsarcomp.errors import (
     SarcompError,
 )
 from xsarcomp.latents import decode as decode_module
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE, loss_note
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.plane_steps import with_fingerprint
 from xsarcomp.scenes.simulation import simulate_scene, simulated_dataset
 from xsarcomp.stores import files
@@ -84,10 +85,9 @@ def test_a_mask_of_the_users_own_is_not_overwritten(stack, as_coordinate):
 
 def test_each_loss_is_described(encoded):
     twice = encoded.sarcomp.decode().sarcomp.encode(bits_per_pixel=1, scale="power", recompress=True).sarcomp.decode()
-    note = twice.vv.attrs[LOSS_ATTRIBUTE]
-    assert note.count("quantization step") == 2
-    assert "bits_per_pixel=2" in note
-    assert "bits_per_pixel=1" in note
+    assert twice.vv.attrs[LOSS_ATTRIBUTE] == f"{loss_note('power')}; then {loss_note('power')}"
+    assert "bits_per_pixel=1" in twice.vv.encoding["sarcomp_settings"]
+    assert "bits_per_pixel=1" in twice.sarcomp.info()["vv"]["settings"]
 
 
 def test_a_region_is_decoded_in_blocks_and_gives_the_whole(monkeypatch):

@@ -6,7 +6,7 @@ import xarray as xr
 
 from tests.support.speckle_arrays import array, speckle, through_store
 from xsarcomp.errors import DomainWarning
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE
 
 pytestmark = pytest.mark.slow
 

@@ -61,7 +61,9 @@ def test_a_latents_store_keeps_its_guarantees(scene, request_, chunks, tmp_path)
     check(decoded.compute(), scene, request_)
     window = {"y": slice(61, 140), "x": slice(63, 300)}
     np.testing.assert_allclose(decoded.vv.isel(window).values, decoded.vv.values[61:140, 63:300], rtol=2e-6)
-    assert all(str(value) in decoded.vv.attrs["sarcomp_lossy"] for value in request_.values() if value is not True)
+    assert all(
+        str(value) in decoded.vv.encoding["sarcomp_settings"] for value in request_.values() if value is not True
+    )
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=IDS)
@@ -222,8 +224,8 @@ def test_bright_undeclared_fill_values_keep_every_guarantee(scene):
 def test_means_that_gains_keep_and_synthetic_speckle_breaks_are_not_claimed():
     older = xr.open_zarr(GOLDEN / "streams-1.1/latents-uint16-means", consolidated=False)
     kept = "the mean power of tiles of 64 x 64 pixels is kept"
-    assert kept in older.sarcomp.decode().vv.attrs["sarcomp_lossy"]
-    assert kept not in older.sarcomp.decode(restore="speckle").vv.attrs["sarcomp_lossy"]
+    assert kept in older.sarcomp.decode().vv.encoding["sarcomp_settings"]
+    assert kept not in older.sarcomp.decode(restore="speckle").vv.encoding["sarcomp_settings"]
 
 
 def test_a_users_own_variable_named_like_gains_is_no_payload(scene, tmp_path):

@@ -5,10 +5,10 @@ import pytest
 import xarray as xr
 
 from xsarcomp.codec.installed_models import resolve_model
-from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import AlreadyLossyError, DimensionError, ModelNotFoundError, RadiometryError
 from xsarcomp.latents.inspection import refuse_lossy
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE
 from xsarcomp.latents.plan import PlanOptions, make_plan
 
 
@@ -77,7 +77,7 @@ def test_dimensions_that_differ_in_type_alone_are_refused():
     values = xr.DataArray(np.full((3, 3, 3), 0.1, np.float32), dims=("1", "y", "x"), name="vv").to_dataset()
     clash = xr.Dataset({"vv": xr.Variable(("1", 1, "y", "x"), values.vv.values[None])})
     with pytest.raises(DimensionError, match="expected different names"):
-        plan(clash, ["vv"], bits_per_pixel=50)
+        plan(clash, ["vv"], bits_per_pixel=2)
 
 
 def test_an_unknown_model_is_refused_with_those_that_are_installed(scene):
@@ -140,3 +140,29 @@ def test_a_short_header_share_is_counted_in_the_rate(scene):
     alone = plan(small, bits_per_pixel=2).estimate
     assert alone.bits_per_pixel == pytest.approx(2, rel=0.03)
     assert alone.step_db > plan(scene[["vv"]], bits_per_pixel=2).estimate.step_db
+
+
+def noise_subtracted(shape=(300, 360)):
+    """Power of which a quarter is negative, each value another one."""
+    values = np.random.default_rng(1).gamma(4.4, 0.02 / 4.4, shape).astype(np.float32)
+    return xr.DataArray(values - np.quantile(values, 0.25).astype(np.float32), dims=("y", "x"), name="vv").to_dataset()
+
+
+@pytest.mark.filterwarnings("ignore:this does not look like")
+def test_negative_power_is_warned_of_with_its_share_its_cost_and_a_way_out():
+    with pytest.warns(
+        UserWarning, match=r"25% of the values of 'vv' are negative.*take about [0-9.]+ of 9.98 bits.*clip\(min=1e-3\)"
+    ):
+        plan(noise_subtracted(), scale="power", bits_per_pixel=10)
+    plan(noise_subtracted().clip(min=1e-3), scale="power", bits_per_pixel=1)
+
+
+@pytest.mark.filterwarnings("ignore:this does not look like")
+def test_a_large_scene_that_holds_too_little_for_the_rate_is_warned_of(scene):
+    sparse = xr.Dataset({"vv": (("y", "x"), np.full((2100, 2100), np.nan, np.float32))})
+    sparse.vv[:300, :360] = scene.vv.values
+    with pytest.warns(
+        UserWarning, match=r"bits_per_pixel=3 was asked for, the data gives 0\.[0-9]+ at a step of 0\.02 dB"
+    ):
+        plan(sparse, bits_per_pixel=3)
+    plan(sparse, preset="archive")

@@ -9,6 +9,7 @@ import xarray as xr
 import zarr
 
 from tests.support.stored_scenes import KINDS, MODEL, chunk_file, flip, found, place, without_shards, write
+from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores import files
 from xsarcomp.stores.verification import verify_store, write_manifest
 
@@ -206,3 +207,37 @@ def test_stores_that_xsarcomp_writes_are_recorded(small, tmp_path):
         assert verify_store(tmp_path / name).manifest == "recorded"
         assert found(tmp_path / name) == set()
     assert not (tmp_path / "c.zarr/sarcomp_manifest").exists()
+
+
+@pytest.fixture
+def two_groups(tmp_path):
+    """A store of two groups, each written and recorded by itself."""
+    for seed, group in enumerate(("a", "b/c")):
+        encoded = simulated_dataset((64, 64), seed=seed).sarcomp.encode(bits_per_pixel=1)
+        encoded.sarcomp.to_zarr(tmp_path / "two.zarr", group=group, mode="w-", consolidated=False)
+    return tmp_path / "two.zarr"
+
+
+def test_at_the_root_the_manifests_of_all_groups_below_count(two_groups):
+    assert verify_store(two_groups).manifest == "recorded"
+    assert verify_store(two_groups).problems == ()
+    chunks = [two_groups / group / "vv_latents/c/0/0/0" for group in ("a", "b/c")]
+    chunks[1].write_bytes(chunks[0].read_bytes())
+    problems = verify_store(two_groups).problems
+    assert [(problem.problem, problem.array) for problem in problems] == [("swapped", "b/c/vv_latents")]
+    assert "a/vv_latents" in problems[0].message
+
+
+def test_a_group_without_a_manifest_beside_others_is_named(two_groups):
+    shutil.rmtree(two_groups / "b/c/sarcomp_manifest")
+    report = verify_store(two_groups)
+    assert [(problem.problem, problem.array) for problem in report.problems] == [("manifest", "b/c")]
+    assert "this one has none" in report.problems[0].message
+
+
+def test_a_damaged_manifest_of_a_group_is_named_and_the_others_count(two_groups):
+    file = next(file for file in (two_groups / "b/c/sarcomp_manifest/content/c").rglob("*") if file.is_file())
+    file.write_bytes(b"damaged")
+    report = verify_store(two_groups)
+    assert report.manifest == "damaged"
+    assert [(problem.problem, problem.array) for problem in report.problems] == [("manifest", "b/c")]

@@ -1,5 +1,6 @@
 """Transparent stores, through the accessor: ordinary Zarr arrays in both formats, however they are written and read."""
 
+import itertools
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import zarr
 
 from tests.support.laws import check_near
 from xsarcomp.errors import AlreadyLossyError, BitstreamError, ConfigurationError, DimensionError, ModelNotFoundError
+from xsarcomp.stores.verification import verify_store, write_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -57,9 +59,7 @@ def test_the_rate_is_met_in_stored_bytes(tmp_path, zarr_format):
     values = np.random.default_rng(0).gamma(4.4, 0.1 / 4.4, (512, 512)).astype(np.float32)
     original = xr.DataArray(values, dims=("y", "x"), name="vv").chunk(256)
     write(original, tmp_path / "a.zarr", zarr_format, bits_per_pixel=1)
-    files = [file for file in (tmp_path / "a.zarr/vv").rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files if not file.name.startswith((".z", "zarr.json")))
-    assert 8 * size / values.size == pytest.approx(1, rel=0.05)
+    assert 8 * chunk_bytes(tmp_path / "a.zarr/vv") / values.size == pytest.approx(1, rel=0.05)
 
 
 def test_padding_of_chunks_at_the_edge_costs_little(tmp_path):
@@ -121,6 +121,51 @@ def test_time_stacks_have_one_chunk_a_time(tmp_path):
     encoding = original.sarcomp.encoding(bits_per_pixel=2)
     assert encoding["vv"]["chunks"] == (1, 40, 50)
     check_near(write(original, tmp_path / "a.zarr", encoding=encoding).vv.values, values)
+
+
+def chunk_bytes(folder):
+    """Bytes of the chunks of an array."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith((".z", "zarr.json")))
+    return sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize("is_lazy", [False, True], ids=["in memory", "lazy"])
+@pytest.mark.parametrize("dims", list(itertools.permutations(("y", "x", "band"))), ids=" ".join)
+def test_planes_are_coded_whole_in_any_order_of_dimensions(tmp_path, dims, is_lazy):
+    values = np.random.default_rng(0).gamma(4.4, 0.1 / 4.4, (2, 512, 400)).astype(np.float32)
+    values[1, :20, :30] = np.nan
+    original = xr.DataArray(values, dims=("band", "y", "x"), name="vv").transpose(*dims)
+    original = original.chunk(y=256, x=-1, band=2) if is_lazy else original
+    found = write(original, tmp_path / "a.zarr", bits_per_pixel=1).vv
+    assert found.dims == dims
+    xr.testing.assert_equal(found.isnull().load(), original.isnull().load())
+    assert float(((10 * np.log10(found / original)) ** 2).mean()) < 4  # 9 between values of different places
+    window = {"band": 1, "y": slice(30, 300, 7), "x": 50}
+    xr.testing.assert_equal(found.isel(window).load(), found.compute().isel(window))
+    assert 8 * chunk_bytes(tmp_path / "a.zarr/vv") / values.size == pytest.approx(1, rel=0.05)
+    report = write_manifest(tmp_path / "a.zarr")
+    assert report.ok
+    assert verify_store(tmp_path / "a.zarr").ok
+    chunk = next(file for file in (tmp_path / "a.zarr/vv/c").rglob("*") if file.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    assert [problem.problem for problem in verify_store(tmp_path / "a.zarr", quick=True).problems] == ["damaged"]
+
+
+def test_format_2_takes_no_planes_across_the_chunk(speckled_array):
+    scene = speckled_array.expand_dims(band=2)
+    with pytest.raises(DimensionError, match=r"transpose\(\.\.\., 'y', 'x'\)"):
+        scene.transpose("y", "x", "band").sarcomp.encoding(zarr_format=2)
+    encoding = scene.transpose("band", "x", "y").sarcomp.encoding(zarr_format=2)
+    assert encoding["vv"]["chunks"] == (1, 230, 200)
+
+
+@FORMATS
+def test_chunks_of_a_few_rows_are_refused_with_advice(speckled_array, zarr_format):
+    with pytest.raises(DimensionError, match=r"1 \(y\) x 230 \(x\) pixels.*\.chunk\(y=512, x=512\)"):
+        speckled_array.chunk(y=1).sarcomp.encoding(bits_per_pixel=1, zarr_format=zarr_format)
+    with pytest.warns(UserWarning, match=r"8 \(y\) x 230 \(x\) pixels"):
+        speckled_array.chunk(y=8).sarcomp.encoding(bits_per_pixel=1, zarr_format=zarr_format)
+    assert speckled_array[:3].chunk(y=3).sarcomp.encoding(bits_per_pixel=2)["vv"]["chunks"] == (3, 230)
 
 
 def test_shards(speckled_array, tmp_path):
@@ -231,3 +276,30 @@ def test_large_chunks_of_dask_are_divided_so_that_each_task_writes_whole_chunks(
 def test_an_array_without_spatial_dimensions_is_refused():
     with pytest.raises(DimensionError):
         xr.DataArray(np.ones(5, np.float32), dims="y", name="vv").sarcomp.encoding()
+
+
+@pytest.mark.parametrize("kind", ["latents", "transparent"])
+def test_scenes_of_different_steps_are_combined_and_not_compressed_again(tmp_path, kind):
+    scenes = []
+    for number, bits_per_pixel in enumerate((1, 2)):
+        values = np.random.default_rng(number).gamma(4.4, 0.1 / 4.4, (64, 64)).astype(np.float32)
+        place = {"y": np.arange(64.0), "x": 64.0 * number + np.arange(64.0)}
+        scene = xr.Dataset({"vv": (("y", "x"), values)}, place)
+        path = tmp_path / f"{number}.zarr"
+        if kind == "latents":
+            scene.sarcomp.encode(bits_per_pixel=bits_per_pixel).sarcomp.to_zarr(path, consolidated=False)
+            scenes.append(xr.open_dataset(path, engine="sarcomp"))
+            assert f"bits_per_pixel={bits_per_pixel}" in scenes[-1].sarcomp.info()["vv"]["settings"]
+        else:
+            encoding = scene.sarcomp.encoding(bits_per_pixel=bits_per_pixel)
+            scene.sarcomp.to_zarr(path, encoding=encoding, consolidated=False)
+            assert scene.vv.attrs == {}
+            scenes.append(xr.open_zarr(path, consolidated=False))
+    mosaic = xr.combine_by_coords(scenes)
+    assert mosaic.sizes == {"y": 64, "x": 128}
+    with xr.set_options(keep_attrs=True):
+        decibel = 10 * np.log10(mosaic)
+    mosaic.drop_encoding().to_netcdf(tmp_path / "mosaic.nc")
+    for lossy in (mosaic, decibel, xr.open_dataset(tmp_path / "mosaic.nc"), mosaic.isel(x=slice(3, 90))):
+        with pytest.raises(AlreadyLossyError, match="restored from lossy compression"):
+            lossy.sarcomp.encode(bits_per_pixel=1)

@@ -18,7 +18,7 @@ import zarr
 from schedulers import reset_peak, scheduler, usage
 from threadpoolctl import threadpool_info
 
-from xsarcomp.codec.rate_control import Target
+from xsarcomp.codec.target import Target
 from xsarcomp.latents.decode import decode_dataset
 from xsarcomp.latents.encode import encode_dataset
 from xsarcomp.latents.layout import CHUNK_PIXELS

@@ -1,13 +1,13 @@
 """Search of the quantization step that meets a requested rate or error, on samples of the data.
 
-:class:`Target` is the request. :func:`find_step` encodes samples at several steps, estimates bits and error of each, and
-returns the step that meets the target.
+:class:`~xsarcomp.codec.target.Target` is the request. :func:`find_step` encodes samples at several steps, estimates bits and
+error of each, and returns the step that meets the target.
 """
 
 import math
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from xsarcomp.codec.coder import LARGEST_STEP_DB, SMALLEST_STEP_DB, LappedCoder
 from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.error_bound import compute_residuals
 from xsarcomp.codec.residual_coding import encode_integers
-from xsarcomp.codec.sections import pack_classes
-from xsarcomp.codec.settings import Guarantees, Settings
+from xsarcomp.codec.sections import deflate, pack_classes
+from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import TOLERANCE, Target
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.codec.window import (
     SIGNAL_REACH,
@@ -29,13 +30,8 @@ from xsarcomp.codec.window import (
     signal_from_backscatter,
 )
 from xsarcomp.errors import RateError
-from xsarcomp.radiometry.pixel_classes import VALID
+from xsarcomp.radiometry.pixel_classes import EXACT, VALID, exact_values
 
-PRESETS = {"archive": 2.0, "analysis": 1.0, "browse": 0.25, "8x": 4.0, "16x": 2.0, "32x": 1.0}
-"""Bits per pixel of each preset, named after a use, or after the ratio of float32 to all bytes of a store."""
-FLOAT32_BITS = 32
-TOLERANCE = 0.01
-"""Relative error of the rate or the error at which the search ends."""
 COARSE_SHARE = 4
 """The search begins on one in so many samples."""
 FIRST_STEP_DB = 3.0
@@ -44,90 +40,20 @@ GAIN_BITS, LEVEL_BITS = 8, 5
 """Bits of the gain of a tile with its level, and of the mean level of a tile, about."""
 LEAST_WIDEST_STEP_DB = 6.0
 """Steps up to this are tried for every error bound."""
+ORDINARY = {"bits_per_pixel": 4.0, "rmse_db": 4.0}
+"""Targets beyond which it is an error if no step reaches them; presets are not beyond."""
+SPECIAL = {"bits_per_pixel": 4.0, "rmse_db": 1.0}
+"""Rate of the finest step, and error of the coarsest, up to which data hold next to nothing, such as constant scenes: they
+are coded better than any target, which is no error."""
+SMALL_SCENE = 64 * 64
+"""Values up to which the headers of chunks decide the rate."""
+REACH = 0.05
+"""Share by which a target may be missed on the better side."""
+STORED_MASK = 1.1
+"""Bytes of a mask that is an array of its own over those in a frame, about: zstd of bytes, deflate of bits."""
+STORED_EXACT = 0.94
+"""Bytes of an array of exact values in a store over those that deflate makes of it, about: zstd tries harder."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Request of a user: a rate or an error, and guarantees."""
-
-    quantity: str
-    """"bits_per_pixel" or "rmse_db"; "max_error_db" for the cheapest step that keeps a bound; "step_db" for a given step."""
-    value: float
-    """Value of the quantity, in its unit."""
-    request: str
-    """The arguments as text, for messages and metadata."""
-    max_error_db: float | None = None
-    """Bound on the error of each valid pixel in dB; None without a bound."""
-    keep_means: bool = False
-    """True to keep the mean power of each tile."""
-    counts_metadata: bool = False
-    """True if bytes of metadata and coordinates of a store count in the rate."""
-
-    def guarantees(self, dtype: np.dtype, nodata: float | None, scale: str) -> Guarantees:
-        """Make the guarantees for a variable; see :meth:`~xsarcomp.codec.settings.Guarantees.from_request`."""
-        return Guarantees.from_request(self.max_error_db, self.keep_means, dtype, nodata, scale)
-
-    @classmethod
-    def from_arguments(
-        cls,
-        *,
-        bits_per_pixel: float | None = None,
-        ratio: float | None = None,
-        rmse_db: float | None = None,
-        preset: str | None = None,
-        max_error_db: float | None = None,
-        keep_means: bool | None = None,
-    ) -> "Target":
-        """Make a target from the arguments of ``encode``.
-
-        Parameters
-        ----------
-        bits_per_pixel : float, optional
-            Bits of coded data over pixels times polarizations.
-        ratio : float, optional
-            Size of the data as float32 over the size of coded data.
-        rmse_db : float, optional
-            Root mean square error over valid pixels in dB.
-        preset : str, optional
-            A name in ``PRESETS``. "analysis" if there is no rate, error or bound.
-        max_error_db : float, optional
-            Bound on the error of each valid pixel in dB.
-        keep_means : bool, optional
-            Whether to keep the mean power of each tile; if not given, it is kept unless there is a bound.
-
-        Returns
-        -------
-        Target
-
-        Raises
-        ------
-        RateError
-            If more than one rate or error is given, or one makes no sense.
-        """
-        arguments = {"bits_per_pixel": bits_per_pixel, "ratio": ratio, "rmse_db": rmse_db, "preset": preset}
-        given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
-        if len(given) > 1:
-            raise RateError(f"{', '.join(given)} were given together: ask for one of them")
-        asked = {"max_error_db": max_error_db, "keep_means": keep_means}
-        keep_means = max_error_db is None if keep_means is None else bool(keep_means)
-        guarantees = Guarantees.from_request(max_error_db, keep_means, np.dtype(np.float32)).request
-        default: tuple[str, Any] = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)
-        name, value = next(iter(given.items()), default)
-        named = {name: value} | {key: argument for key, argument in asked.items() if argument is not None}
-        request = ", ".join(f"{key}={argument}" for key, argument in named.items())
-        if name == "preset":
-            if value not in PRESETS:
-                raise RateError(f"preset {value!r} is unknown, expected one of {', '.join(PRESETS)}")
-            is_ratio = value.endswith("x")
-            rate = PRESETS[value] * (1 - TOLERANCE / 2 if is_ratio else 1)  # the search may miss by half the tolerance
-            return cls(quantity="bits_per_pixel", value=rate, request=request, counts_metadata=is_ratio, **guarantees)
-        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
-            raise RateError(f"{name} is {value!r}, expected a positive number")
-        if name == "ratio":
-            return cls(quantity="bits_per_pixel", value=FLOAT32_BITS / value, request=request, **guarantees)
-        return cls(quantity=name, value=float(value), request=request, **guarantees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +66,8 @@ class Estimate:
     """Bits of coded chunks over pixels times polarizations, headers and mask included."""
     rmse_db: float | None
     """Root mean square error over valid pixels in dB; None if the target is a rate, which does not need it."""
+    exact_bits_per_pixel: float = 0.0
+    """Bits of values that are kept exactly, and of the masks, over pixels times polarizations; a part of the rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,15 +83,15 @@ class Sample:
 class _AnalyzedSample:
     """Latents of a sample, which is analyzed once and quantized at many steps."""
 
-    def __init__(self, sample: Sample, coder: LappedCoder) -> None:
+    def __init__(self, sample: Sample, coder: LappedCoder, separate_parts: bool) -> None:
         guarantees = sample.settings.guarantees
         classes = classify_backscatter(sample.backscatter, sample.settings)
         signal = signal_from_backscatter(sample.backscatter, classes, sample.settings, coder)
         self.pixels = classes.size
-        self.fixed_bits: float = 8 * len(pack_classes(classes))
+        self.exact_bits = _exact_bits(sample.backscatter, classes, separate_parts)
         self.spacing_db = guarantees.residual_spacing_db
-        if guarantees.keep_means:
-            self.fixed_bits += (LEVEL_BITS if guarantees.mean_levels else GAIN_BITS) * classes.size / TILE**2
+        bits = LEVEL_BITS if guarantees.mean_levels else GAIN_BITS
+        self.fixed_bits = bits * classes.size / TILE**2 if guarantees.keep_means else 0.0
         self.classes, self.valid = classes, classes == VALID
         self.signal = signal
         rows, columns = (
@@ -187,12 +115,26 @@ class _AnalyzedSample:
         return bits, float(((decoded - self.signal)[self.valid] ** 2).sum())
 
 
+def _exact_bits(backscatter: NDArray, classes: NDArray[np.uint8], separate_parts: bool) -> float:
+    """Bits of the mask and of the values that are kept exactly, as a store holds them."""
+    mask = len(pack_classes(classes)) * (STORED_MASK if separate_parts else 1)
+    exact = exact_values(backscatter, classes)
+    if exact.size == 0:
+        return 8 * mask
+    if not separate_parts:
+        return 8 * (mask + len(deflate(exact.tobytes())))
+    separate = np.where(classes == EXACT, backscatter, 0).astype(backscatter.dtype)
+    return 8 * (mask + STORED_EXACT * len(zlib.compress(separate.tobytes())))
+
+
 def find_step(
     samples: Sequence[Sample],
     target: Target,
     coder: LappedCoder,
     overhead_bits_per_pixel: float,
     inflation: float = 1.0,
+    *,
+    separate_parts: bool = False,
 ) -> Estimate:
     """Find the quantization step that meets a target on samples of the data.
 
@@ -209,6 +151,8 @@ def find_step(
         header, and refusing it would help nobody.
     inflation : float
         Coded pixels over pixels; more than 1 where each chunk is filled up to whole blocks.
+    separate_parts : bool
+        Masks and exact values are arrays of their own, as in latents stores, and not sections of frames.
 
     Returns
     -------
@@ -217,9 +161,10 @@ def find_step(
     Raises
     ------
     RateError
-        If the target is out of reach: even the coarsest step gives a higher rate, or even the finest a larger error.
+        If the target is out of reach: even the coarsest step gives a higher rate, or even the finest a larger error; or the
+        other way round, for a target beyond ``ORDINARY`` on data that are not ``SPECIAL``.
     """
-    analyzed = [_AnalyzedSample(sample, coder) for sample in samples if sample.backscatter.size]
+    analyzed = [_AnalyzedSample(sample, coder, separate_parts) for sample in samples if sample.backscatter.size]
     analyzed = [sample for sample in analyzed if sample.valid.any()]
     if not analyzed:  # nothing to encode: any step serves
         step_db = target.value if target.quantity == "step_db" else FIRST_STEP_DB
@@ -228,17 +173,34 @@ def find_step(
     headers = overhead_bits_per_pixel
     if target.quantity == "bits_per_pixel":
         overhead_bits_per_pixel = min(headers, target.value / 2)
+    exact = sum(sample.exact_bits for sample in analyzed) / pixels
+    # masks and exact values leave at least half of a preset's rate to the others, which is not met then
+    counted_exact = min(exact, target.value / 2) if target.is_preset else exact
     with_error = target.quantity != "bits_per_pixel"
 
     def estimate(step_db: float, chosen: Sequence[_AnalyzedSample]) -> Estimate:
         measured = [sample.measure(coder, step_db, with_error) for sample in chosen]
         # samples without a valid pixel cost nothing, but count as pixels
         chosen_pixels = pixels * sum(sample.pixels for sample in chosen) / sum(sample.pixels for sample in analyzed)
-        bits_per_pixel = inflation * sum(bits for bits, _ in measured) / chosen_pixels + overhead_bits_per_pixel
+        bits_per_pixel = inflation * sum(bits for bits, _ in measured) / chosen_pixels
+        bits_per_pixel += overhead_bits_per_pixel + counted_exact
         mean_square = sum(error for _, error in measured) / sum(int(sample.valid.sum()) for sample in chosen)
         rmse_db = math.sqrt(mean_square) if with_error else None
-        return Estimate(step_db=step_db, bits_per_pixel=bits_per_pixel, rmse_db=rmse_db)
+        return Estimate(
+            step_db=step_db, bits_per_pixel=bits_per_pixel, rmse_db=rmse_db, exact_bits_per_pixel=counted_exact
+        )
 
+    found = _find(estimate, analyzed, target, headers)
+    return replace(found, bits_per_pixel=found.bits_per_pixel + exact - counted_exact, exact_bits_per_pixel=exact)
+
+
+def _find(
+    estimate: Callable[[float, Sequence[_AnalyzedSample]], Estimate],
+    analyzed: Sequence[_AnalyzedSample],
+    target: Target,
+    headers: float,
+) -> Estimate:
+    """Find the step on some of the samples, then on all of them."""
     if target.quantity == "step_db":
         return estimate(target.value, analyzed)
     some = analyzed[::COARSE_SHARE]
@@ -251,7 +213,22 @@ def find_step(
     step_db = min(FIRST_STEP_DB, largest)
     if len(some) < len(analyzed):
         step_db = _search(lambda step: estimate(step, some), target, step_db, largest, headers, final=False).step_db
-    return _search(lambda step: estimate(step, analyzed), target, step_db, largest, headers, final=True)
+    found = _search(lambda step: estimate(step, analyzed), target, step_db, largest, headers, final=True)
+    if sum(sample.pixels for sample in analyzed) > SMALL_SCENE:
+        _refuse_beyond(found, target)
+    return found
+
+
+def _refuse_beyond(found: Estimate, target: Target) -> None:
+    """Refuse a target that asks for more bits, or a larger error, than any step gives on this data."""
+    value = getattr(found, target.quantity)
+    is_beyond = value < target.value * (1 - REACH) and target.value > ORDINARY[target.quantity]
+    if is_beyond and value > SPECIAL[target.quantity]:
+        which = "coarsest" if target.quantity == "rmse_db" else "finest"
+        raise RateError(
+            f"{target.request} is out of reach: {target.quantity} {target.value:.4g} was asked for, and the {which} step of "
+            f"{found.step_db:.3g} dB gives {value:.4g} on this data. Ask for at most that."
+        )
 
 
 def _cheapest_step(measure: Callable[[float], Estimate], max_error_db: float) -> float:
@@ -331,5 +308,16 @@ def _at_limit(estimate: Estimate, target: Target, gap: float, headers: float) ->
         which = f"cheapest that keeps max_error_db={target.max_error_db}, a"
     raise RateError(
         f"{target.request} cannot be met: the {which} step of {estimate.step_db:.3g} dB gives {target.quantity} {value:.4g} on "
-        "this data. Ask for at least that."
+        f"this data{_exact_part(estimate, target)}. Ask for at least that."
+    )
+
+
+def _exact_part(estimate: Estimate, target: Target) -> str:
+    """Cost of values that are kept exactly in words, where it decides."""
+    exact = estimate.exact_bits_per_pixel
+    if target.quantity != "bits_per_pixel" or exact < estimate.bits_per_pixel / 2:
+        return ""
+    return (
+        f", of which {exact:.4g} go to masks and to values that are kept exactly, such as negative power, which has no "
+        "decibels (dataset.clip(min=1e-3) puts a value in place of them that costs little, dataset.where(dataset > 0) leaves a mask)"
     )

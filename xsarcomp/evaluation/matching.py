@@ -12,7 +12,7 @@ from xsarcomp.errors import RadiometryError
 from xsarcomp.evaluation.pairing import CHANNEL_NAMES, check_shapes, is_time, match_variables
 from xsarcomp.evaluation.plane_pair import AxisCoordinates, PlanePair, piece_areas
 from xsarcomp.latents.info import transparent_configuration
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE
 from xsarcomp.metrics import fidelity
 from xsarcomp.radiometry.scales import claimed_scale, infer_scale, negative_share
 

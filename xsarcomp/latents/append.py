@@ -6,8 +6,8 @@ from typing import Any
 
 import xarray as xr
 
-from xsarcomp.codec.rate_control import Target
 from xsarcomp.codec.settings import Guarantees
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError
 from xsarcomp.latents.decode import read_latents_metadata
 from xsarcomp.latents.layout import CHUNK_PIXELS, METADATA_BYTES
@@ -57,6 +57,7 @@ def plan_latents(
         chunk_pixels=CHUNK_PIXELS,
         metadata_bytes=METADATA_BYTES,
         measures_speckle=True,
+        separate_parts=True,
     )
     if like is None:
         return make_plan(dataset, names, Target.from_arguments(**request), options)

@@ -20,7 +20,8 @@ from xsarcomp.codec.window import backscatter_from_signal
 from xsarcomp.errors import NotEncodedError
 from xsarcomp.latents.guarantees import guarantee_data_from_parts
 from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE, LatentsMetadata
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS, loss_note, loss_text
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.part_checks import check_parts, select_exact, with_added_coding
 from xsarcomp.latents.plane_steps import plane_step, runs_of_parts
 from xsarcomp.latents.positions import drop_positions
@@ -163,8 +164,12 @@ def make_decoded_variable(values: Any, metadata: LatentsMetadata, speckle: Speck
     -------
     xarray.Variable
     """
-    attributes = {**metadata.attributes, LOSS_ATTRIBUTE: metadata.loss_text(with_speckle=speckle is not None)}
-    variable = xr.Variable((*metadata.leading, *metadata.spatial), values, attributes, dict(metadata.encoding))
+    with_speckle = speckle is not None
+    note = loss_note(metadata.settings.scale) + ("; synthetic speckle was added" if with_speckle else "")
+    earlier = metadata.attributes.get(LOSS_ATTRIBUTE)
+    attributes = {**metadata.attributes, LOSS_ATTRIBUTE: note if earlier is None else f"{earlier}; then {note}"}
+    encoding = {**metadata.encoding, LOSS_SETTINGS: loss_text(metadata, with_speckle=with_speckle)}
+    variable = xr.Variable((*metadata.leading, *metadata.spatial), values, attributes, encoding)
     return variable.transpose(*metadata.dims)
 
 

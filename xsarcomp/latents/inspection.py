@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample, Target
+from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.target import Target
 from xsarcomp.errors import AlreadyLossyError, RadiometryError
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE
 from xsarcomp.radiometry.fill_values import FillValue, find_fill_values
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify
 from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
@@ -45,6 +46,11 @@ class Inspection:
     def samples(self) -> list[Sample]:
         """Windows as samples on which steps are tried."""
         return [Sample(backscatter=values, settings=self.settings) for values in self.windows]
+
+    @property
+    def negative_share(self) -> float:
+        """Share of negative values among the numbers of the sample, where the scale has none; else 0."""
+        return _negative_share(self.windows, self.settings.scale, self.settings.nodata)
 
 
 def inspect_variable(
@@ -191,26 +197,34 @@ def _scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: floa
 
 def _refuse_wrong_scale(array: xr.DataArray, windows: list[NDArray], scale: str, nodata: float | None) -> None:
     """Refuse power or amplitude that is mostly negative: it is decibels, and each value would be stored as an exception."""
-    if scale == "decibel":
-        return
-    classes = [classify(values, scale, nodata) for values in windows]
-    numbers = sum(int(((kinds == VALID) | (kinds == EXACT)).sum()) for kinds in classes)
-    # the class EXACT also holds negative zero and values beyond 500 dB, which are not negative
-    with np.errstate(invalid="ignore"):
-        is_negative = [(kinds == EXACT) & (values < 0) for kinds, values in zip(classes, windows, strict=True)]
-    negative = sum(map(int, map(np.count_nonzero, is_negative)))
-    if negative > numbers / 2:
-        below = np.concatenate([values[kinds] for kinds, values in zip(is_negative, windows, strict=True)])
+    share = _negative_share(windows, scale, nodata)
+    if share > 0.5:
+        below = np.concatenate([values[values < 0] for values in windows])
         # decibels spread by several units; noise around zero does not
         looks_like_noise = float(np.median(np.abs(below))) < _SMALLEST_DECIBEL
         raise RadiometryError(
-            f"{negative / numbers:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
+            f"{share:.0%} of the values of {array.name!r} are negative, which {scale} cannot be: they look like "
             + (
                 "power from which noise was subtracted. Set negative values to NaN"
                 if looks_like_noise
                 else "decibels. Pass scale='decibel'"
             )
         )
+
+
+def _negative_share(windows: list[NDArray], scale: str, nodata: float | None) -> float:
+    """Share of negative values among the numbers in windows of power or amplitude; 0 for decibels."""
+    if scale == "decibel":
+        return 0.0
+    numbers = negative = 0
+    for values in windows:
+        classes = classify(values, scale, nodata)
+        is_exact = classes == EXACT
+        numbers += int(np.count_nonzero((classes == VALID) | is_exact))
+        # the class EXACT also holds negative zero and values beyond 500 dB, which are not negative
+        with np.errstate(invalid="ignore"):
+            negative += int(np.count_nonzero(is_exact & (values < 0)))
+    return negative / numbers if numbers else 0.0
 
 
 def infer_array_scale(array: xr.DataArray, nodata: float | None) -> str:

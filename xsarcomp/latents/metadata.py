@@ -20,8 +20,6 @@ from xsarcomp.codec.settings import Guarantees, Settings
 from xsarcomp.errors import NotEncodedError, UnsupportedFormatError, caller_stacklevel
 from xsarcomp.scenes.variables import ATTRIBUTE
 
-LOSS_ATTRIBUTE = "sarcomp_lossy"
-"""Attribute of decoded backscatter that says what was lost."""
 METADATA_FORMAT = 1
 """Version of the attribute."""
 GUARANTEE_KEYS = ("max_error_db", "keep_means", "residual_spacing_db")
@@ -170,38 +168,6 @@ class LatentsMetadata:
     def part_names(self) -> dict[str, str]:
         """Names of the variables of the parts, by part; without guarantees a variable ``vv_gains`` is the user's own."""
         return {part: name for part, name in part_names(self.name).items() if part in (*self.required_parts, "exact")}
-
-    def loss_text(self, *, with_speckle: bool = False) -> str:
-        """Describe the loss, for the attribute ``LOSS_ATTRIBUTE`` of decoded backscatter.
-
-        Parameters
-        ----------
-        with_speckle : bool
-            Whether synthetic speckle was added.
-
-        Returns
-        -------
-        str
-            One line: model, step, request, guarantees; it follows the text of an earlier lossy encoding, if there was one.
-        """
-        guarantees, earlier = self.settings.guarantees, self.attributes.get(LOSS_ATTRIBUTE)
-        # noise has a mean of 1, but not in each tile: gains were computed without it
-        keeps_means = guarantees.keep_means and (guarantees.mean_levels or not with_speckle)
-        later = " unless planes were joined from other encodings" if self.leading else " when it was first encoded"
-        return ("" if earlier is None else f"{earlier}; then ") + (
-            f"xsarcomp: decoded from latents of model {self.model} ({self.model_id[:16]}), quantization step "
-            f"{self.settings.step_db:.5g} dB"
-            f", scale {self.settings.scale}"
-            + ("" if self.fingerprint is None else later)
-            + f", asked for {self.target}"
-            + (
-                ""
-                if guarantees.max_error_db is None
-                else f"; no valid pixel is off by more than {guarantees.max_error_db:g} dB"
-            )
-            + ("; the mean power of tiles of 64 x 64 pixels is kept" if keeps_means else "")
-            + ("; synthetic speckle was added" if with_speckle else "")
-        )
 
 
 def _homogeneous_variances(values: Any) -> tuple[float, ...] | None:

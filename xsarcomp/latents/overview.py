@@ -30,7 +30,8 @@ from xsarcomp.latents.decode import (
     replace_parts,
     settle_plane_coding,
 )
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, LatentsMetadata
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE
+from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.overview_grid import (
     READ_PIXELS,
     LazyWrapper,

@@ -10,9 +10,10 @@ import xarray as xr
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.codec.rate_control import Estimate, Target, find_step
+from xsarcomp.codec.rate_control import REACH, SMALL_SCENE, Estimate, find_step
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.speckle_spectrum import measure_homogeneous_variances
+from xsarcomp.codec.target import Target
 from xsarcomp.codec.window import latent_count
 from xsarcomp.errors import DimensionError, caller_stacklevel
 from xsarcomp.latents.domain_warning import compare_with_training, warn_if_unlike
@@ -29,6 +30,10 @@ LARGEST_METADATA_SHARE = 0.05
 """Largest share of a rate that is reserved for metadata: the pixels of a small scene do not pay for all of its coordinates."""
 TOLERATED_MISS = 0.1
 """Share by which a target may be missed on the worse side without a warning."""
+LARGE_SCENE = 2**22
+"""Pixels times polarizations from which a target must be met closely."""
+LARGEST_NEGATIVE_SHARE, LARGEST_EXACT_SHARE = 0.01, 0.25
+"""Share of negative power or amplitude among the values, and of masks and exact values in the rate, up to which nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,8 @@ class PlanOptions:
     """Rows and columns of each variable that are coded together; None where that is the whole variable."""
     earlier: Mapping[Hashable, Settings] | None = None
     """Settings of latents to which those of each variable will be joined; None where they stand alone."""
+    separate_parts: bool = False
+    """True if masks and exact values are arrays of their own, as in latents stores, and not sections of frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +114,12 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
         coder,
         _overhead_bits_per_pixel(dataset, names, target, options),
         _padding_ratio(dataset, inspections, options.coded_shapes),
+        separate_parts=options.separate_parts,
     )
-    _warn_if_missed(target, estimate)
+    pixels = sum(dataset[name].size for name in names)
+    _warn_if_missed(target, estimate, pixels)
+    if pixels > SMALL_SCENE:
+        _warn_of_negative(inspections, estimate)
     domain = load_domain(coder.model_id)
     comparisons = {
         name: compare_with_training(
@@ -137,12 +148,21 @@ def _overhead_bits_per_pixel(
     dataset: xr.Dataset, names: Iterable[Hashable], target: Target, options: PlanOptions
 ) -> float:
     """Bits of all headers per pixel, with the metadata of the store where the target counts them."""
-    chunks = sum(math.ceil(dataset[name].size / options.chunk_pixels) for name in names)
+    chunks = sum(_chunk_count(dataset[name], name, options) for name in names)
     pixels = max(1, sum(dataset[name].size for name in names))
     overhead = 8 * CHUNK_OVERHEAD_BYTES * chunks / pixels
     if target.counts_metadata:
         overhead += min(8 * options.metadata_bytes / pixels, LARGEST_METADATA_SHARE * target.value)
     return overhead
+
+
+def _chunk_count(array: xr.DataArray, name: Hashable, options: PlanOptions) -> int:
+    """Number of chunks of a variable; those at the far edges count like whole ones."""
+    edge = math.isqrt(options.chunk_pixels)
+    shape = options.coded_shapes[name] if options.coded_shapes else (edge, edge)
+    spatial = [array.sizes[dim] for dim in spatial_dimensions(array)]
+    planes = array.size // max(1, math.prod(spatial))
+    return planes * math.prod(-(-size // max(1, length)) for size, length in zip(spatial, shape, strict=True))
 
 
 def _padding_ratio(
@@ -166,12 +186,35 @@ def _padding_factor(shape: Iterable[int]) -> float:
     return math.prod(latent_count(size) * BLOCK / max(1, size) for size in shape)
 
 
-def _warn_if_missed(target: Target, estimate: Estimate) -> None:
-    """Warn if the result will be worse than the target."""
+def _warn_if_missed(target: Target, estimate: Estimate, pixels: int) -> None:
+    """Warn if the result will be worse than the target; of a large scene also if it takes fewer bits than were asked for."""
     value = getattr(estimate, target.quantity, target.value)  # a bound is always met
     if value > target.value * (1 + TOLERATED_MISS):
         warnings.warn(
             f"{target.request} was asked for, the data gives {value:.3g}: masks, headers or exactly kept values dominate it",
+            stacklevel=caller_stacklevel(),
+        )
+    is_below = target.quantity == "bits_per_pixel" and value < target.value * (1 - REACH)
+    if is_below and pixels >= LARGE_SCENE and not target.is_preset:
+        warnings.warn(
+            f"{target.request} was asked for, the data gives {value:.3g} at a step of {estimate.step_db:.3g} dB: it holds too "
+            "little for more",
+            stacklevel=caller_stacklevel(),
+        )
+
+
+def _warn_of_negative(inspections: Mapping[Hashable, Inspection], estimate: Estimate) -> None:
+    """Warn of negative power or amplitude, which noise subtraction leaves, where it costs much: it is kept exactly."""
+    if estimate.exact_bits_per_pixel < LARGEST_EXACT_SHARE * estimate.bits_per_pixel:
+        return
+    shares = {name: inspection.negative_share for name, inspection in inspections.items()}
+    worst = max(shares, key=lambda name: shares[name])
+    if shares[worst] > LARGEST_NEGATIVE_SHARE:
+        warnings.warn(
+            f"{shares[worst]:.0%} of the values of {worst!r} are negative, which {inspections[worst].settings.scale} has no decibels "
+            f"for: they are kept exactly, and with the masks take about {estimate.exact_bits_per_pixel:.3g} of "
+            f"{estimate.bits_per_pixel:.3g} bits per pixel. dataset.clip(min=1e-3) puts a value in place of them that costs "
+            "little, dataset.where(dataset > 0) leaves a mask",
             stacklevel=caller_stacklevel(),
         )
 

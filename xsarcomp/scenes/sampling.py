@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 SAMPLE_PIXELS = 4 * 2**20
 """Largest number of values of a variable that is taken as a whole."""
-WINDOW_PIXELS = 256
-"""Side of the windows in pixels, about."""
+SPREAD_PIXELS = 2**21
+"""Number of values, about, in the windows of a larger variable."""
+WINDOW_PIXELS = 64
+"""Side of the windows in pixels, about. Many small windows meet a rate more closely than few large ones with four times as many
+values, where textures lie in patches; smaller ones would be mostly border."""
+BLOCK_PIXELS = 8
+"""Side of the blocks that are coded together, of which windows have a whole number."""
 STACK_PIXELS = 2**19
 """Number of values, about, of a stack of windows of one size: fewer calls, bounded memory."""
 
@@ -38,8 +43,8 @@ def sample_windows(
     Returns
     -------
     list of ndarray, shape (window, y, x)
-        Stacks of windows. A small variable is returned whole, one window a plane; of a larger one, windows of about
-        256 x 256 pixels, spread evenly over all of it.
+        Stacks of windows. A small variable is returned whole, one window a plane; of a larger one, about 500 windows of about
+        64 x 64 pixels, spread evenly over all of it.
     """
     windows = _choose_windows(array, spatial, limit)
     if not windows:
@@ -78,20 +83,30 @@ def _choose_windows(
         return []
     if planes * height * width <= limit:
         return [(plane, slice(0, height), slice(0, width)) for plane in range(planes)]
-    return _spread_windows(planes, height, width, limit)
+    return _spread_windows(planes, height, width, min(limit, SPREAD_PIXELS))
 
 
 def _spread_windows(planes: int, height: int, width: int, limit: int) -> list[tuple[int, slice, slice]]:
     """Choose some windows of a grid that covers every plane, so that each pixel has the same chance: borders matter."""
-    down, across = max(1, round(height / WINDOW_PIXELS)), max(1, round(width / WINDOW_PIXELS))
-    rows, columns = height // down, width // across
-    share = limit / (rows * columns * down * across * planes)
-    windows = []
-    for plane in range(planes):
-        for i in range(down):
-            for j in range(across):
-                # multiples of irrational numbers spread evenly in every direction
-                if (0.5 + plane * 0.6180339887 + i * 0.7548776662 + j * 0.5698402910) % 1.0 < share:
-                    y, x = i * rows, j * columns
-                    windows.append((plane, slice(y, y + rows), slice(x, x + columns)))
-    return windows or [(0, slice(0, rows), slice(0, columns))]
+    rows, columns = _spread_spans(height), _spread_spans(width)
+    area = (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
+    share = limit / (area * len(rows) * len(columns) * planes)
+    # multiples of irrational numbers spread evenly in every direction
+    windows = [
+        (plane, y, x)
+        for plane in range(planes)
+        for i, y in enumerate(rows)
+        for j, x in enumerate(columns)
+        if (0.5 + plane * 0.6180339887 + i * 0.7548776662 + j * 0.5698402910) % 1.0 < share
+    ]
+    return windows or [(0, rows[0], columns[0])]
+
+
+def _spread_spans(size: int) -> list[slice]:
+    """Divide an axis into spans of one size; of whole blocks, because a codec fills up others, and their rate misleads."""
+    if size <= 1.5 * WINDOW_PIXELS:
+        return [slice(0, size)]
+    count = round(size / WINDOW_PIXELS)
+    edge = min(WINDOW_PIXELS, size // count // BLOCK_PIXELS * BLOCK_PIXELS)
+    starts = [round(number * (size - edge) / (count - 1)) for number in range(count)]
+    return [slice(start, start + edge) for start in starts]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from xsarcomp.errors import ConfigurationError, DimensionError, NotEncodedError
 from xsarcomp.latents.append import check_backscatter_like, check_latents_like, latents_of, plan_latents
 from xsarcomp.latents.encode import encode_dataset
+from xsarcomp.latents.info import transparent_configuration, transparent_scales
 from xsarcomp.latents.inspection import infer_array_scale, refuse_lossy
 from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.times import with_fine_times
@@ -136,14 +137,7 @@ def _append_dimension(earlier: xr.Dataset, dim: str | None) -> str:
 
 def _transparent_names(earlier: xr.Dataset) -> list[Hashable]:
     """Names of the variables that a codec of a transparent store compressed."""
-    return [name for name, variable in earlier.data_vars.items() if _codec(variable) is not None]
-
-
-def _codec(variable: xr.DataArray) -> Any:
-    """Codec of a variable of a transparent store; None for others."""
-    codecs = [variable.encoding.get("serializer"), *(variable.encoding.get("compressors") or ())]
-    names = (getattr(codec, "codec_name", getattr(codec, "codec_id", None)) for codec in codecs)
-    return next((codec for codec, name in zip(codecs, names, strict=True) if name == "xsarcomp.backscatter"), None)
+    return [*transparent_scales({name: variable.encoding for name, variable in earlier.data_vars.items()})]
 
 
 def _prepared(dataset: xr.Dataset, earlier: xr.Dataset, dim: str) -> xr.Dataset:
@@ -226,10 +220,10 @@ def _check_labels(addition: xr.Dataset, earlier: xr.Dataset, dim: str) -> None:
 def _like_stored(array: xr.DataArray, stored: xr.DataArray, dim: str) -> xr.DataArray:
     """Backscatter for the codec of a transparent store: dimensions and chunks of the store, checked data type and scale."""
     refuse_lossy(array)
-    codec, nodata = _codec(stored), declared_nodata(array)
+    codec, nodata = transparent_configuration(stored.variable) or {}, declared_nodata(array)
     scale = infer_array_scale(array, nodata)
     found = {"data type": array.dtype.newbyteorder("="), "scale": scale, "nodata value": nodata}
-    wanted = {"data type": stored.dtype.newbyteorder("="), "scale": codec.scale, "nodata value": codec.nodata}
+    wanted = {"data type": stored.dtype.newbyteorder("="), "scale": codec["scale"], "nodata value": codec.get("nodata")}
     unlike = [f"{name} {found[name]} instead of {wanted[name]}" for name in found if found[name] != wanted[name]]
     if unlike:
         raise ConfigurationError(

@@ -196,8 +196,8 @@ def _mismatch(array: StoredArray, frame: Frame) -> str:
         found, expected = KINDS.get(frame.kind, f"kind {frame.kind}"), KINDS[array.frame_kind]
     elif not array.model_id.startswith(frame.model_id):
         found, expected = f"model {frame.model_id}...", f"model {array.model_id[: len(frame.model_id)]}..."
-    elif frame.shape != array.chunk:
-        found, expected = f"shape {frame.shape}", f"shape {array.chunk}"
+    elif frame.shape != array.frame_shape:
+        found, expected = f"shape {frame.shape}", f"shape {array.frame_shape}"
     elif frame.dtype.newbyteorder("=") != expected_dtype:
         found, expected = f"type {frame.dtype}", f"type {expected_dtype}"
     else:

@@ -10,8 +10,10 @@ import xarray as xr
 
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.decode import decode_dataset
+from xsarcomp.latents.info import mark_transparent
 from xsarcomp.latents.layout import drop_storage_encoding
-from xsarcomp.latents.metadata import ATTRIBUTE, LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE
+from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.rasters import (
     GEOTIFF_ENDINGS,
     NETCDF_ENDINGS,
@@ -71,7 +73,7 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
         return (
             decode_dataset(dataset, restore)
             if any(ATTRIBUTE in array.attrs for array in dataset.variables.values())
-            else dataset
+            else mark_transparent(dataset)
         )
     if path.lower().endswith(NETCDF_ENDINGS):
         return open_netcdf(path)
@@ -182,7 +184,7 @@ def write_transparent(
     overwrite: bool,
     resume: bool | None = None,
 ) -> None:
-    """Write a transparent store, with an attribute on its variables that says that they are lossy.
+    """Write a transparent store.
 
     Parameters
     ----------
@@ -200,14 +202,7 @@ def write_transparent(
     ConfigurationError
         As for :func:`write_store`.
     """
-    marked = drop_storage_encoding(scene)
-    for name, entries in encoding.items():
-        configuration = entries["serializer"]["configuration"]
-        marked[name].attrs[LOSS_ATTRIBUTE] = (
-            f"xsarcomp: transparent store of model {configuration['model'][:16]}, quantization step "
-            f"{configuration['step_db']:.5g} dB, scale {configuration['scale']}"
-        )
-    write_store(marked, path, overwrite=overwrite, encoding=encoding, resume=resume)
+    write_store(drop_storage_encoding(scene), path, overwrite=overwrite, encoding=encoding, resume=resume)
 
 
 def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, measure_transform: bool = True) -> None:

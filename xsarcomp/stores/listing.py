@@ -63,8 +63,8 @@ class StoredGroup:
     def _manifest_path(self) -> str:
         return f"{_prefix(self.path)}{GROUP}"
 
-    def manifest(self) -> bytes | None:
-        """Read the bytes of the manifest; None if there is none.
+    def manifest(self, group: str = "") -> bytes | None:
+        """Read the bytes of the manifest of the group, or of one below it by its path; None if there is none.
 
         Raises
         ------
@@ -74,9 +74,10 @@ class StoredGroup:
             Anything, from Zarr, if the array is damaged.
         """
         store = self.store
-        if self.is_array or not sync(_names(store, self._manifest_path)):
+        path = f"{_prefix(self.path)}{_prefix(group)}{GROUP}"
+        if self.is_array or not sync(_names(store, path)):
             return None
-        array = zarr.open_array(store, path=f"{self._manifest_path}/{ARRAY}", mode="r")
+        array = zarr.open_array(store, path=f"{path}/{ARRAY}", mode="r")
         claimed = array.dtype.itemsize * max(array.size, math.prod(array.chunks))
         limit = 2 * (LARGEST_JSON + 8 * sum(math.prod(stored.grid) for stored in self.arrays))
         if claimed > limit:  # before Zarr allocates that much memory

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,28 @@ class Manifest:
     """Arrays by path from the root of the store."""
     groups: dict[str, str]
     """Digest of the metadata of each group by its path; the root is ``""``."""
+
+
+def joined_manifest(manifests: Mapping[str, Manifest]) -> Manifest:
+    """Join the manifests of groups of a store.
+
+    Parameters
+    ----------
+    manifests : mapping of str to Manifest
+        By the path of the group, ``""`` for the root.
+
+    Returns
+    -------
+    Manifest
+        With paths from the root; of two entries, that of the upper group, which was to record all below it.
+    """
+    arrays: dict[str, RecordedArray] = {}
+    groups: dict[str, str] = {}
+    for group in sorted(manifests, key=len, reverse=True):
+        prefix = f"{group}/" if group else ""
+        arrays |= {f"{prefix}{path}": array for path, array in manifests[group].arrays.items()}
+        groups |= {f"{prefix}{path}".rstrip("/"): digest for path, digest in manifests[group].groups.items()}
+    return Manifest(arrays=arrays, groups=groups)
 
 
 def frame_identity(content: bytes) -> int:

@@ -1,7 +1,9 @@
 """Report on a compressed store: its variables, their settings, and its size."""
 
+import contextlib
 import math
 import os
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,19 @@ from typing import Any
 import xarray as xr
 
 from xsarcomp.codec.installed_models import model_name
-from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError
+from xsarcomp.codec.rate_control import REACH
+from xsarcomp.codec.target import Target
+from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError, caller_stacklevel
 from xsarcomp.latents.info import describe
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
+from xsarcomp.latents.plan import LARGE_SCENE
 from xsarcomp.stores.files import is_zarr
 from xsarcomp.stores.listing import stored_sizes
 from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.stores.stored_array import METADATA
+
+ABOVE = 0.02
+"""Share above the bytes that were asked for, up to which nothing is said."""
 
 
 def open_compressed(
@@ -98,6 +106,12 @@ def check_decodable(path: str, restore: str | None = None) -> None:
 class StoreReport:
     """Sizes and settings of a compressed store."""
 
+    target: str | None
+    """Request of the user, in words; None if it is not known, as for transparent stores, or variables have several."""
+    asked_bytes: int | None
+    """Bytes that were asked for; None if no rate was."""
+    got_bytes: int
+    """Bytes to compare with them: coded chunks and masks, or the whole store where the target is a size of stores."""
     bits_per_pixel: float
     """Bits of the payload over pixels times polarizations (times dates)."""
     ratio: float
@@ -122,7 +136,9 @@ class StoreReport:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -> StoreReport:
+def store_report(
+    store: Any, *, storage_options: dict[str, Any] | None = None, target: str | None = None
+) -> StoreReport:
     """Measure a compressed store.
 
     Parameters
@@ -131,6 +147,8 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
         Any store that lists its objects; of a URL that ends in ``.zarr``, each object is asked for its size.
     storage_options : dict, optional
         Passed to the file system of a URL.
+    target : str, optional
+        Request in words; that in the metadata of latents if not given.
 
     Returns
     -------
@@ -154,7 +172,13 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
         payload += sum(_chunk_bytes(sizes, part) for part in (parts.values() or [name]))
     stored = sum(sizes.values())
     models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
+    targets = {described.get("target") for described in variables.values()}
+    target = target or (targets.pop() if len(targets) == 1 else None)
+    asked = None if target is None else Target.from_request(target)
     return StoreReport(
+        target=target,
+        asked_bytes=None if asked is None else asked.asked_bytes(pixels),
+        got_bytes=stored if asked is not None and asked.counts_metadata else payload,
         bits_per_pixel=8 * payload / pixels if pixels else 0.0,
         ratio=4 * pixels / payload if payload else float("inf"),
         payload_bytes=payload,
@@ -165,6 +189,35 @@ def store_report(store: Any, *, storage_options: dict[str, Any] | None = None) -
         model=models[0] if len(models) == 1 else models,
         variables=variables,
     )
+
+
+def warn_if_missed(report: StoreReport) -> None:
+    """Warn if a large store takes other bytes than were asked for: more than 2 % above, or more than 5 % below.
+
+    Parameters
+    ----------
+    report : StoreReport
+    """
+    if not report.asked_bytes or report.pixels < LARGE_SCENE:
+        return
+    miss = report.got_bytes / report.asked_bytes - 1
+    if not -REACH <= miss <= ABOVE:
+        warnings.warn(
+            f"{report.target} was asked for, {report.asked_bytes} bytes, and the store has {report.got_bytes}, {miss:+.1%}: its parts "
+            "differ much, and the sample that chose the step did not hold them as the scene does",
+            stacklevel=caller_stacklevel(),
+        )
+
+
+def warn_after_writing(
+    store: Any, target: str | None, *, group: str | None, storage_options: dict[str, Any] | None
+) -> None:
+    """Warn of a missed rate as :func:`warn_if_missed` does, if the store that was written can be measured."""
+    if isinstance(store, str | os.PathLike):
+        store = str(Path(store).expanduser()) if "://" not in os.fspath(store) else os.fspath(store)
+    with contextlib.suppress(NotEncodedError, FileNotFoundError):  # nothing compressed, or a URL of another ending
+        if group is None:
+            warn_if_missed(store_report(store, storage_options=storage_options, target=target))
 
 
 def _parts(dataset: xr.Dataset, name: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -84,6 +84,8 @@ class FrameLayout(NamedTuple):
     """Codec of the frames; None for an ordinary array."""
     shard_index: ShardIndexLayout | None
     """Layout of the index where the frames are inside shards."""
+    order: tuple[int, ...] | None = None
+    """Axes of the array in the order of the frames; None where it is the same."""
 
 
 @dataclass(eq=False)
@@ -107,6 +109,8 @@ class StoredArray:
     """Value that decoding puts where frames have nodata; None without one."""
     shard_index: ShardIndexLayout | None = field(init=False)
     """Layout of the index of shards of frames; None without shards."""
+    order: tuple[int, ...] | None = field(init=False)
+    """Axes of the array in the order of the frames; None where it is the same."""
     present: NDArray[np.bool_] = field(init=False)
     """Existence of each object, shape of the grid of objects."""
     strays: list[str] = field(init=False)
@@ -114,7 +118,7 @@ class StoredArray:
 
     def __post_init__(self) -> None:
         self.attributes = dict(self.array.attrs)  # fails here, where it is expected, if they are no mapping
-        self.frame_kind, codec, self.shard_index = frame_layout(self.array.metadata)
+        self.frame_kind, codec, self.shard_index, self.order = frame_layout(self.array.metadata)
         self.model_id, self.nodata = getattr(codec, "model", NO_MODEL), getattr(codec, "nodata", None)
         if isinstance(codec, codec_zarr.BackscatterCodec):
             self.nodata = codec.nodata_of(self.array.fill_value)
@@ -148,6 +152,11 @@ class StoredArray:
     def chunk(self) -> tuple[int, ...]:
         """Shape of the unit of checks, in elements: a frame, or the content of a stored object."""
         return tuple(self.array.chunks) if self.frame_kind else self._object_shape
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a chunk in the order in which frames hold its axes."""
+        return self.chunk if self.order is None else tuple(self.chunk[axis] for axis in self.order)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -330,8 +339,9 @@ def frame_layout(metadata: Any) -> FrameLayout:
     if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
         shard_index = _shard_index_layout(codecs[0])
         codecs = list(codecs[0].codecs) if shard_index else []
+    order = codecs.pop(0).order if codecs and isinstance(codecs[0], TransposeCodec) else None
     kind = FRAME_KINDS.get(type(codecs[0])) if len(codecs) == 1 else None
-    return ordinary if kind is None else FrameLayout(kind, codecs[0], shard_index)
+    return ordinary if kind is None else FrameLayout(kind, codecs[0], shard_index, order)
 
 
 def _shard_index_layout(codec: ShardingCodec) -> ShardIndexLayout | None:

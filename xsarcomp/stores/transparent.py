@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.codec.frame import check_stored_dtype
-from xsarcomp.codec.rate_control import Target
-from xsarcomp.errors import ConfigurationError, caller_stacklevel
+from xsarcomp.codec.lapped import BLOCK
+from xsarcomp.codec.target import Target
+from xsarcomp.errors import ConfigurationError, DimensionError, caller_stacklevel
 from xsarcomp.latents.metadata import LatentsMetadata
 from xsarcomp.latents.plan import PlanOptions, make_plan
 from xsarcomp.radiometry.scales import check_dtype
@@ -19,13 +20,20 @@ from xsarcomp.scenes.variables import spatial_dimensions
 from xsarcomp.stores.codec_settings import BackscatterSettings
 
 CHUNK_EDGE = 512
-"""Pixels of a chunk along y and x, where the array has no chunks."""
+"""Pixels of a chunk along y and x, about, where the array has no chunks."""
 SMALLEST_EDGE = 64
 """Pixels of a chunk along y and x, below which a warning says that bits are wasted."""
 METADATA_BYTES = 20_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 LARGEST_EDGE = 1024
 """Pixels along y and x above which the chunks of a Dask array are divided."""
+
+
+class TransparentEncoding(dict[Hashable, dict[str, Any]]):
+    """Encoding of variables for ``to_zarr``, which knows the request that it was made for."""
+
+    target = ""
+    """The request in words, see :class:`~xsarcomp.codec.rate_control.Target`."""
 
 
 def plan_encoding(
@@ -44,7 +52,7 @@ def plan_encoding(
     ----------
     dataset : xarray.Dataset
     names : iterable of variable names
-        Variables of sigma0 or gamma0 backscatter, dimensions (..., y, x).
+        Variables of sigma0 or gamma0 backscatter. In format 3, y and x may be any of their dimensions; in format 2, the last.
     target : Target
         Rate or error, and guarantees.
     model : str or None
@@ -64,6 +72,8 @@ def plan_encoding(
     ------
     ConfigurationError
         If there is no such Zarr format.
+    DimensionError
+        If chunks hold a few rows or columns only, or the order of the dimensions does not suit format 2.
     SarcompError
         As :func:`xsarcomp.latents.plan.make_plan` does.
     """
@@ -73,6 +83,8 @@ def plan_encoding(
     for name in names:
         check_dtype(dataset[name].dtype)
         check_stored_dtype(dataset[name].dtype)
+        if zarr_format == 2:
+            _refuse_other_order(dataset[name])
     chunks = {name: _chunks(dataset[name]) for name in names}
     chunk_pixels = min((math.prod(sizes) for sizes in chunks.values()), default=1)
     options = PlanOptions(
@@ -84,32 +96,55 @@ def plan_encoding(
         coded_shapes={name: _rows_and_columns(dataset[name], chunks[name]) for name in names},
     )
     plan = make_plan(dataset, names, target, options)
-    codec_entries = _format_3_codec if zarr_format == 3 else _format_2_codec
-    return time_encodings(dataset) | {
+    entries = time_encodings(dataset) | {
         # to_zarr replaces a variable's own encoding by this: what describes the data must be in it, or the CRS is lost
-        name: {**codec_entries(metadata), "chunks": chunks[name], **_description(dataset[name])}
+        name: {
+            **(_format_3_codec(metadata, dataset[name]) if zarr_format == 3 else _format_2_codec(metadata)),
+            "chunks": chunks[name],
+            **_description(dataset[name]),
+        }
         for name, metadata in plan.variables.items()
     }
+    encoding = TransparentEncoding(entries)
+    encoding.target = target.request
+    return encoding
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    """Shape of a chunk of the store: that of the Dask array, divided where it is large; else 512 x 512 pixels of one plane."""
+    """Shape of a chunk of the store: that of the Dask array, divided where it is large; else about 512 x 512 pixels of one plane."""
     spatial = set(spatial_dimensions(array))
     chunks = []
     for axis, (name, size) in enumerate(array.sizes.items()):
         if array.chunks is None:
-            chunks.append(max(1, min(CHUNK_EDGE, size) if name in spatial else 1))
+            chunks.append(_balanced(size) if name in spatial else 1)
         else:
             chunks.append(_divided(max(1, array.chunks[axis][0]), LARGEST_EDGE if name in spatial else 1))
     edges = {name: edge for name, edge in zip(array.dims, chunks, strict=True) if name in spatial}
+    found = (
+        f"{array.name!r} has chunks of {' x '.join(f'{edge} ({name})' for name, edge in edges.items())} pixels, and each chunk "
+        f"of a transparent store is coded by itself"
+    )
+    advice = f"Rechunk first: .chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})"
+    if any(edge < min(BLOCK, array.sizes[name]) for name, edge in edges.items()):
+        raise DimensionError(
+            f"{found}: expected at least {BLOCK} pixels along each axis, which are coded together. {advice}"
+        )
     if any(edge < min(SMALLEST_EDGE, array.sizes[name]) for name, edge in edges.items()):
         warnings.warn(
-            f"{array.name!r} has chunks of {' x '.join(map(str, edges.values()))} pixels, and each chunk of a transparent store "
-            f"is coded by itself: bits are wasted below about {SMALLEST_EDGE} pixels. Rechunk first: "
-            f".chunk({', '.join(f'{name}={CHUNK_EDGE}' for name in edges)})",
-            stacklevel=caller_stacklevel(),
+            f"{found}: bits are wasted below about {SMALLEST_EDGE} pixels. {advice}", stacklevel=caller_stacklevel()
         )
     return tuple(chunks)
+
+
+def _refuse_other_order(array: xr.DataArray) -> None:
+    """Refuse a variable whose last two dimensions are not y and x: format 2 has no codec that transposes chunks."""
+    spatial = spatial_dimensions(array)
+    if {*array.dims[-2:]} != {*spatial}:
+        order = ", ".join(repr(str(name)) for name in spatial)
+        raise DimensionError(
+            f"{array.name!r} has dimensions {array.dims}, expected {spatial} at the end for Zarr format 2, which codes chunks as "
+            f"they lie. Transpose it first, .transpose(..., {order}), or take zarr_format=3"
+        )
 
 
 def _rows_and_columns(array: xr.DataArray, chunks: tuple[int, ...]) -> tuple[int, int]:
@@ -117,6 +152,13 @@ def _rows_and_columns(array: xr.DataArray, chunks: tuple[int, ...]) -> tuple[int
     sizes = dict(zip(array.dims, chunks, strict=True))
     rows, columns = spatial_dimensions(array)
     return sizes[rows], sizes[columns]
+
+
+def _balanced(size: int) -> int:
+    """Edge of chunks of about ``CHUNK_EDGE`` that fill an axis to whole blocks: Zarr fills up the last one, which costs bits."""
+    count = max(1, round(size / CHUNK_EDGE))
+    edge = -(-size // count)
+    return max(1, edge if count == 1 else -(-edge // BLOCK) * BLOCK)
 
 
 def _divided(size: int, limit: int) -> int:
@@ -134,10 +176,13 @@ def _configuration(metadata: LatentsMetadata) -> dict[str, Any]:
     return codec.configuration
 
 
-def _format_3_codec(metadata: LatentsMetadata) -> dict[str, Any]:
-    """Entries of an encoding that set the codec, for Zarr format 3."""
+def _format_3_codec(metadata: LatentsMetadata, array: xr.DataArray) -> dict[str, Any]:
+    """Entries of an encoding that set the codec, for Zarr format 3; chunks are transposed where y and x are not the last axes."""
     codec = {"name": "xsarcomp.backscatter", "configuration": _configuration(metadata)}
-    return {"serializer": codec, "compressors": None}
+    spatial = [array.dims.index(name) for name in spatial_dimensions(array)]
+    order = [axis for axis in range(array.ndim) if axis not in spatial] + spatial
+    transpose = {"name": "transpose", "configuration": {"order": order}}
+    return {"filters": [transpose] if order != sorted(order) else None, "serializer": codec, "compressors": None}
 
 
 def _format_2_codec(metadata: LatentsMetadata) -> dict[str, Any]:

@@ -7,7 +7,7 @@ an absent one, see :mod:`xsarcomp.stores.manifest`.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,7 +31,15 @@ from xsarcomp.stores.chunk_checks import (
 )
 from xsarcomp.stores.listing import StoredGroup, open_stored
 from xsarcomp.stores.locking import writer_lock
-from xsarcomp.stores.manifest import ABSENT, LARGEST_HEADER, Manifest, RecordedArray, manifest_bytes, read_manifest
+from xsarcomp.stores.manifest import (
+    ABSENT,
+    LARGEST_HEADER,
+    Manifest,
+    RecordedArray,
+    joined_manifest,
+    manifest_bytes,
+    read_manifest,
+)
 from xsarcomp.stores.stored_array import BATCH, Place, StoredArray, is_compressed
 from xsarcomp.stores.structure_checks import comparable_paths, masks_of_latents, recorded_findings, structure_findings
 
@@ -100,19 +108,23 @@ def verify_store(
     ConfigurationError
         If the store cannot list its objects.
     """
-    stored, manifest_content = _open_compressed(store, storage_options)
+    stored, manifest_contents = _open_compressed(store, storage_options)
     findings = structure_findings(stored)
-    state, comparison = "none", None
-    if manifest_content is not None:
-        try:
-            manifest = read_manifest(manifest_content)
-            findings += recorded_findings(stored, manifest)
-            state, comparison = "recorded", ManifestComparison(manifest, comparable_paths(stored, manifest))
-        except BitstreamError as error:
-            state = "damaged"
-            findings.append(Finding(problem="manifest", message=f"nothing can be compared with it ({error})"))
+    manifests, damaged = _read_manifests(manifest_contents)
+    state, comparison = "damaged" if damaged else "recorded" if manifests else "none", None
+    recorded = frozenset(array.path for array in stored.arrays if _is_below(array.path, manifests))
+    if manifests:
+        manifest = joined_manifest(manifests)
+        findings += [
+            finding
+            for finding in recorded_findings(stored, manifest)
+            if finding.problem != "unrecorded" or finding.array in recorded
+        ]
+        findings += _groups_without(stored, manifest_contents)
+        comparison = ManifestComparison(manifest, comparable_paths(stored, manifest))
+    findings += damaged
     coders, missing_models = ({}, []) if quick else _coders(stored)
-    check = _ChunkCheck(comparison, coders, masks_of_latents(stored))
+    check = _ChunkCheck(comparison, recorded, coders, masks_of_latents(stored))
     count: Counter[str] = Counter()
     with ThreadPoolExecutor() as pool:
         for array, places, contents in _batches(stored, progress, count):
@@ -133,6 +145,8 @@ class _ChunkCheck:
 
     comparison: ManifestComparison | None
     """None without a manifest."""
+    recorded: frozenset[str]
+    """Paths of the arrays in groups that have a manifest."""
     coders: dict[str, LappedCoder]
     """Models by id; those that are missing leave symbols undecoded."""
     masks: dict[str, StoredArray]
@@ -172,7 +186,7 @@ class _ChunkCheck:
         is_swapped = difference is not None and difference.kind == "swapped"
         if problem is not None and not (is_swapped and problem.kind == "foreign"):
             return problem
-        if difference is None and self.comparison is not None and not is_covered:
+        if difference is None and array.path in self.recorded and not is_covered:
             return ChunkProblem(
                 "unrecorded", "it was written after the store was recorded: record again if that is right"
             )
@@ -274,19 +288,51 @@ def _write_manifest(
     return _report(stored, findings, count, "quick" if check else "headers", state)
 
 
+def _read_manifests(contents: Mapping[str, bytes]) -> tuple[dict[str, Manifest], list[Finding]]:
+    """Manifests by the paths of their groups, and findings about those that are damaged."""
+    manifests, findings = {}, []
+    for group, content in contents.items():
+        try:
+            manifests[group] = read_manifest(content)
+        except BitstreamError as error:
+            message = f"nothing can be compared with it ({error})"
+            findings.append(Finding(problem="manifest", message=message, array=group))
+    return manifests, findings
+
+
+def _is_below(path: str, groups: Iterable[str]) -> bool:
+    """Return whether an array lies in one of some groups, or below."""
+    return any(group == "" or path.startswith(f"{group}/") for group in groups)
+
+
+def _groups_without(stored: StoredGroup, contents: Mapping[str, bytes]) -> list[Finding]:
+    """Findings about groups with compressed arrays and without a manifest, in a store where others have one."""
+    message = "other groups have a manifest and this one has none: it was lost, or record this group, xsarcomp verify --record"
+    groups = {
+        array.path.rpartition("/")[0]
+        for array in stored.arrays
+        if is_compressed(array.array) and not _is_below(array.path, contents)
+    }
+    return [Finding(problem="manifest", message=message, array=group) for group in sorted(groups)]
+
+
 def _open_compressed(
     store: Any, storage_options: dict[str, Any] | None, *, writable: bool = False
-) -> tuple[StoredGroup, bytes | None]:
-    """Open a store in which something is compressed, and read its manifest: None without one, no bytes if it is damaged."""
+) -> tuple[StoredGroup, dict[str, bytes]]:
+    """Open a store in which something is compressed, and read the manifests of its groups: no bytes of a damaged one."""
     stored = open_stored(store, writable=writable, storage_options=storage_options)
-    try:
-        content = stored.manifest()
-    except Exception:  # Zarr raises anything about a damaged array
-        content = _UNREADABLE
-    if content is None and not stored.problems and not any(is_compressed(array.array) for array in stored.arrays):
+    contents: dict[str, bytes] = {}
+    for group in {"": None} | dict.fromkeys(stored.groups):
+        try:
+            content = stored.manifest(group)
+        except Exception:  # Zarr raises anything about a damaged array
+            content = _UNREADABLE
+        if content is not None:
+            contents[group] = content
+    if not contents and not stored.problems and not any(is_compressed(array.array) for array in stored.arrays):
         names = [array.path for array in stored.arrays]
         raise NotEncodedError(f"{store} holds nothing that xsarcomp compressed: arrays {names}")
-    return stored, content
+    return stored, contents
 
 
 def _batches(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
+from xsarcomp.latents.info import mark_lossy, transparent_scales
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
@@ -104,6 +105,7 @@ def write_dataset(
             "latents were to be written in Zarr format 2, which has no codec for them: use format 3, or a transparent store, "
             "dataset.sarcomp.encoding(zarr_format=2)"
         )
+    dataset = mark_lossy(dataset, transparent_scales(encoding or {}))
     if resume and mode is not None:
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
     if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):

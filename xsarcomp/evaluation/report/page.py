@@ -24,7 +24,7 @@ from xsarcomp.evaluation.plane_pair import PlanePair
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 from xsarcomp.evaluation.report import digest_pictures
 from xsarcomp.evaluation.report.digest import Digest, DigestBuilder
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS
 from xsarcomp.whole_files import write_atomically
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _facts(
     yield "Valid pixels", f"{valid_pixels:,} of {pixels:,} ({share})"
     for name, array in _variables(restored):
         if LOSS_ATTRIBUTE in array.attrs:
-            yield f"Compression of {name}", str(array.attrs[LOSS_ATTRIBUTE])
+            yield f"Compression of {name}", str(array.encoding.get(LOSS_SETTINGS, array.attrs[LOSS_ATTRIBUTE]))
 
 
 def _sizes_and_dtypes(scene: xr.DataArray | xr.Dataset) -> str:
