@@ -1,5 +1,6 @@
 """GeoTIFF and NetCDF files: the same values, georeference and nodata after a round trip."""
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -82,3 +83,12 @@ def test_a_netcdf_keeps_values_coordinates_and_invalid_pixels(scene, tmp_path):
 )
 def test_file_urls_become_paths(path, expected):
     assert rasters.local_path(path) == expected
+
+
+@pytest.mark.slow
+def test_processes_write_a_geotiff_as_threads_do(scene, tmp_path):
+    paths = {name: str(tmp_path / f"{name}.tif") for name in ("threads", "processes")}
+    for name, path in paths.items():
+        with dask.config.set(scheduler=name, num_workers=2):
+            rasters.write_geotiff(scene.chunk(y=16, x=16), ["vh", "vv"], path, measure_transform=True)
+    xr.testing.assert_identical(*(rasters.open_raster(path).load() for path in paths.values()))
