@@ -12,7 +12,7 @@ from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.target import Target
 from xsarcomp.errors import AlreadyLossyError, RadiometryError
-from xsarcomp.latents.metadata import LOSS_ATTRIBUTE
+from xsarcomp.latents.metadata import LOSS_ATTRIBUTE, LOSS_SETTINGS
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify
 from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
 from xsarcomp.scenes.sampling import sample_windows, sampled_planes
@@ -107,8 +107,10 @@ def refuse_lossy(array: xr.DataArray) -> None:
     ]
     lossy = LOSS_ATTRIBUTE in array.attrs or any(str(name).startswith("xsarcomp.") for name in names)
     if lossy:
+        note = array.attrs.get(LOSS_ATTRIBUTE, "transparent store")
+        note = array.encoding.get(LOSS_SETTINGS, note)
         raise AlreadyLossyError(
-            f"variable {array.name!r} was compressed with loss before ({array.attrs.get(LOSS_ATTRIBUTE, 'transparent store')}). "
+            f"variable {array.name!r} was compressed with loss before ({note}). "
             "Encode the original, or pass recompress=True to accept the additional loss"
         )
 
