@@ -12,7 +12,7 @@ from xsarcomp.codec.rate_control import FIRST_STEP_DB, Sample
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.target import Target
 from xsarcomp.errors import AlreadyLossyError, RadiometryError
-from xsarcomp.latents.loss import LOSS_ATTRIBUTE
+from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS
 from xsarcomp.radiometry.fill_values import FillValue, find_fill_values
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, classify
 from xsarcomp.radiometry.scales import check_dtype, check_scale, infer_scale
@@ -127,8 +127,10 @@ def refuse_lossy(array: xr.DataArray) -> None:
     ]
     lossy = LOSS_ATTRIBUTE in array.attrs or any(str(name).startswith("xsarcomp.") for name in names)
     if lossy:
+        note = array.attrs.get(LOSS_ATTRIBUTE, "transparent store")
+        note = array.encoding.get(LOSS_SETTINGS, note)
         raise AlreadyLossyError(
-            f"variable {array.name!r} was compressed with loss before ({array.attrs.get(LOSS_ATTRIBUTE, 'transparent store')}). "
+            f"variable {array.name!r} was compressed with loss before ({note}). "
             "Encode the original, or pass recompress=True to accept the additional loss"
         )
 
