@@ -23,8 +23,8 @@ LONGEST_FUNCTION = 60
 LONGEST_DOCSTRING_OF_A_ROOM = 10
 MOST_PARAMETERS = 9
 MORE_PARAMETERS = {
-    "accessor.py encode": "each parameter is one word of the user's request, keyword only",
-    "accessor.py encoding": "each parameter is one word of the user's request, keyword only",
+    "accessor_base.py encode": "each parameter is one word of the user's request, keyword only",
+    "accessor_base.py encoding": "each parameter is one word of the user's request, keyword only",
 }
 """Functions that may have more parameters, by file and name, and why."""
 FLAT_ARRAYS = "codec/kernels/"

@@ -106,7 +106,7 @@ def test_files_that_the_readme_points_to_exist():
 
 
 def test_presets_are_those_of_the_package():
-    from xsarcomp.codec.rate_control import PRESETS
+    from xsarcomp.codec.target import PRESETS
 
     rows = dict(re.findall(r'^\| "(\w+)"(?:, ([\d.]+)[^|]*)? \|', README, re.MULTILINE))
     assert set(rows) == set(PRESETS)
