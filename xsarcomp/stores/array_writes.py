@@ -108,8 +108,8 @@ def write_recorded(target: zarr.Array, values: NDArray, region: Region | None = 
         tuple(-(-size // count) for size, count in zip(identities.shape, unit.per_object, strict=True))
     ):
         start = tuple(map(int.__mul__, place, unit.per_object))
-        place_in_region: tuple[Any, ...] = tuple(map(slice, start, map(int.__add__, start, unit.per_object)))
-        window = identities[(*place_in_region, ...)]  # with an ellipsis: without dimensions it would be a number
+        inside: Any = (slice(i, i + count) for i, count in zip(start, unit.per_object, strict=True))
+        window = identities[(*inside, ...)]  # a view for arrays without axes too
         index = tuple((i + j) // count for i, j, count in zip(start, first, unit.per_object, strict=True))
         key = (path / target.metadata.encode_chunk_key(index)).path
         if (found := recorder.identities.get(key)) is not None:
