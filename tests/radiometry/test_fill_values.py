@@ -40,6 +40,12 @@ def test_an_area_of_one_number_in_power_is_fill_unless_it_is_kept_exactly_anyway
     assert found(filled(SCENES[scale], 0.0), scale) == []
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_numbers_at_the_end_of_a_data_type_are_searched_without_a_warning(dtype):
+    values = filled(POWER.astype(dtype), np.finfo(dtype).max)
+    assert found(values, "power") == [float(np.finfo(dtype).max)]
+
+
 @pytest.mark.parametrize("scale", SCENES)
 def test_backscatter_has_no_fill(scale):
     for dtype in (np.float32, np.float16):

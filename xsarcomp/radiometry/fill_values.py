@@ -57,19 +57,25 @@ def find_fill_values(windows: Sequence[NDArray], *, scale: str | None, nodata: f
     list of FillValue
         The most frequent one first.
     """
-    total = sum(values.size for values in windows)
-    found = []
-    for value in _candidates(windows, nodata):
-        impossible = value < IMPOSSIBLE_DB
-        if not impossible and (scale is None or (value <= 0 and scale != "decibel")):
-            continue
-        is_strict = windows[0].dtype.kind in "iu" or _is_extreme(windows, value)
-        limit = (SMALL_NEIGHBOR_SHARE if is_strict else NEIGHBOR_SHARE) * _count(windows, value)
-        if _count_neighbors(windows, value, scale) > limit:
-            continue
-        if impossible or _solid_share(windows, value) >= SOLID_SHARE:
-            found.append(FillValue(value, _count(windows, value) / total))
-    return sorted(found, key=lambda fill: -fill.share)
+    with np.errstate(all="ignore"):  # limits beyond the range of the data type, and NaN
+        fills = [
+            FillValue(value, _count(windows, value) / sum(values.size for values in windows))
+            for value in _candidates(windows, nodata)
+            if _is_fill(windows, value, scale)
+        ]
+    return sorted(fills, key=lambda fill: -fill.share)
+
+
+def _is_fill(windows: Sequence[NDArray], value: float, scale: str | None) -> bool:
+    """Check if a frequent number stands for no data."""
+    impossible = value < IMPOSSIBLE_DB
+    if not impossible and (scale is None or (value <= 0 and scale != "decibel")):
+        return False
+    is_strict = windows[0].dtype.kind in "iu" or _is_extreme(windows, value)
+    limit = (SMALL_NEIGHBOR_SHARE if is_strict else NEIGHBOR_SHARE) * _count(windows, value)
+    if _count_neighbors(windows, value, scale) > limit:
+        return False
+    return impossible or _solid_share(windows, value) >= SOLID_SHARE
 
 
 def _candidates(windows: Sequence[NDArray], nodata: float | None) -> list[float]:
