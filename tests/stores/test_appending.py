@@ -15,7 +15,7 @@ from xsarcomp.stores.appending import append_dataset
 from xsarcomp.stores.recording import UNFINISHED
 from xsarcomp.stores.verification import verify_store
 
-pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+pytestmark = [pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"), pytest.mark.slow]
 
 MODEL = "s1-grd-10m-lapped"
 KINDS = ["latents", "transparent", "transparent format 2"]
