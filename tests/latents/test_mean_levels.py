@@ -66,7 +66,7 @@ def test_by_default_a_store_keeps_the_means_in_a_65th_latent_and_no_variable_mor
     assert encoded.vv_latents.attrs["sarcomp"]["mean_levels"] is True
     assert not [name for name in encoded.variables if str(name).endswith(("_gains", "_residual"))]
     assert tile_errors(decoded, scene) <= HALF_STEP_DB
-    assert "the mean power of tiles of 64 x 64 pixels is kept" in decoded.vv.attrs["sarcomp_lossy"]
+    assert "the mean power of tiles of 64 x 64 pixels is kept" in decoded.vv.encoding["sarcomp_settings"]
 
 
 def test_without_means_there_are_64_latents_and_the_means_are_off(scene):
@@ -124,7 +124,7 @@ def test_synthetic_speckle_keeps_the_means_too(scene, encoded, decoded):
     restored = encoded.sarcomp.decode(restore="speckle")
     assert float(np.abs(np.log(restored.vv / decoded.vv)).max()) > 0.1
     assert tile_errors(restored, scene) <= HALF_STEP_DB
-    assert "is kept" in restored.vv.attrs["sarcomp_lossy"]
+    assert "is kept" in restored.vv.encoding["sarcomp_settings"]
 
 
 @pytest.mark.parametrize("scale", ["amplitude", "decibel"])

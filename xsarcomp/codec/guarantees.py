@@ -37,6 +37,8 @@ class GuaranteeData:
     means_db: NDArray[np.float64] | None = None
     """Mean power of each tile of a window of whole tiles, see :func:`xsarcomp.codec.mean_levels.means_from_levels`; None where
     none is stored."""
+    uniform_means: bool = False
+    """True to change all pixels of a tile alike for its mean."""
 
     def select_planes(self, planes: slice) -> "GuaranteeData":
         """Data of some of the planes."""

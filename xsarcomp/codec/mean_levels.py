@@ -122,7 +122,12 @@ def _predicted_db(symbols: NDArray[np.int32], coder: LappedCoder, step_db: float
 
 
 def restore_means(
-    signal: NDArray[np.float32], classes: NDArray[np.uint8], means_db: NDArray[np.float64], correction_db: float
+    signal: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    means_db: NDArray[np.float64],
+    correction_db: float,
+    *,
+    uniform: bool = False,
 ) -> NDArray[np.float32]:
     """Give the tiles of a decoded signal their means.
 
@@ -136,11 +141,16 @@ def restore_means(
         See :func:`means_from_levels`.
     correction_db : float
         Decibels that are added to the signal afterwards.
+    uniform : bool
+        Change all pixels of a tile by the same factor. For signals with synthetic speckle, whose number of looks a larger
+        factor for brighter pixels would change.
 
     Returns
     -------
     ndarray of float32, shape (plane, y, x), dB above the offset
     """
+    if uniform:
+        return _restore_uniformly(signal, classes, means_db, correction_db)
     with FIRST_USE:
         from xsarcomp.codec.kernels import tile_means as kernels
 
@@ -149,6 +159,23 @@ def restore_means(
         signal, np.ascontiguousarray(classes), np.ascontiguousarray(means_db, np.float64), float(correction_db), TILE
     )
     return signal
+
+
+def _restore_uniformly(
+    signal: NDArray[np.float32], classes: NDArray[np.uint8], means_db: NDArray[np.float64], correction_db: float
+) -> NDArray[np.float32]:
+    """Add to each tile the decibels between its mean and that of its valid pixels."""
+    values = np.ascontiguousarray(signal, np.float64)
+    with FIRST_USE:
+        from xsarcomp.codec.kernels import tile_means as kernels
+
+    sums = np.zeros((len(signal), 2, *means_db.shape[1:]), np.float64)
+    kernels.add_powers(values, _EXPONENTS["decibel"], np.ascontiguousarray(classes), TILE, sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missing_db = means_db - correction_db - 10 * np.log10(sums[:, 1] / sums[:, 0])
+    missing_db = np.where(np.isfinite(missing_db), missing_db, 0.0)
+    added = missing_db.repeat(TILE, axis=1)[:, : signal.shape[1]].repeat(TILE, axis=2)[:, :, : signal.shape[2]]
+    return (values + added).astype(np.float32)
 
 
 def pack_levels(levels: NDArray[np.int32]) -> bytes:

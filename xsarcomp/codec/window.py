@@ -349,8 +349,8 @@ def backscatter_from_signal(
     ndarray of ``dtype``, same shape
     """
     correction_db = coder.mean_correction_db(settings.step_db)
-    if guarantee_data is not None and guarantee_data.means_db is not None:
-        signal = restore_means(signal, classes, guarantee_data.means_db, correction_db)
+    if guarantee_data is not None and (means_db := guarantee_data.means_db) is not None:
+        signal = restore_means(signal, classes, means_db, correction_db, uniform=guarantee_data.uniform_means)
     elif guarantee_data is not None:
         signal = guarantee_data.apply_to(signal, coder.card.offset_db + correction_db, coder.card.offset_db)
     values = from_signal(signal, settings.scale, dtype, offset_db=coder.card.offset_db, correction_db=correction_db)

@@ -354,7 +354,8 @@ def decode_window(
     for planes, settings in _settings_of_planes(parts, metadata, classes):
         data_of_planes = None if data is None else data.select_planes(planes)
         if levels is not None:
-            data_of_planes = GuaranteeData(means_db=levels.means_db(planes, coder, settings.step_db))
+            means_db = levels.means_db(planes, coder, settings.step_db)
+            data_of_planes = GuaranteeData(means_db=means_db, uniform_means=speckle is not None)
         signal = decode_signal(
             window,
             symbols[planes],
