@@ -45,9 +45,10 @@ def array(values, *dims, coords=None, **attributes):
 
 
 def attempt(given, request):
-    """The encoded dataset, or type and message of the error; values unlike the training data are expected here."""
+    """The encoded dataset, or type and message of the error; values unlike the training data and constant ones are expected."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DomainWarning)
+        warnings.filterwarnings("ignore", ".* as where the declaration of nodata was lost", UserWarning)
         try:
             return given.to_dataset().sarcomp.encode(**request)
         except SarcompError as error:
@@ -99,6 +100,8 @@ def assert_same_parts(one, other):
         if name == "vv_exact" and (name not in one or name not in other):
             left = one if name in one else other
             assert not left[name].values.any()
+        elif name == "vv_coding":  # its check numbers cover the data type with its byte order
+            np.testing.assert_array_equal(one[name].isel(coding=0).values, other[name].isel(coding=0).values)
         else:
             np.testing.assert_array_equal(one[name].values, other[name].values)
 
