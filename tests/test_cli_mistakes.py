@@ -7,7 +7,7 @@ import xarray as xr
 
 from tests.support.commands import NODATA, run, run_here, stack, write_geotiff
 from xsarcomp import cli
-from xsarcomp.codec import rate_control
+from xsarcomp.codec import target
 from xsarcomp.radiometry import scales
 from xsarcomp.scenes.simulation import simulated_dataset
 
@@ -138,7 +138,7 @@ def test_wrong_usage_is_explained_with_status_one(folder):
 
 
 def test_the_words_of_the_options_are_those_of_the_package():
-    assert tuple(rate_control.PRESETS) == cli.PRESETS
+    assert tuple(target.PRESETS) == cli.PRESETS
     assert {*cli.SCALES} == {*scales.SCALES}
 
 
