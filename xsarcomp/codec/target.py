@@ -103,13 +103,22 @@ class Target:
 
     @classmethod
     def from_request(cls, request: str) -> "Target":
-        """Make a target from its ``request``, the text that metadata keep."""
-        texts = dict(part.split("=", 1) for part in request.split(", "))
-        values: dict[str, Any] = {
-            name: text == "True" if name == "keep_means" else text if name == "preset" else float(text)
-            for name, text in texts.items()
-        }
-        return cls.from_arguments(**values)
+        """Make a target from its ``request``, the text that metadata keep.
+
+        Raises
+        ------
+        RateError
+            If the text is none: a store may hold anything.
+        """
+        try:
+            texts = dict(part.split("=", 1) for part in request.split(", "))
+            values: dict[str, Any] = {
+                name: text == "True" if name == "keep_means" else text if name == "preset" else float(text)
+                for name, text in texts.items()
+            }
+            return cls.from_arguments(**values)
+        except (ValueError, TypeError) as error:
+            raise RateError(f"the text {request!r} is no request of a rate or an error") from error
 
     def asked_bytes(self, pixels: int) -> int | None:
         """Bytes that were asked for: coded data, or the whole store where metadata count; None if no rate was."""

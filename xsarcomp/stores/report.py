@@ -13,7 +13,7 @@ import xarray as xr
 from xsarcomp.codec.installed_models import model_name
 from xsarcomp.codec.rate_control import REACH
 from xsarcomp.codec.target import Target
-from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError, caller_stacklevel
+from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError, RateError, caller_stacklevel
 from xsarcomp.latents.info import describe
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.latents.plan import LARGE_SCENE
@@ -174,7 +174,7 @@ def store_report(
     models = sorted({_model_name(described.get("model_id", described["model"])) for described in variables.values()})
     targets = {described.get("target") for described in variables.values()}
     target = target or (targets.pop() if len(targets) == 1 else None)
-    asked = None if target is None else Target.from_request(target)
+    asked = _asked(target)
     return StoreReport(
         target=target,
         asked_bytes=None if asked is None else asked.asked_bytes(pixels),
@@ -239,3 +239,11 @@ def _chunk_bytes(sizes: dict[str, int], array: str) -> int:
     metadata = {name for names in METADATA.values() for name in names}
     prefix = f"{array}/"
     return sum(size for key, size in sizes.items() if key.startswith(prefix) and key.rpartition("/")[2] not in metadata)
+
+
+def _asked(request: str | None) -> Target | None:
+    """Target of a request; None without one, or where a store holds another text."""
+    try:
+        return None if request is None else Target.from_request(request)
+    except RateError:
+        return None
