@@ -22,8 +22,7 @@ import xarray as xr
 from xsarcomp.benchmarks.markdown import write_page
 from xsarcomp.benchmarks.planes import Scene, planes_dataset, read_scenes
 from xsarcomp.codec.installed_models import load_coder
-from xsarcomp.codec.rate_control import FLOAT32_BITS
-from xsarcomp.codec.target import PRESETS
+from xsarcomp.codec.target import FLOAT32_BITS, PRESETS
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums
 from xsarcomp.stores import files

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from xsarcomp.benchmarks.planes import Scene, planes_dataset
-from xsarcomp.codec.rate_control import FLOAT32_BITS
-from xsarcomp.codec.target import PRESETS
+from xsarcomp.codec.target import FLOAT32_BITS, PRESETS
 from xsarcomp.errors import RateError
 from xsarcomp.scenes.simulation import simulated_dataset
 

@@ -49,7 +49,7 @@ def test_all_stores_hold_the_scene_at_about_the_same_rate(report):
     stores = rows(report[0])
     assert [row["store"].split(",")[0] for row in stores] == ["JPEG 2000", MODEL, MODEL]
     for row in stores:
-        assert 0.8 < float(row["bits per pixel"]) < 3.0  # small stores: the metadata counts
+        assert 0.8 < float(row["bits per pixel"]) < 3.5  # small stores: the metadata counts
         assert 0.5 < float(row["RMSE dB"]) < 1.5
         assert float(row["write Mpx/s"]) > 0
         assert float(row["read Mpx/s"]) > 0
