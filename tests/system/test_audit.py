@@ -145,13 +145,15 @@ class Watch:
             is_written = bool(set(mode or "") & set("wax+")) or bool((flags or 0) & WRITING)
             where = [self.writable] if is_written else [*self.readable, self.writable]
             return "" if path.startswith(tuple(where)) else f"{path} {mode} {flags}"
-        if event in ("os.remove", "os.rename") and all(
+        if event in ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "shutil.rmtree") and all(
             os.path.realpath(one).startswith(self.writable) for one in arguments if isinstance(one, str)
         ):
-            return ""  # a command writes beside its target, and renames
+            return ""  # a command writes in a folder beside its target, and renames
         if event == "pickle.find_class" and _is_of_dask_names():
             return ""
         if event in LISTINGS:
+            if isinstance(arguments[0], int):  # a folder that was opened before
+                return ""
             path = os.path.realpath(os.fsdecode(arguments[0] if arguments[0] is not None else "."))
             return "" if path.startswith((*self.readable, self.writable)) else path
         return repr(arguments)[:300] if event.startswith(FORBIDDEN) else ""
