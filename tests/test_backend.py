@@ -107,7 +107,7 @@ def small_stores(tmp_path_factory):
     for dims in itertools.permutations(("time", "y", "x")):
         path = tmp_path_factory.mktemp("order") / "scene.zarr"
         scene = xr.DataArray(values, dims=("time", "y", "x"), name="vv").transpose(*dims)
-        scene.sarcomp.encode(bits_per_pixel=2).to_zarr(path, zarr_format=3, consolidated=False)
+        scene.sarcomp.encode(bits_per_pixel=4).to_zarr(path, zarr_format=3, consolidated=False)
         decoded = xr.open_zarr(path, consolidated=False).sarcomp.decode().vv.compute()
         assert decoded.dims == dims
         opened[dims] = xr.open_dataset(path, engine="sarcomp", cache=False).vv, decoded

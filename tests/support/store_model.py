@@ -95,7 +95,8 @@ class Latents:
     def __init__(self, max_error_db=None):
         self.max_error_db = max_error_db
         target = {"rmse_db": 1.2} if max_error_db is None else {"max_error_db": max_error_db}
-        encoded = stack(range(3)).sarcomp.encode(model=MODEL, scale="power", **target)
+        # chunks are smaller than the tiles of kept means
+        encoded = stack(range(3)).sarcomp.encode(model=MODEL, scale="power", keep_means=False, **target)
         self.record = LatentsMetadata.from_attribute(encoded.vv_latents.attrs["sarcomp"])
         self.arrays = {
             "vv_latents": (LATENTS, (1, 64, EDGE // 8, EDGE // 8), chunk.ABSENT),
