@@ -68,7 +68,8 @@ class DatasetAccessor(Accessor):
 
         A compressed scene of 4 Mpixel or more that takes over 2 % more, or 5 % fewer, bytes than were asked for is warned of.
         Accepts latents of :meth:`encode`, a scene with the ``encoding`` of a transparent store, and any other dataset, on every
-        scheduler of Dask. A compressed store gets a manifest. To append or to write regions, call xarray's ``to_zarr``.
+        scheduler of Dask. A compressed store gets a manifest. To append dates, call :meth:`append`; to write regions, xarray's
+        ``to_zarr``.
 
         Parameters
         ----------
@@ -104,10 +105,10 @@ class DatasetAccessor(Accessor):
             storage_options=storage_options,
             resume=resume,
         )
-        if sum(array.size for array in self._obj.values()) >= 2**22:
-            from xsarcomp.stores.report import warn_after_writing
+        from xsarcomp.stores.report import warn_after_writing
 
-            warn_after_writing(store, getattr(encoding, "target", None), group=group, storage_options=storage_options)
+        target = getattr(encoding, "target", None)
+        warn_after_writing(self._obj, store, target, group=group, storage_options=storage_options)
 
     def append(
         self,

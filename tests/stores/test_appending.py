@@ -252,6 +252,8 @@ def test_what_a_killed_process_left_is_taken_back_by_the_next_call(tmp_path, wri
     command = [sys.executable, "-c", PROGRAM, str(path), str(writes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "now\n"
+        with pytest.raises(ConfigurationError, match="being written by another process"):
+            dated(5).sarcomp.append(path)
         process.send_signal(signal.SIGKILL)
     assert (path / UNFINISHED).exists()
     assert not verify_store(path).ok
@@ -260,6 +262,57 @@ def test_what_a_killed_process_left_is_taken_back_by_the_next_call(tmp_path, wri
     assert not (path / UNFINISHED).exists()
     assert list(read(path).time.values) == list(dated(1, 2).time.values)
     assert verify_store(path).ok
+
+
+def test_a_kill_before_the_metadata_are_consolidated_hides_no_date(tmp_path, monkeypatch):
+    path = write(tmp_path / "s.zarr", "latents", dated(1), consolidated=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr, "consolidate_metadata", lambda *_args, **_keywords: None)
+        dated(2).sarcomp.append(path)
+    assert xr.open_zarr(path).sizes["time"] == 1  # as readers of consolidated metadata see it
+    with pytest.raises(ConfigurationError, match="already"):
+        dated(2).sarcomp.append(path)
+    dated(3).sarcomp.append(path)
+    assert list(read(path).time.values) == list(dated(1, 2, 3).time.values)
+    assert verify_store(path).ok
+
+
+@pytest.mark.parametrize("kind", ["latents", "transparent"])
+def test_what_the_store_holds_once_is_compared_and_not_lost(tmp_path, kind):
+    angle = xr.zeros_like(scene(1).vv, dtype="f4").drop_vars("time").assign_attrs(long_name="incidence angle") + 35
+    angle = angle.assign_attrs(long_name="incidence angle", units="degree")
+    path = write(tmp_path / "s.zarr", kind, dated(1).assign(angle=angle))
+    scene(2).assign(angle=angle).sarcomp.append(path)
+    dated(3).assign(angle=angle).sarcomp.append(path)
+    assert read(path).angle.dims == ("y", "x")
+    before = content(path)
+    with pytest.raises(ConfigurationError, match="'angle' has no dimension 'time' and other values"):
+        dated(4).assign(angle=angle + 1).sarcomp.append(path)
+    with pytest.raises(NotEncodedError, match="the store has no 'slope'"):
+        dated(4).assign(slope=angle).sarcomp.append(path)
+    assert content(path) == before
+
+
+@pytest.mark.parametrize("kind", ["latents", "transparent"])
+def test_fill_values_that_the_first_dates_showed_are_those_of_later_ones(tmp_path, kind):
+    def filled(number):
+        decibels = 10 * np.log10(dated(number, variables=("vv",)))
+        decibels["vv"][:, :60, :60] = 0.0
+        decibels.vv.attrs = {"units": "dB", "long_name": "sigma nought"}
+        return decibels
+
+    with pytest.warns(UserWarning, match="exactly 0"):
+        path = write(tmp_path / "s.zarr", kind, filled(1))
+    filled(2).sarcomp.append(path)
+    assert (read(path).vv[:, :60, :60] == 0).all()
+
+
+def test_there_must_be_a_compressed_store(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"no store .* to append to: write the first dates"):
+        scene(1).sarcomp.append(tmp_path / "none.zarr")
+    dated(1).to_zarr(tmp_path / "plain.zarr")
+    with pytest.raises(NotEncodedError, match="nothing that xsarcomp compressed"):
+        scene(2).sarcomp.append(tmp_path / "plain.zarr")
 
 
 def test_only_new_chunks_are_read_for_the_manifest(tmp_path, monkeypatch):

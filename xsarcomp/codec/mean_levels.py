@@ -22,7 +22,7 @@ from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.quantization import spacings_db
 from xsarcomp.codec.residual_coding import decode_integers, encode_integers
-from xsarcomp.codec.tile_means import TILE, tile_count
+from xsarcomp.codec.tile_means import TILE, spread_over_tiles, tile_count
 from xsarcomp.errors import CorruptStreamError, DimensionError
 
 TILE_LATENTS = TILE // BLOCK
@@ -174,8 +174,7 @@ def _restore_uniformly(
     with np.errstate(divide="ignore", invalid="ignore"):
         missing_db = means_db - correction_db - 10 * np.log10(sums[:, 1] / sums[:, 0])
     missing_db = np.where(np.isfinite(missing_db), missing_db, 0.0)
-    added = missing_db.repeat(TILE, axis=1)[:, : signal.shape[1]].repeat(TILE, axis=2)[:, :, : signal.shape[2]]
-    return (values + added).astype(np.float32)
+    return (values + spread_over_tiles(missing_db, signal.shape)).astype(np.float32)
 
 
 def pack_levels(levels: NDArray[np.int32]) -> bytes:

@@ -39,7 +39,7 @@ def _tile_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.add.reduceat(np.add.reduceat(values, rows, axis=1), columns, axis=2)
 
 
-def _spread_over_tiles(values: NDArray, shape: tuple[int, ...]) -> NDArray:
+def spread_over_tiles(values: NDArray, shape: tuple[int, ...]) -> NDArray:
     """Repeat the value of each tile at its pixels; the window begins at a tile."""
     return np.repeat(np.repeat(values, TILE, axis=1)[:, : shape[1]], TILE, axis=2)[:, :, : shape[2]]
 
@@ -81,7 +81,7 @@ def compute_gains(
         levels = np.rint((10 * np.log10(original_sums / count) - offset_db) / LEVEL_STEP_DB)
         levels = np.where((count > 0) & (not uniform), levels, UNIFORM_LEVEL)
         # P0 / P as the decoder computes it, which does not square powers far above the level
-        ratio = _spread_over_tiles(_level_power(levels, offset_db), power.shape) / power
+        ratio = spread_over_tiles(_level_power(levels, offset_db), power.shape) / power
         weighted_sums = _tile_sums(power / (1 + ratio**2))
         factors = 1 + (original_sums - decoded_sums) / weighted_sums
         # the decoded power is too large by more than the bright pixels have: all pixels are darkened

@@ -8,16 +8,8 @@ import xarray as xr
 from xsarcomp.errors import DimensionError
 from xsarcomp.scenes.choice import choose_variables
 from xsarcomp.scenes.quantities import Kind, judge_quantity
-from xsarcomp.scenes.variables import band_labels, has_spatial_dimensions, plane_polarizations
+from xsarcomp.scenes.variables import band_labels, has_spatial_dimensions, plane_polarizations, spatial_dimensions
 
-_SPATIAL_NAMES = (
-    ("y", "x"),
-    ("latitude", "longitude"),
-    ("lat", "lon"),
-    ("azimuth", "range"),
-    ("line", "sample"),
-    ("row", "column"),
-)
 CHANNEL_NAMES = ("polarization", "polarisation", "pol", "band")  # files use both spellings
 
 
@@ -133,7 +125,7 @@ def _aligned(original: xr.DataArray, restored: xr.DataArray) -> tuple[xr.DataArr
             f"found dimensions {restored.dims} in restored, expected {original.dims} as in original. "
             "Rename or squeeze them before comparing."
         )
-    spatial = next((pair for pair in _SPATIAL_NAMES if set(pair) <= set(original.dims)), original.dims[-2:])
+    spatial = spatial_dimensions(original) if has_spatial_dimensions(original) else original.dims[-2:]
     leading = [name for name in original.dims if name not in spatial]
     # time comes last, so that consecutive dates follow each other and a change needs only two of them in memory
     order = (*sorted(leading, key=lambda name: is_time(original, name)), *spatial)

@@ -24,6 +24,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.times import with_fine_times
 from xsarcomp.scenes.variables import declared_nodata, is_lazy, spatial_dimensions
 from xsarcomp.stores.array_writes import WrittenChunks, object_shape, wait_after_errors, write_values
+from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.stores.recording import extend_manifest
@@ -74,6 +75,7 @@ def append_dataset(
     ConfigurationError, DimensionError, NotEncodedError
         As ``.sarcomp.append`` does.
     """
+    store = expanded(store)
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
     with writer_lock(store, group=group, storage_options=storage_options):
         return _append_locked(dataset, store, dim, group, storage_options)
@@ -83,9 +85,19 @@ def _append_locked(
     dataset: xr.Dataset, store: Any, dim: str | None, group: str | None, storage_options: dict[str, Any] | None
 ) -> AppendReport:
     """Append scenes to a store that nobody else writes."""
-    root = zarr.open_group(store, mode="r+", path=group or "", use_consolidated=False, storage_options=storage_options)
+    try:
+        root = zarr.open_group(
+            store, mode="r+", path=group or "", use_consolidated=False, storage_options=storage_options
+        )
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"there is no store {store} to append to: write the first dates, scene.sarcomp.encode(...).sarcomp.to_zarr(...)"
+        ) from error
     take_back(root)
-    earlier = open_zarr_store(store, chunks=None, group=group, storage_options=storage_options)
+    # consolidated metadata may be those of before, if a process was killed when all was written
+    earlier = open_zarr_store(root.store, chunks=None, group=root.path or None, consolidated=False)
+    if not latents_of(earlier) and not _transparent_names(earlier):
+        raise NotEncodedError(f"{store} holds nothing that xsarcomp compressed: append with xarray's Dataset.to_zarr")
     dim = _append_dimension(earlier, dim)
     addition = _prepared(dataset, earlier, dim)
     before, count = earlier.sizes[dim], addition.sizes[dim]
@@ -142,7 +154,8 @@ def _transparent_names(earlier: xr.Dataset) -> list[Hashable]:
 
 def _prepared(dataset: xr.Dataset, earlier: xr.Dataset, dim: str) -> xr.Dataset:
     """Scenes as the store will hold them: all variables along the dimension, encoded, and nothing else; checked."""
-    addition = with_fine_times(_along(dataset, dim))
+    addition = with_fine_times(_along(dataset, earlier, dim))
+    _check_static(addition, earlier, dim)
     _check_labels(addition, earlier, dim)
     latents = latents_of(earlier)
     if latents:
@@ -175,16 +188,33 @@ def _prepared(dataset: xr.Dataset, earlier: xr.Dataset, dim: str) -> xr.Dataset:
     return kept.drop_attrs(deep=False)
 
 
-def _along(dataset: xr.Dataset, dim: str) -> xr.Dataset:
-    """Dataset with the dimension: a single scene has it as a scalar coordinate, or not at all."""
+def _along(dataset: xr.Dataset, earlier: xr.Dataset, dim: str) -> xr.Dataset:
+    """Dataset with the dimension, which a single scene has as a scalar coordinate; what the store holds once stays as it is."""
     if dim in dataset.dims:
         return dataset
     if dim not in dataset.coords:
         raise DimensionError(
             f"the scene has no {dim!r}, along which it is to be appended: name it, scene.assign_coords({dim}=...)"
         )
-    variables = [name for name, variable in dataset.data_vars.items() if variable.ndim >= 2]
+    once = [name for name, variable in earlier.variables.items() if dim not in variable.dims]
+    variables = [name for name, variable in dataset.data_vars.items() if variable.ndim >= 2 and name not in once]
     return dataset.assign({name: dataset[name].expand_dims(dim) for name in variables})
+
+
+def _check_static(addition: xr.Dataset, earlier: xr.Dataset, dim: str) -> None:
+    """Refuse variables without the dimension that the store does not hold, or holds with other values: they would be lost."""
+    for name, array in addition.data_vars.items():
+        if dim in array.dims or ATTRIBUTE in array.attrs or array.ndim == 0:
+            continue
+        if name not in earlier.variables:
+            raise NotEncodedError(
+                f"the store has no {name!r}, which would be lost: drop it first, dataset.drop_vars({name!r})"
+            )
+        if not array.variable.equals(earlier.variables[name]):
+            raise ConfigurationError(
+                f"{name!r} has no dimension {dim!r} and other values than in the store, which holds it once for all dates: drop it "
+                f"first, dataset.drop_vars({name!r})"
+            )
 
 
 def _check_present(names: list[str], addition: xr.Dataset) -> None:
@@ -221,6 +251,7 @@ def _like_stored(array: xr.DataArray, stored: xr.DataArray, dim: str) -> xr.Data
     """Backscatter for the codec of a transparent store: dimensions and chunks of the store, checked data type and scale."""
     refuse_lossy(array)
     codec, nodata = transparent_configuration(stored.variable) or {}, declared_nodata(array)
+    nodata = codec.get("nodata") if nodata is None else nodata  # the first dates may have shown what nobody declared
     scale = infer_array_scale(array, nodata)
     found = {"data type": array.dtype.newbyteorder("="), "scale": scale, "nodata value": nodata}
     wanted = {"data type": stored.dtype.newbyteorder("="), "scale": codec["scale"], "nodata value": codec.get("nodata")}

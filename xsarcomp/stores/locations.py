@@ -65,6 +65,12 @@ def local_location(path: str | os.PathLike[str], inside: str | None = None) -> L
     return Location(LOCAL, resolved.parts, _parts(inside), os.fspath(path))
 
 
+def expanded(store: Any) -> Any:
+    """Store with the home folder in place of ``~``, as text where it is a local path; others unchanged."""
+    is_path = isinstance(store, os.PathLike | str) and "://" not in os.fspath(store)
+    return str(Path(store).expanduser()) if is_path else store
+
+
 def store_location(store: Any, inside: str | None = None, storage_options: dict[str, Any] | None = None) -> Location:
     """Return the location of a store; nothing is opened or created.
 

@@ -12,6 +12,7 @@ def open_zarr_store(
     chunks: dict[str, int] | None,
     group: str | None = None,
     storage_options: dict[str, Any] | None = None,
+    consolidated: bool | None = None,
 ) -> xr.Dataset:
     """Open a Zarr store with its coordinates, with consolidated metadata or without.
 
@@ -24,6 +25,8 @@ def open_zarr_store(
         Path of the group in the store.
     storage_options : dict, optional
         Passed to the file system of a URL.
+    consolidated : bool, optional
+        False to read the metadata of each array; by default those of the group where it has them.
 
     Returns
     -------
@@ -34,5 +37,11 @@ def open_zarr_store(
         # a store without consolidated metadata is valid; xarray would warn about it at each opening
         warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata", RuntimeWarning)
         return xr.open_dataset(
-            store, engine="zarr", chunks=chunks, group=group, storage_options=storage_options, decode_coords="all"
+            store,
+            engine="zarr",
+            chunks=chunks,
+            group=group,
+            storage_options=storage_options,
+            consolidated=consolidated,
+            decode_coords="all",
         )

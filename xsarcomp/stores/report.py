@@ -19,6 +19,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.latents.plan import LARGE_SCENE
 from xsarcomp.stores.files import is_zarr
 from xsarcomp.stores.listing import stored_sizes
+from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.opening import open_zarr_store
 from xsarcomp.stores.stored_array import METADATA
 
@@ -210,14 +211,18 @@ def warn_if_missed(report: StoreReport) -> None:
 
 
 def warn_after_writing(
-    store: Any, target: str | None, *, group: str | None, storage_options: dict[str, Any] | None
+    dataset: xr.Dataset,
+    store: Any,
+    target: str | None,
+    *,
+    group: str | None,
+    storage_options: dict[str, Any] | None,
 ) -> None:
-    """Warn of a missed rate as :func:`warn_if_missed` does, if the store that was written can be measured."""
-    if isinstance(store, str | os.PathLike):
-        store = str(Path(store).expanduser()) if "://" not in os.fspath(store) else os.fspath(store)
+    """Warn of a missed rate as :func:`warn_if_missed` does, if the store of a large dataset can be measured."""
+    if group is not None or sum(array.size for array in dataset.values()) < LARGE_SCENE:
+        return
     with contextlib.suppress(NotEncodedError, FileNotFoundError):  # nothing compressed, or a URL of another ending
-        if group is None:
-            warn_if_missed(store_report(store, storage_options=storage_options, target=target))
+        warn_if_missed(store_report(expanded(store), storage_options=storage_options, target=target))
 
 
 def _parts(dataset: xr.Dataset, name: str) -> dict[str, str]:

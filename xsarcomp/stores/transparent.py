@@ -33,7 +33,7 @@ class TransparentEncoding(dict[Hashable, dict[str, Any]]):
     """Encoding of variables for ``to_zarr``, which knows the request that it was made for."""
 
     target = ""
-    """The request in words, see :class:`~xsarcomp.codec.rate_control.Target`."""
+    """The request in words, see :class:`~xsarcomp.codec.target.Target`."""
 
 
 def plan_encoding(

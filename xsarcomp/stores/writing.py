@@ -7,7 +7,6 @@ xarray creates the store: metadata, coordinates, encoded values. Only the blocks
 import contextlib
 import functools
 import itertools
-import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, Written, WrittenChunks, object_shape, wait_after_errors, write_recorded
+from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
 from xsarcomp.stores.sources import refuse_own_sources
@@ -98,7 +98,8 @@ def write_dataset(
     """
     if mode not in (None, "w", "w-"):
         raise ConfigurationError(
-            f"mode is {mode!r}, expected 'w-' (the default) or 'w': to append or to write regions call xarray's Dataset.to_zarr"
+            f"mode is {mode!r}, expected 'w-' (the default) or 'w': to append dates call .sarcomp.append, to write regions xarray's "
+            "Dataset.to_zarr"
         )
     if zarr_format == 2 and any(ATTRIBUTE in variable.attrs for variable in dataset.variables.values()):
         raise ConfigurationError(
@@ -108,8 +109,7 @@ def write_dataset(
     dataset = mark_lossy(dataset, transparent_scales(encoding or {}))
     if resume and mode is not None:
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
-    if isinstance(store, os.PathLike | str) and "://" not in os.fspath(store):
-        store = str(Path(store).expanduser())
+    store = expanded(store)
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
     if isinstance(store, str) and "://" not in store:
         Path(store).parent.mkdir(parents=True, exist_ok=True)
