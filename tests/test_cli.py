@@ -342,3 +342,21 @@ def test_info_names_what_was_promised_in_both_stores(store, tmp_path):
     run_here("encode", "scene.nc", "kept.zarr", "--max-error-db", 2, "--keep-means", *store, folder=tmp_path)
     told, _ = run_here("info", "kept.zarr", folder=tmp_path)
     assert told.count("max_error_db 2") == told.count("keep_means True") == 2
+
+
+def test_dates_are_appended_by_the_command_or_refused_in_one_line(tmp_path):
+    def write(number, **changes):
+        date = np.datetime64("2024-01-01T05:06:07.123456", "ns") + np.timedelta64(12 * number, "D")
+        scene = simulated_dataset((64, 72), seed=number).expand_dims(time=[date])
+        scene.assign_coords(**{name: scene[name] + shift for name, shift in changes.items()}).to_netcdf(
+            tmp_path / f"{number}.nc"
+        )
+        return f"{number}.nc", date
+
+    first, later, elsewhere = write(1), write(2), write(3, x=30_000)
+    run_here("encode", first[0], "series.zarr", folder=tmp_path)
+    assert run_here("append", later[0], "series.zarr", folder=tmp_path) == ("time: 1 before, 2 now\n", "")
+    _, errors = run_here("append", elsewhere[0], "series.zarr", folder=tmp_path, status=1)
+    assert "coordinate 'x' begins at" in errors
+    assert len(errors.splitlines()) == 1
+    assert list(xr.open_zarr(tmp_path / "series.zarr").time.values) == [first[1], later[1]]

@@ -126,7 +126,7 @@ def append(source: str, store: str, dim: str | None) -> None:
     files.refuse_overlapping(source, store)
     with progress("appending"):
         report = append_dataset(files.open_scene(source), store, dim=dim)
-    click.echo(f"{report.dim}: {report.before} before, {report.after} now")
+    say(f"{report.dim}: {report.before} before, {report.after} now")
 
 
 @cli.command()

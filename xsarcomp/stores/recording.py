@@ -61,7 +61,8 @@ def _recorded(array: StoredArray, earlier: RecordedArray | None, dim: str, befor
         identities[kept] = earlier.identities[kept]
         if dim in array.dims:
             axis = array.dims.index(dim)
-            first = tuple(before // edge if place == axis else 0 for place, edge in enumerate(array.chunk))
+            start = min(before // array.chunk[axis], earlier.grid[axis])  # what others appended was never recorded
+            first = tuple(start if place == axis else 0 for place in range(len(array.grid)))
         elif earlier.grid == array.grid:
             first = array.grid
     places = (place for place in array.places() if all(map(int.__ge__, place.index, first)))
