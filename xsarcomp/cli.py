@@ -2,41 +2,54 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from xsarcomp.cli_errors import describe, options_in_text, wants_traceback
 from xsarcomp.cli_output import (
+    Moment,
+    Place,
     Words,
     bar,
     collected_notes,
-    options_in_text,
+    pair_of,
     print_bands,
+    print_jobs,
     print_json,
     print_store,
     print_table,
+    print_verification,
     progress,
     say,
+    size_text,
+    some_of,
     split_names,
     warnings_in_one_line,
 )
-from xsarcomp.errors import SarcompError
+
+if TYPE_CHECKING:
+    from xsarcomp.stores.batch import Job
+    from xsarcomp.stores.report import StoreReport
 
 # written out, because their rooms import much that --help does not need
 PRESETS = ("archive", "analysis", "browse", "8x", "16x", "32x")
 SCALES = ("power", "amplitude", "decibel")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _TARGET_OPTIONS = (
-    click.option("--bits-per-pixel", type=float, help="Coded bits over pixels times polarizations."),
-    click.option("--ratio", type=float, help="Size in float32 over coded size."),
-    click.option("--rmse-db", type=float, help="Root mean square error over valid pixels in dB."),
     click.option(
         "--preset",
         type=Words(PRESETS),
-        help="archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: a store that many times smaller "
-        "than float32.",
+        help="Choose this first. archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: a store that "
+        "many times smaller than float32.",
     ),
+    click.option(
+        "--bits-per-pixel", type=float, help="Instead of a preset: coded bits over pixels times polarizations."
+    ),
+    click.option("--ratio", type=float, help="Instead of a preset: size in float32 over coded size."),
+    click.option("--rmse-db", type=float, help="Instead of a preset: root mean square error over valid pixels in dB."),
     click.option("--max-error-db", type=float, help="Bound on the error of each valid pixel in dB."),
     click.option(
         "--keep-means/--no-keep-means",
@@ -49,6 +62,10 @@ _VARIABLES_OPTION = click.option(
     callback=lambda _context, _option, text: split_names(text),
     help="Variables to compress, or bands of a raster, separated by commas: vv,vh. All others are kept exactly. Default: those "
     "that say that they are backscatter.",
+)
+
+_TIME_OPTION = click.option(
+    "--time", type=Moment(), help="Time of a source without one, such as a GeoTIFF, in UTC: 2024-05-01T05:30."
 )
 
 
@@ -66,8 +83,10 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("source")
-@click.argument("store")
+@click.argument("paths", nargs=-1, type=Place(), metavar="SOURCE STORE | SOURCE...")
+@click.option(
+    "--output", type=Place(), help="Folder for the stores of several sources, each SOURCE a store of its name."
+)
 @_with_target_options
 @click.option("--model", help="Name or id of an installed model.")
 @click.option("--scale", type=Words(("auto", *SCALES)), default="auto", show_default=True, help="Scale of the values.")
@@ -78,24 +97,68 @@ def cli() -> None:
 )
 @click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
 @_VARIABLES_OPTION
+@_TIME_OPTION
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
-@click.option("--resume", is_flag=True, help="Continue where the same command was interrupted; start if it was not.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def encode(
-    source: str, store: str, transparent: bool, overwrite: bool, resume: bool, as_json: bool, **request: Any
-) -> None:
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue where the same command was interrupted; start if it was not. With --output, skip finished stores.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, of several sources a list.")
+def encode(paths: tuple[str, ...], output: str | None, as_json: bool, resume: bool, **options: Any) -> None:
     """Compress SOURCE (GeoTIFF, NetCDF, Zarr, ...) into the Zarr store STORE.
 
-    Until it is finished, the store is called .partial-STORE. This partial store stays when the command is killed or interrupted
+    With --output, compress each SOURCE into a store of its name in that folder; a failure does not stop the others.
+
+    GDAL and QGIS cannot open the stores: xsarcomp decode STORE scene.tif --cog gives them a file.
+
+    Until it is finished, a store is called .partial-STORE. This partial store stays when the command is killed or interrupted
     (Ctrl-C); with --resume also after an error. The same command with --resume writes only the missing blocks; without
     --resume, it starts again.
     """
-    from xsarcomp.scenes.choice import separate_bands
-    from xsarcomp.stores import files
     from xsarcomp.stores.report import store_report, warn_if_missed
 
+    if output is None:
+        report, notes = _encode(*pair_of(paths, "SOURCE", "STORE"), resume=resume, **options)
+        for note in () if as_json else notes:
+            say(note)
+        print_store(report, as_json)
+        warn_if_missed(report)
+        return
+    from xsarcomp.stores.batch import plan_jobs, run_jobs
+
+    def work(job: "Job") -> "StoreReport":
+        with warnings_in_one_line(job.source):
+            report = _encode(job.source, job.target, resume=resume, **options)[0]
+            warn_if_missed(report)
+        return report
+
+    jobs = plan_jobs(some_of(paths), output, ".zarr")
+    finished = (lambda job: store_report(job.target)) if resume else None
+    if not print_jobs(run_jobs(jobs, work, finished=finished), "encoded", _encoded, as_json=as_json):
+        sys.exit(1)
+
+
+def _encoded(report: "StoreReport") -> tuple[str, int, int]:
+    """What came out of an encoding in words, and the bytes of both sides."""
+    words = f"{size_text(report.stored_bytes)}, {report.bits_per_pixel:.3g} bits per pixel"
+    return words, 4 * report.pixels, report.stored_bytes
+
+
+def _encode(
+    source: str, store: str, *, transparent: bool, overwrite: bool, resume: bool, time: datetime | None, **request: Any
+) -> tuple["StoreReport", list[str]]:
+    """Encode a source into a store; the report, and what was noted about the choice of variables."""
+    from xsarcomp.scenes.choice import separate_bands
+    from xsarcomp.scenes.times import with_time
+    from xsarcomp.stores import files
+    from xsarcomp.stores.report import store_report
+
+    files.check_store_name(store)
     files.refuse_overlapping(source, store)
     scene = separate_bands(files.open_scene(source), request["variables"])
+    if time is not None:
+        scene = with_time(scene, time).expand_dims("time")
     target = None
     with progress("encoding"), collected_notes() as notes:
         if transparent:
@@ -104,34 +167,47 @@ def encode(
             files.write_transparent(scene, store, encoding, overwrite=overwrite, resume=resume)
         else:
             files.write_store(scene.sarcomp.encode(**request), store, overwrite=overwrite, resume=resume)
-    for note in () if as_json else notes:
-        say(note)
-    report = store_report(store, target=target)
-    print_store(report, as_json)
-    warn_if_missed(report)
+    return store_report(store, target=target), notes
 
 
 @cli.command()
-@click.argument("source")
-@click.argument("store")
+@click.argument("source", type=Place())
+@click.argument("store", type=Place())
 @click.option("--dim", help="Dimension that grows. Default: time, or the only one beside those of a scene.")
-def append(source: str, store: str, dim: str | None) -> None:
+@_TIME_OPTION
+def append(source: str, store: str, dim: str | None, time: datetime | None) -> None:
     """Append the dates of SOURCE to STORE, encoded as its first dates were.
 
-    Grid, variables, scale and dates are compared before anything is written.
+    Grid, variables, scale and dates are compared before anything is written. A GeoTIFF says no date: encode the first one, and
+    append the others, with --time.
     """
+    from xsarcomp.scenes.choice import separate_bands
+    from xsarcomp.scenes.times import with_time
     from xsarcomp.stores import files
     from xsarcomp.stores.appending import append_dataset
+    from xsarcomp.stores.report import open_compressed
 
     files.refuse_overlapping(source, store)
+    scene = separate_bands(files.open_scene(source), open_compressed(store)[1])
+    if time is not None:
+        scene = with_time(scene, time)
     with progress("appending"):
-        report = append_dataset(files.open_scene(source), store, dim=dim)
+        report = append_dataset(scene, store, dim=dim)
     say(f"{report.dim}: {report.before} before, {report.after} now")
 
 
 @cli.command()
-@click.argument("store")
-@click.argument("target")
+@click.argument("paths", nargs=-1, type=Place(), metavar="STORE TARGET | STORE...")
+@click.option("--output", type=Place(), help="Folder for several stores, each STORE a file of its name.")
+@click.option(
+    "--format",
+    "ending",
+    type=Words(("tif", "nc", "zarr")),
+    default="tif",
+    show_default=True,
+    help="Kind of the files in --output.",
+)
+@click.option("--cog", is_flag=True, help="Write a Cloud Optimized GeoTIFF with overviews.")
 @click.option(
     "--overview", type=int, help="Write a quicklook: one value for each block of 8 (16, ... 512) pixels a side."
 )
@@ -141,11 +217,38 @@ def append(source: str, store: str, dim: str | None) -> None:
     type=Words(("speckle",)),
     help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.",
 )
-def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
-    """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending."""
+def decode(paths: tuple[str, ...], output: str | None, ending: str, **options: Any) -> None:
+    """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending.
+
+    With --output, decode each STORE into a file of its name in that folder; a failure does not stop the others.
+
+    GDAL, QGIS and other programs open the GeoTIFF (--cog for large scenes and servers); they cannot open STORE.
+    """
+    if output is None:
+        _decode(*pair_of(paths, "STORE", "TARGET"), **options)
+        return
+    from xsarcomp.stores.batch import plan_jobs, run_jobs
+
+    def work(job: "Job") -> tuple[int, int]:
+        with warnings_in_one_line(job.source):
+            return _decode(job.source, job.target, **options)
+
+    if "://" not in output:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    jobs = plan_jobs(some_of(paths), output, f".{ending}")
+    if not print_jobs(run_jobs(jobs, work), "decoded", lambda pair: (size_text(pair[1]), *pair)):
+        sys.exit(1)
+
+
+def _decode(
+    store: str, target: str, *, cog: bool, overview: int | None, overwrite: bool, restore: str | None
+) -> tuple[int, int]:
+    """Decode a store into a target; the bytes of both."""
     from xsarcomp.stores import files
+    from xsarcomp.stores.listing import size_at
     from xsarcomp.stores.report import check_decodable
 
+    files.check_scene_name(target, cloud_optimized=cog)
     files.refuse_overlapping(store, target)
     check_decodable(store, restore)  # refuses a wrong store before a target is created
     if overview is None:
@@ -153,11 +256,12 @@ def decode(store: str, target: str, overview: int | None, overwrite: bool, resto
     else:
         scene = files.open_store(store).sarcomp.decode(overview=overview, restore=restore)
     with progress("decoding"):
-        files.write_scene(scene, target, overwrite=overwrite, measure_transform=overview is None)
+        files.write_scene(scene, target, overwrite=overwrite, measure_transform=overview is None, cloud_optimized=cog)
+    return size_at(store), size_at(target)
 
 
 @cli.command()
-@click.argument("store")
+@click.argument("store", type=Place())
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--latents", is_flag=True, help="Show statistics of the latents by frequency band instead.")
 def info(store: str, as_json: bool, latents: bool) -> None:
@@ -175,7 +279,7 @@ def info(store: str, as_json: bool, latents: bool) -> None:
 
 
 @cli.command()
-@click.argument("store")
+@click.argument("store", type=Place())
 @click.option("--quick", is_flag=True, help="Compare checksums and the manifest, but decode no symbols.")
 @click.option(
     "--record", is_flag=True, help="Write the manifest: it declares the present content of the store to be right."
@@ -193,24 +297,17 @@ def verify(store: str, quick: bool, record: bool, as_json: bool) -> None:
             report = write_manifest(store, progress=advance)
         else:
             report = verify_store(store, quick=quick, progress=advance)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        for problem in report.problems:
-            say(problem)
-        print_table({**report.to_json(), "problems": len(report.problems)})
-        if report.manifest == "none" and not record:
-            say("Without a manifest, swapped chunks and some missing ones go unnoticed: xsarcomp verify --record")
+    print_json(report.to_json()) if as_json else print_verification(report)
     if not report.ok:
         sys.exit(1)
 
 
 @cli.command()
-@click.argument("original")
-@click.argument("restored")
+@click.argument("original", type=Place())
+@click.argument("restored", type=Place())
 @click.option("--scale", type=Words(SCALES), help="Scale of both; inferred if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-@click.option("--html", help="Also write a report with pictures to this file, one self-contained page.")
+@click.option("--html", type=Place(), help="Also write a report with pictures to this file, one self-contained page.")
 def compare(original: str, restored: str, scale: str | None, as_json: bool, html: str | None) -> None:
     """Measure RESTORED (decoded backscatter) against ORIGINAL: error in dB, speckle, edges, radiometric bias."""
     from xsarcomp.stores import files
@@ -240,7 +337,7 @@ def train(config: Path, data: Path | None, resume: bool) -> None:
 
 
 @cli.command()
-@click.argument("source", required=False)
+@click.argument("source", required=False, type=Place())
 @_with_target_options
 @click.option("--model", help="Name or id of an installed model.")
 @click.option("--scale", type=Words(("auto", *SCALES)), default="auto", show_default=True, help="Scale of the values.")
@@ -255,7 +352,7 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 
 
 @cli.command()
-@click.argument("scenes", nargs=-1, required=True)
+@click.argument("scenes", nargs=-1, required=True, type=Place())
 @click.option(
     "--model", "models", multiple=True, help="Name or id of a model, may be repeated. Default: all installed models."
 )
@@ -265,11 +362,7 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
 )
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
 def benchmark(
-    scenes: tuple[str, ...],
-    models: tuple[str, ...],
-    output: Path | None,
-    codecs: str | None,
-    no_slow: bool,
+    scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None, codecs: str | None, no_slow: bool
 ) -> None:
     """Compare installed models with classical codecs on the same SCENES.
 
@@ -278,17 +371,20 @@ def benchmark(
     """
     from xsarcomp.benchmarks.table import run_benchmark
 
-    for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
+    for line in run_benchmark(scenes, models, output, codecs=split_names(codecs) or (), slow=not no_slow):
         say(line)
 
 
 def main() -> None:
-    """Run the command; a mistake of the user is one line on stderr and exit status 1."""
+    """Run the command; whatever goes wrong is one line on stderr and exit status 1.
+
+    With ``XSARCOMP_TRACEBACK=1`` in the environment, errors are raised as they are.
+    """
     try:
         with warnings_in_one_line():
             cli(standalone_mode=False)
     except click.exceptions.Abort as stop:
-        for note in getattr(stop.__cause__, "__notes__", ()):
+        for note in getattr(stop.__cause__, "__notes__", ("interrupted",)):
             say(f"xsarcomp: {note}", err=True)
         sys.exit(1)
     except click.ClickException as error:
@@ -297,7 +393,8 @@ def main() -> None:
         else:
             say(f"xsarcomp: {options_in_text(error.format_message())}", err=True)
         sys.exit(1)
-    except (SarcompError, OSError, ValueError) as error:
-        text = ". ".join([str(error), *getattr(error, "__notes__", ())])
-        say(f"xsarcomp: {options_in_text(text) or type(error).__name__}", err=True)
+    except Exception as error:
+        if wants_traceback():
+            raise
+        say(f"xsarcomp: {describe(error)}", err=True)
         sys.exit(1)

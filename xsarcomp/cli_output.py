@@ -1,20 +1,26 @@
-"""Output of the commands: tables, JSON, progress bars, warnings."""
+"""Arguments of the commands, and their output: tables, JSON, progress bars."""
 
 import contextlib
+import errno
 import json
 import logging
 import math
-import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from xsarcomp.cli_errors import describe, options_in_text
+
 if TYPE_CHECKING:
+    from xsarcomp.stores.batch import Outcome
     from xsarcomp.stores.report import StoreReport
+    from xsarcomp.stores.verification import VerificationReport
 
 
 def visible(text: str) -> str:
@@ -48,20 +54,208 @@ class Words(click.Choice):
         return self.fail(f"{value!r} is unknown, expected one of {', '.join(self.choices)}", param, ctx)
 
 
+class Place(click.ParamType):
+    """Path or URL of a scene or store, as text: the path of a ``file://`` URL, the home folder in place of ``~``."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the path or URL, or refuse a name that leads nowhere."""
+        from xsarcomp.scenes.rasters import local_path
+
+        path = local_path(value)
+        if not path.strip():
+            self.fail("the name is empty, expected a path or URL", param, ctx)
+        if "://" in path:
+            return path
+        try:
+            path = str(Path(path).expanduser())
+            Path(path).stat()
+        except RuntimeError as error:
+            self.fail(f"{path!r} names no home folder: {error}", param, ctx)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self.fail(f"{path!r} is a link that leads to itself, expected a path: remove it", param, ctx)
+        return path
+
+
+class Moment(click.ParamType):
+    """Time of a scene in UTC, such as ``2024-05-01T05:30``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time without zone."""
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time, expected one like 2024-05-01T05:30 in UTC", param, ctx)
+        return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def pair_of(paths: tuple[str, ...], *names: str) -> tuple[str, str]:
+    """Source and target among the arguments of a command without ``--output``."""
+    if len(paths) < len(names):
+        raise click.UsageError(
+            f"Missing argument {names[len(paths)]!r}. Expected {' and '.join(names)}, or --output FOLDER"
+        )
+    if len(paths) > len(names):
+        raise click.UsageError(
+            f"found {len(paths)} paths, expected {' and '.join(names)}: several need --output FOLDER"
+        )
+    return paths[0], paths[1]
+
+
+def some_of(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """At least one path."""
+    if not paths:
+        raise click.UsageError("found no path beside --output, expected at least one")
+    return paths
+
+
 def print_store(report: "StoreReport", as_json: bool) -> None:
     """Print the sizes of a store, and a line for each variable; or all as JSON."""
     if as_json:
         print_json(report.to_json())
         return
-    print_table({name: value for name, value in report.to_json().items() if name != "variables" and value is not None})
+    asked = "" if report.asked_bytes is None else f": {size_text(report.asked_bytes)}"
+    values = {
+        "pixel data": f"{size_text(report.payload_bytes)}, {report.bits_per_pixel:.3g} bits per pixel, 1/{report.ratio:.3g} of float32",
+        "whole store": f"{size_text(report.stored_bytes)} in {report.objects} files, {report.stored_bits_per_pixel:.3g} bits per pixel",
+        "asked for": None if report.target is None else f"{report.target}{asked}",
+        "pixels": f"{report.pixels} in {len(report.variables)} variable{'s' * (len(report.variables) > 1)}",
+        "model": report.model if isinstance(report.model, str) else ", ".join(report.model),
+    }
+    print_table({name: value for name, value in values.items() if value is not None})
     for name, settings in report.variables.items():
-        details = ", ".join(
-            f"{key} {_text(value)}"
-            for key, value in settings.items()
-            if key in ("store", "scale", "scale_reason", "step_db", "target")
-            or (key in ("max_error_db", "keep_means") and value)
-        )
-        say(f"{name}: {details}")
+        say(f"{name}: {_settings_text(settings)}")
+
+
+def _settings_text(settings: dict[str, Any]) -> str:
+    """Settings of a variable in words."""
+    reason = settings.get("scale_reason")
+    steps = settings.get("steps_db") or [settings.get("step_db")]
+    parts = [
+        "latents" if settings.get("store") == "latents" else "transparent, backscatter for any reader with xsarcomp",
+        f"scale {settings.get('scale')}{f' ({reason})' if reason else ''}",
+        f"quantization step {', '.join(map(_text, steps))} dB",
+    ]
+    if settings.get("max_error_db"):
+        parts.append(f"each valid pixel within {_text(settings['max_error_db'])} dB")
+    if settings.get("keep_means"):
+        parts.append("mean power of tiles kept")
+    return "; ".join(parts)
+
+
+def print_verification(report: "VerificationReport") -> None:
+    """Print each problem of a store, what was checked, and the result."""
+    for problem in report.problems:
+        say(problem)
+    count = len(report.problems) + report.unlisted
+    depth = {"full": "all bytes, all symbols decoded", "quick": "all bytes, no symbols decoded"}
+    manifest = {
+        "recorded": "there: swapped and missing chunks are noticed",
+        "none": "none: swapped chunks and some missing ones go unnoticed. xsarcomp verify --record writes one",
+        "damaged": "damaged: swapped chunks and some missing ones go unnoticed",
+    }
+    values = {
+        "result": "no problem found" if report.ok else f"{count} problem{'s' * (count != 1)} found",
+        "not listed above": report.unlisted or None,
+        "checked": f"{depth.get(report.depth, 'headers of chunks')}: {size_text(report.bytes)}",
+        "chunks": f"{report.stored} of {report.chunks} stored in {report.arrays} arrays; others hold only the fill value, or nothing",
+        "perhaps missing": report.unproven or None,
+        "manifest": manifest[report.manifest],
+    }
+    if report.stored == report.chunks:
+        values["chunks"] = f"{report.chunks} in {report.arrays} arrays, all stored"
+    print_table({name: value for name, value in values.items() if value is not None})
+
+
+def size_text(size: int) -> str:
+    """Number of bytes in words: ``66.1 kB``."""
+    number, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
+    while number >= 999.5 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    return f"{number:.3g} {units[0]}"
+
+
+def print_jobs(
+    outcomes: "Iterable[Outcome]", done: str, words: Callable[[Any], tuple[str, int, int]], *, as_json: bool = False
+) -> bool:
+    """Print a line for each of several sources as it ends, and a summary; or all as JSON at the end.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+    done : str
+        Word for what was done: "encoded".
+    words : callable
+        Words for a result, and the bytes of source and target.
+    as_json : bool
+
+    Returns
+    -------
+    bool
+        True if no source failed.
+    """
+    ended: list[Outcome] = []
+    size_in = size_out = 0
+    for outcome in outcomes:
+        ended.append(outcome)
+        if outcome.error is not None:
+            say(f"xsarcomp: {outcome.job.source}: {describe(outcome.error)}", err=True)
+            continue
+        text, *sizes = words(outcome.result)
+        size_in, size_out = size_in + sizes[0], size_out + sizes[1]
+        note = "finished before" if outcome.status == "skipped" else f"{outcome.seconds:.1f} s"
+        if not as_json:
+            say(f"{outcome.job.source}: {outcome.job.target}, {text}, {note}")
+    failed = [outcome.job.source for outcome in ended if outcome.error is not None]
+    if as_json:
+        print_json([_job_json(outcome) for outcome in ended])
+        return not failed
+    count = {status: sum(outcome.status == status for outcome in ended) for status in ("done", "skipped")}
+    said = f"{count['done']} {done}" + (f", {count['skipped']} finished before" if count["skipped"] else "")
+    said += f", {len(failed)} failed ({', '.join(failed)})" if failed else ""
+    change = "" if not size_in or not size_out else f", 1/{size_in / size_out:.3g}"
+    if size_out > size_in > 0:
+        change = f", {size_out / size_in:.3g} times as much"
+    say(f"{said}: {size_text(size_in)} in, {size_text(size_out)} out{change}")
+    return not failed
+
+
+def _job_json(outcome: "Outcome") -> dict[str, Any]:
+    """Outcome of a job as JSON."""
+    return {
+        "source": outcome.job.source,
+        "target": outcome.job.target,
+        "status": outcome.status,
+        "seconds": outcome.seconds,
+        "error": None if outcome.error is None else describe(outcome.error),
+        "report": None if outcome.result is None else outcome.result.to_json(),
+    }
+
+
+@contextlib.contextmanager
+def warnings_in_one_line(name: str = "") -> Iterator[None]:
+    """Print warnings to users as one line, without file, line number and source code.
+
+    Parameters
+    ----------
+    name : str
+        Name of what is worked on, where there are several.
+    """
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Warning | str, category: type[Warning], *arguments: Any, **keywords: Any) -> None:
+            if issubclass(category, UserWarning):
+                say(f"xsarcomp: warning: {f'{name}: ' if name else ''}{options_in_text(str(message))}", err=True)
+            else:
+                show(message, category, *arguments, **keywords)
+
+        warnings.showwarning = show_line
+        yield
 
 
 def print_bands(statistics: dict[str, dict[str, Any]]) -> None:
@@ -134,22 +328,6 @@ def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextlib.contextmanager
-def warnings_in_one_line() -> Iterator[None]:
-    """Print warnings to users as one line, without file, line number and source code."""
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def show_line(message: Warning | str, category: type[Warning], *arguments: Any, **keywords: Any) -> None:
-            if issubclass(category, UserWarning):
-                say(f"xsarcomp: warning: {options_in_text(str(message))}", err=True)
-            else:
-                show(message, category, *arguments, **keywords)
-
-        warnings.showwarning = show_line
-        yield
-
-
-@contextlib.contextmanager
 def collected_notes() -> Iterator[list[str]]:
     """Collect what the package logs at level INFO, such as the choice of variables; gives the list of texts."""
     logger = logging.getLogger("xsarcomp")
@@ -172,12 +350,3 @@ def collected_notes() -> Iterator[list[str]]:
 def split_names(text: str | None) -> list[str] | None:
     """Names in a text that commas separate; None without a text."""
     return None if text is None else [name for name in map(str.strip, text.split(",")) if name]
-
-
-def options_in_text(text: str) -> str:
-    """Text in one line, with options of the command in place of arguments in Python."""
-    text = re.sub(
-        r"variables=\[([^\]]+)\]", lambda names: f"--variables {names[1].replace(chr(39), '').replace(', ', ',')}", text
-    )
-    text = text.replace("recompress=True", "--recompress").replace("without resume", "without --resume")
-    return " ".join(text.split())

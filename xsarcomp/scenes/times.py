@@ -4,11 +4,13 @@ Left to itself, xarray counts in the coarsest unit that the present times allow:
 it, and the hours of the next date have no place there.
 """
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xsarcomp.errors import ConfigurationError
 from xsarcomp.scenes.variables import is_lazy
 
 EPOCH = "1970-01-01"
@@ -95,3 +97,26 @@ def with_time_encoding(dataset: xr.Dataset) -> xr.Dataset:
     for name, entries in time_encodings(result).items():
         result.variables[name].encoding = {**result.variables[name].encoding, **entries}
     return result
+
+
+def with_time(dataset: xr.Dataset, time: datetime) -> xr.Dataset:
+    """Give a scene without a time one, as a scalar coordinate.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    time : datetime
+        In UTC, without zone.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    ConfigurationError
+        If the scene has a time.
+    """
+    if "time" in dataset.variables or "time" in dataset.dims:
+        raise ConfigurationError("the source has a time of its own: leave out --time, or drop it first")
+    return with_fine_times(dataset.assign_coords(time=np.datetime64(time, "us")))

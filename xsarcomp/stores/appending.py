@@ -26,7 +26,7 @@ from xsarcomp.scenes.variables import declared_nodata, is_lazy, spatial_dimensio
 from xsarcomp.stores.array_writes import WrittenChunks, object_shape, wait_after_errors, write_values
 from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
-from xsarcomp.stores.opening import open_zarr_store
+from xsarcomp.stores.opening import open_zarr_store, readable_store
 from xsarcomp.stores.recording import extend_manifest
 from xsarcomp.stores.sources import refuse_own_sources
 from xsarcomp.stores.stored_array import is_compressed
@@ -86,10 +86,11 @@ def _append_locked(
 ) -> AppendReport:
     """Append scenes to a store that nobody else writes."""
     try:
-        root = zarr.open_group(
-            store, mode="r+", path=group or "", use_consolidated=False, storage_options=storage_options
-        )
-    except FileNotFoundError as error:
+        with readable_store(store):
+            root = zarr.open_group(
+                store, mode="r+", path=group or "", use_consolidated=False, storage_options=storage_options
+            )
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"there is no store {store} to append to: write the first dates, scene.sarcomp.encode(...).sarcomp.to_zarr(...)"
         ) from error

@@ -23,7 +23,7 @@ from xsarcomp.scenes.rasters import (
     write_geotiff,
     write_netcdf,
 )
-from xsarcomp.stores.opening import open_zarr_store
+from xsarcomp.stores.opening import open_zarr_store, readable_store
 from xsarcomp.stores.replacing import partial_file, partial_path, partial_store, recover, replaced_path
 
 
@@ -62,12 +62,12 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     ------
     FileNotFoundError
         If a local path does not exist.
+    NotEncodedError, OSError
+        If nothing there can be read.
     """
     path = local_path(path)
-    if "://" not in path and not Path(path).exists():
-        replaced = replaced_path(Path(path))
-        hint = f", but what was to be replaced is whole in {replaced}: rename it, or write the new one again"
-        raise FileNotFoundError(f"{path} does not exist{hint if replaced.exists() else ''}")
+    if "://" not in path:
+        _check_source(Path(path))
     if is_zarr(path):
         dataset = open_store(path)
         return (
@@ -78,6 +78,81 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     if path.lower().endswith(NETCDF_ENDINGS):
         return open_netcdf(path)
     return open_raster(path)
+
+
+def _check_source(path: Path) -> None:
+    """Refuse a path at which there is nothing, or nothing that can be a scene."""
+    if not path.exists():
+        replaced = replaced_path(path)
+        hint = f", but what was to be replaced is whole in {replaced}: rename it, or write the new one again"
+        raise FileNotFoundError(f"{path} does not exist{hint if replaced.exists() else ''}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise OSError(f"{path} is empty, expected a GeoTIFF, NetCDF file or Zarr store: write or download it again")
+    if path.is_dir() and not is_zarr(str(path)) and not (path / "manifest.safe").exists():
+        raise OSError(f"{path} is a folder without a Zarr store, expected a file or a store: name what is in it")
+    if path.is_file() and path.suffix.lower() == ".zarr":
+        raise OSError(f"{path} is a file, expected the folder of a Zarr store: unpack it, if it is an archive")
+
+
+def check_store_name(path: str) -> None:
+    """Refuse a path or URL that is no name of a store: readers, and users, take it for a file.
+
+    Parameters
+    ----------
+    path : str
+        Path of a store that will be written.
+
+    Raises
+    ------
+    ConfigurationError
+        If the path has the ending of a file; a URL ends in ``.zarr``.
+    """
+    ending = Path(path.rstrip("/")).suffix
+    if ending.lower() == ".zarr" or (not ending and "://" not in path):
+        return
+    raise ConfigurationError(
+        f"{path} ends in {ending or 'nothing'}, which is no Zarr store: expected a name that ends in .zarr. Encoded scenes are Zarr "
+        "stores, from which xsarcomp decode writes .tif and .nc"
+    )
+
+
+def check_scene_name(path: str, *, cloud_optimized: bool = False) -> None:
+    """Refuse a path or URL that has no ending of a scene.
+
+    Parameters
+    ----------
+    path : str
+        Path of a file or store of backscatter that will be written.
+    cloud_optimized : bool
+        Expect a GeoTIFF.
+
+    Raises
+    ------
+    ConfigurationError
+        If the ending is unknown.
+    """
+    ending = Path(path.rstrip("/")).suffix.lower()
+    if "://" in path and ending != ".zarr":
+        raise ConfigurationError(f"{path} is a URL, expected one that ends in .zarr: write a local file, and copy it")
+    if cloud_optimized and ending not in GEOTIFF_ENDINGS:
+        raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: a Cloud Optimized GeoTIFF ends in .tif")
+    if ending not in (*GEOTIFF_ENDINGS, *NETCDF_ENDINGS, ".zarr"):
+        raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: expected .tif, .nc or .zarr")
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a local path that exists, unless it may be replaced; a link never is, nor what it leads to."""
+    if path.is_symlink():
+        raise ConfigurationError(
+            f"{path} is a link to {path.readlink()}, and neither is overwritten: name the target itself, or remove the link"
+        )
+    if path.exists() and not overwrite:  # it may be the original that was compressed
+        raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise ConfigurationError(f"{path} cannot be written: {parent} is no folder. Choose another name")
+            return
 
 
 def refuse_overlapping(source: str, target: str) -> None:
@@ -106,7 +181,8 @@ def refuse_overlapping(source: str, target: str) -> None:
 
 def open_store(path: str) -> xr.Dataset:
     """Open a Zarr store lazily; latents stay latents."""
-    return open_zarr_store(path, chunks={})
+    with readable_store(path):
+        return open_zarr_store(path, chunks={})
 
 
 def write_store(
@@ -147,6 +223,7 @@ def write_store(
     refuse_own_sources(dataset, path)
     mode = None if resume else "w" if overwrite else "w-"
     if "://" not in path:
+        _check_target(Path(path), overwrite=True)  # whether it exists is asked when nobody else writes
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     with writer_lock(path), warnings.catch_warnings(), _place_of_store(path, overwrite, resume) as partial:
         # xarray consolidates metadata by default, although the specification of format 3 does not have that yet
@@ -205,7 +282,14 @@ def write_transparent(
     write_store(drop_storage_encoding(scene), path, overwrite=overwrite, encoding=encoding, resume=resume)
 
 
-def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, measure_transform: bool = True) -> None:
+def write_scene(
+    dataset: xr.Dataset,
+    path: str,
+    *,
+    overwrite: bool = False,
+    measure_transform: bool = True,
+    cloud_optimized: bool = False,
+) -> None:
     """Write backscatter to a GeoTIFF, NetCDF or plain Zarr, by the ending of the path.
 
     Parameters
@@ -218,6 +302,8 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
     measure_transform : bool
         Take the transform of a GeoTIFF from the coordinates, as a part that was cut from a scene needs it. False takes that of
         the reference system: in an overview the last block may hold fewer pixels, so that its coordinates mislead.
+    cloud_optimized : bool
+        Write a GeoTIFF as a Cloud Optimized one, with overviews.
 
     Raises
     ------
@@ -234,29 +320,29 @@ def write_scene(dataset: xr.Dataset, path: str, *, overwrite: bool = False, meas
 
     path = local_path(path)
     refuse_own_sources(dataset, path)
+    check_scene_name(path, cloud_optimized=cloud_optimized)
     ending = Path(path).suffix.lower()
     if "://" in path:
-        if ending != ".zarr":
-            raise ConfigurationError(
-                f"{path} is a URL, expected one that ends in .zarr: write a local file, and copy it"
-            )
         write_store(_plain(dataset), path, overwrite=overwrite)
         return
-    if not Path(path).parent.is_dir():
+    if not Path(path).parent.exists():
         raise FileNotFoundError(f"the folder {Path(path).parent} does not exist: create it first")
     with writer_lock(path):
-        if Path(path).exists() and not overwrite:  # it may be the original that was compressed
-            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
+        _check_target(Path(path), overwrite=overwrite)
         if ending == ".zarr":
             write_store(_plain(dataset), path, overwrite=overwrite)
             return
-        if ending not in GEOTIFF_ENDINGS + NETCDF_ENDINGS:
-            raise ConfigurationError(f"{path} ends in {ending or 'nothing'}: expected .tif, .nc or .zarr")
         if Path(path).is_dir():
             raise ConfigurationError(f"{path} is a folder, expected a file: it is not overwritten. Choose another name")
         with partial_file(Path(path)) as partial:
             if ending in GEOTIFF_ENDINGS:
-                write_geotiff(dataset, backscatter_variables(dataset), partial, measure_transform=measure_transform)
+                write_geotiff(
+                    dataset,
+                    backscatter_variables(dataset),
+                    partial,
+                    measure_transform=measure_transform,
+                    cloud_optimized=cloud_optimized,
+                )
             else:
                 write_netcdf(_plain(dataset), partial)
 

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from zarr.core.sync import sync
 
 from xsarcomp.errors import ConfigurationError, LimitExceededError, NotEncodedError
 from xsarcomp.stores.manifest import ARRAY, GROUP, LARGEST_JSON, metadata_digest
+from xsarcomp.stores.opening import check_file_system
 from xsarcomp.stores.stored_array import BATCH, METADATA, StoredArray, collected, keys_below
 
 Documents = list[dict[str, Any]]
@@ -175,6 +177,12 @@ def stored_sizes(store: Any, *, storage_options: dict[str, Any] | None = None) -
     return sync(_sizes(root.store, _prefix(root.path)))
 
 
+def size_at(path: str) -> int:
+    """Size of a local file, or of everything in a store, in bytes."""
+    file = Path(path)
+    return file.stat().st_size if "://" not in path and file.is_file() else sum(stored_sizes(path).values())
+
+
 async def _sizes(store: Store, prefix: str) -> dict[str, int]:
     keys = await keys_below(store, prefix)
     sizes: list[int] = []
@@ -197,6 +205,8 @@ def _open_listable(
 
 def _open_root(store: Any, mode: Literal["r", "r+"], storage_options: dict[str, Any] | None) -> zarr.Group | zarr.Array:
     """Open the group at the root of a store, or the array."""
+    if isinstance(store, str):
+        check_file_system(store)
     try:
         return zarr.open_group(store, mode=mode, use_consolidated=False, storage_options=storage_options)
     except Exception as error:  # metadata may hold anything, and Zarr raises anything

@@ -14,6 +14,7 @@ import zarr
 from zarr.storage import StorePath
 
 from xsarcomp.scenes.rasters import local_path
+from xsarcomp.stores.opening import check_file_system
 
 LOCAL = "file"
 """Root of all paths of this machine."""
@@ -88,6 +89,7 @@ def store_location(store: Any, inside: str | None = None, storage_options: dict[
         path = local_path(os.fspath(store))
         if "://" not in path:
             return local_location(path, inside)
+        check_file_system(path)
         store = zarr.storage.FsspecStore.from_url(path, storage_options=storage_options)
     while isinstance(store, zarr.storage.WrapperStore):
         store = store._store

@@ -1,9 +1,74 @@
 """Open a Zarr store with its coordinates."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import xarray as xr
+
+from xsarcomp.errors import ConfigurationError, MissingDependencyError, NotEncodedError, SarcompError
+
+
+@contextlib.contextmanager
+def readable_store(store: Any) -> Iterator[None]:
+    """Context in which the errors of libraries that open a store name it; metadata may hold anything.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store.
+    NotEncodedError
+        If its metadata cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{store} holds no Zarr group: check the name and the storage options") from error
+    except (OSError, SarcompError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # Zarr raises anything
+        raise NotEncodedError(
+            f"{store} is no Zarr group that can be read ({error}): expected a store that xsarcomp encode or xarray wrote"
+        ) from error
+
+
+def check_file_system(url: str) -> None:
+    """Refuse a URL for which a library is missing, and one of an unknown kind.
+
+    Parameters
+    ----------
+    url : str
+        Paths are always accepted.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the file system of the URL is not installed.
+    ConfigurationError
+        If there is none of that kind.
+    """
+    if "://" not in url:
+        return
+    kind = urlsplit(url).scheme
+    try:
+        from fsspec import get_filesystem_class
+
+        get_filesystem_class(kind)
+    except ImportError as error:
+        name = getattr(error.__cause__ or error, "name", None) or "fsspec"
+        raise MissingDependencyError(
+            f"{url} needs {name}, which is not installed. Install it with: pip install {name}"
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{url} begins with {kind}://, which is unknown: expected a path, s3://, gs:// or https://"
+        ) from error
 
 
 def open_zarr_store(
@@ -33,6 +98,8 @@ def open_zarr_store(
     xarray.Dataset
         Latents stay latents. Variables that are named as coordinates or grid mapping are coordinates.
     """
+    if isinstance(store, str):
+        check_file_system(store)
     with warnings.catch_warnings():
         # a store without consolidated metadata is valid; xarray would warn about it at each opening
         warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata", RuntimeWarning)

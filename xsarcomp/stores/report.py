@@ -20,7 +20,7 @@ from xsarcomp.latents.plan import LARGE_SCENE
 from xsarcomp.stores.files import is_zarr
 from xsarcomp.stores.listing import stored_sizes
 from xsarcomp.stores.locations import expanded
-from xsarcomp.stores.opening import open_zarr_store
+from xsarcomp.stores.opening import open_zarr_store, readable_store
 from xsarcomp.stores.stored_array import METADATA
 
 ABOVE = 0.02
@@ -56,14 +56,14 @@ def open_compressed(
     if isinstance(store, str | os.PathLike):
         store = os.fspath(store)
         _check_path(store)
-    try:
+    with readable_store(store):
         dataset = open_zarr_store(store, chunks={}, storage_options=storage_options)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{store} holds no Zarr group: check the name and the storage options") from error
-    variables = describe(dataset)
+    described = describe(dataset)
+    variables = {name: settings for name, settings in described.items() if settings["store"] != "decoded"}
     if not variables:
+        state = f"decoded backscatter, {', '.join(described)}: it can be read as it is" if described else ""
         raise NotEncodedError(
-            f"{store} holds nothing that xsarcomp compressed: variables {list(map(str, dataset.data_vars))}"
+            f"{store} holds nothing that xsarcomp compressed: {state or f'variables {list(map(str, dataset.data_vars))}'}"
         )
     return dataset, variables
 
@@ -73,8 +73,8 @@ def _check_path(path: str) -> None:
     is_url = "://" in path
     if not is_url and not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist")
-    if not is_zarr(path):
-        expected = "the URL of one ends in .zarr" if is_url else "expected one that xsarcomp encode wrote"
+    if not is_zarr(path) or (not is_url and not Path(path).is_dir()):
+        expected = "the URL of one ends in .zarr" if is_url else "expected the folder that xsarcomp encode wrote"
         raise NotEncodedError(f"{path} is no Zarr store: {expected}")
 
 
