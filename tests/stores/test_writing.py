@@ -169,7 +169,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(encoded, tmp_path):
 
 @pytest.mark.parametrize("mode", ["a", "r+", "a-"])
 def test_appending_is_left_to_xarray(encoded, tmp_path, mode):
-    with pytest.raises(ConfigurationError, match=r"call xarray's Dataset\.to_zarr"):
+    with pytest.raises(ConfigurationError, match=r"to append dates call \.sarcomp\.append, to write regions xarray's"):
         encoded.sarcomp.to_zarr(tmp_path / "a", mode=mode)
     with pytest.raises(TypeError):
         encoded.sarcomp.to_zarr(tmp_path / "a", append_dim="y")

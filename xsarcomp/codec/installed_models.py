@@ -87,7 +87,7 @@ def resolve_model(model: str | None = None) -> str:
     ModelNotFoundError
         If no installed model has that name or id.
     """
-    wanted = DEFAULT_MODEL if model is None else model
+    wanted = DEFAULT_MODEL if model is None else str(model)
     models = installed_models()
     if wanted in models:
         return models[wanted]["id"]
@@ -98,9 +98,14 @@ def resolve_model(model: str | None = None) -> str:
 
 def _not_found(wanted: str, models: Mapping[str, dict[str, Any]]) -> ModelNotFoundError:
     """Error for a model that is not installed."""
+    if wanted.endswith((".safetensors", ".json", ".toml")):
+        return ModelNotFoundError(
+            f"model is {wanted[:300]!r}, a file: expected a name. Set XSARCOMP_MODEL_PATH to the folder of the file, and give its name "
+            f"without the ending: model={Path(wanted).stem!r}"
+        )
     configured = os.environ.get("XSARCOMP_MODEL_PATH", "")
     return ModelNotFoundError(
-        f"model {str(wanted)[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the "
+        f"model {wanted[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the "
         f"package and in the folders of XSARCOMP_MODEL_PATH ({configured[:300] or 'not set'}): put the model's .safetensors "
         "and .json files there, or update xsarcomp."
     )
@@ -162,7 +167,7 @@ def load_coder(model: str | None = None) -> LappedCoder:
     ModelIntegrityError
         If the file does not have the hash that is its id, or breaks a rule.
     """
-    model_id = model if model is not None and MODEL_ID_PATTERN.fullmatch(model) else resolve_model(model)
+    model_id = model if model is not None and MODEL_ID_PATTERN.fullmatch(str(model)) else resolve_model(model)
     with _LOCK:
         return _load(model_id)
 

@@ -81,6 +81,8 @@ class Target:
         if len(given) > 1:
             raise RateError(f"{', '.join(given)} were given together: ask for one of them")
         asked = {"max_error_db": max_error_db, "keep_means": keep_means}
+        if not (keep_means is None or isinstance(keep_means, bool | np.bool_)):
+            raise RateError(f"keep_means is {keep_means!r}, expected True, False, or None for the default")
         keep_means = max_error_db is None if keep_means is None else bool(keep_means)
         guarantees = Guarantees.from_request(max_error_db, keep_means, np.dtype(np.float32)).request
         default: tuple[str, Any] = ("preset", "analysis") if max_error_db is None else ("max_error_db", max_error_db)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xsarcomp.errors import DimensionError
+from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.choice import choose_variables
 from xsarcomp.scenes.quantities import Kind, judge_quantity
 from xsarcomp.scenes.variables import band_labels, has_spatial_dimensions, plane_polarizations, spatial_dimensions
@@ -34,7 +35,8 @@ def match_variables(
     DimensionError
         If variables, polarizations, dimensions, sizes or coordinates do not match.
     """
-    originals, restoreds = _backscatter_variables(original), _backscatter_variables(restored)
+    originals = _backscatter_variables(original, "original")
+    restoreds = _backscatter_variables(restored, "restored")
     if len(originals) == len(restoreds) == 1:
         pairs = list(zip(originals.values(), restoreds.values(), strict=True))
     else:
@@ -99,12 +101,17 @@ def _by_polarization(variables: dict[Hashable, xr.DataArray]) -> dict[str, xr.Da
     return planes
 
 
-def _backscatter_variables(scene: xr.DataArray | xr.Dataset) -> dict[Hashable, xr.DataArray]:
+def _backscatter_variables(scene: xr.DataArray | xr.Dataset, side: str) -> dict[Hashable, xr.DataArray]:
     if isinstance(scene, xr.DataArray):
         return {scene.name: scene}
     if not isinstance(scene, xr.Dataset):
         raise DimensionError(
-            f"found {type(scene).__name__}, expected xarray DataArray or Dataset. Use compare_arrays for NumPy arrays."
+            f"found {type(scene).__name__} as {side}, expected xarray DataArray or Dataset. Use compare_arrays for NumPy arrays."
+        )
+    if latents := [name for name, variable in scene.variables.items() if ATTRIBUTE in variable.attrs]:
+        raise DimensionError(
+            f"found latents in {side} ({', '.join(map(str, latents))}), expected backscatter: decode them first, "
+            f"{side}.sarcomp.decode()"
         )
     try:  # leaves out angles and noise
         names = set(choose_variables(scene).names)
@@ -122,7 +129,7 @@ def _aligned(original: xr.DataArray, restored: xr.DataArray) -> tuple[xr.DataArr
     original, restored = _without_single_band(original, restored), _without_single_band(restored, original)
     if set(original.dims) != set(restored.dims):
         raise DimensionError(
-            f"found dimensions {restored.dims} in restored, expected {original.dims} as in original. "
+            f"found dimensions {restored.dims} of {restored.name!r} in restored, expected {original.dims} as in original. "
             "Rename or squeeze them before comparing."
         )
     spatial = spatial_dimensions(original) if has_spatial_dimensions(original) else original.dims[-2:]
@@ -130,7 +137,7 @@ def _aligned(original: xr.DataArray, restored: xr.DataArray) -> tuple[xr.DataArr
     # time comes last, so that consecutive dates follow each other and a change needs only two of them in memory
     order = (*sorted(leading, key=lambda name: is_time(original, name)), *spatial)
     original, restored = original.transpose(*order), restored.transpose(*order)
-    check_shapes(original.shape, restored.shape)
+    check_shapes(original.shape, restored.shape, f" of {original.name!r}")
     for name in order:
         _check_coordinate(name, original, restored)
     return original, restored
@@ -162,15 +169,15 @@ def _check_coordinate(name: Hashable, original: xr.DataArray, restored: xr.DataA
         if np.max(np.abs(expected.to_numpy() - found.to_numpy())) < 0.01 * spacing:
             return
     raise DimensionError(
-        f"found other coordinates of {name!r} in restored than in original, expected the same grid in the "
+        f"found other coordinates {name!r} of {restored.name!r} in restored than in original, expected the same grid in the "
         "same order. Align both before comparing, for example with restored.reindex_like(original)."
     )
 
 
-def check_shapes(original_shape: tuple[int, ...], restored_shape: tuple[int, ...]) -> None:
-    """Refuse shapes that differ or have fewer than two dimensions."""
+def check_shapes(original_shape: tuple[int, ...], restored_shape: tuple[int, ...], of: str = "") -> None:
+    """Refuse shapes that differ or have fewer than two dimensions; ``of`` names the variable in the message."""
     if original_shape != restored_shape or len(original_shape) < 2:
         raise DimensionError(
-            f"found shapes {original_shape} (original) and {restored_shape} (restored), expected two equal "
+            f"found shapes{of} {original_shape} (original) and {restored_shape} (restored), expected two equal "
             "shapes (..., y, x). Compare the same window of both scenes."
         )

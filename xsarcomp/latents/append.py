@@ -69,6 +69,11 @@ def plan_latents(
             f"{', '.join(arguments)} and like= were given together: like= takes step, model and guarantees from earlier latents. "
             "Leave one of them out"
         )
+    if not isinstance(like, xr.Dataset):
+        raise ConfigurationError(
+            f"like is of type {type(like).__name__}, expected a dataset of latents: open the store first, "
+            "like=xr.open_zarr(store). To append dates, scene.sarcomp.append(store) does all at once"
+        )
     return plan_like(dataset, names, like, options)
 
 

@@ -63,13 +63,24 @@ def read_latents_metadata(dataset: xr.Dataset) -> dict[Hashable, LatentsMetadata
         if ATTRIBUTE in array.attrs
     }
     if not variables:
-        raise NotEncodedError(
-            f"the dataset holds no latents (variables: {', '.join(map(str, dataset.data_vars)) or 'none'}): decode() takes what "
-            "encode() made. A transparent store needs no decoding: its variables already are backscatter"
-        )
+        raise _no_latents(dataset)
     for name, metadata in variables.items():
         check_parts(dataset, name, metadata)
     return variables
+
+
+def _no_latents(dataset: xr.Dataset) -> NotEncodedError:
+    """Return the error for a dataset without latents; it tells what the dataset is instead."""
+    names = ", ".join(map(str, dataset.data_vars)) or "none"
+    if bare := [name for name in dataset.variables if str(name).endswith("_latents")]:
+        return NotEncodedError(
+            f"{bare[0]!r} has lost the attribute {ATTRIBUTE!r}, without which latents cannot be decoded (variables: {names}): "
+            "arithmetic and functions drop attributes. Decode first and compute then; it stays lazy"
+        )
+    return NotEncodedError(
+        f"the dataset holds no latents (variables: {names}): expected what encode() made. A transparent store needs no "
+        "decoding: its variables already are backscatter"
+    )
 
 
 def align_parts(dataset: xr.Dataset, metadata: LatentsMetadata) -> tuple[dict[str, xr.Variable], LatentsMetadata]:

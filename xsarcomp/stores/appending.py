@@ -136,9 +136,9 @@ def _append_dimension(earlier: xr.Dataset, dim: str | None) -> str:
     if dim is None and (USUAL_DIMENSION in names or len(names) == 1):
         dim = USUAL_DIMENSION if USUAL_DIMENSION in names else names[0]
     if dim not in names:
+        found = f"the dimensions {', '.join(names)}" if names else "no dimension"
         raise DimensionError(
-            f"the store has the dimensions {', '.join(names) or 'y and x only'} beside those of a scene, expected "
-            f"{'one named time' if dim is None else repr(dim)} to append along: "
+            f"the store has {found} beside y and x, expected {'one named time' if dim is None else repr(dim)} to append along: "
             + (
                 "name it with dim=..."
                 if names

@@ -6,18 +6,22 @@ A path, a ``file://`` URL and an object of Zarr may all mean the same folder, an
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+import xarray as xr
 import zarr
 from zarr.storage import StorePath
 
+from xsarcomp.errors import ConfigurationError
 from xsarcomp.scenes.rasters import local_path
 from xsarcomp.stores.opening import check_file_system
 
 LOCAL = "file"
 """Root of all paths of this machine."""
+FILE_ENDINGS = (".tif", ".tiff", ".nc", ".nc4", ".h5", ".hdf5", ".png", ".jpg", ".jp2", ".vrt", ".json", ".csv")
+"""Endings of files that are no Zarr stores."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,37 @@ def expanded(store: Any) -> Any:
     """Store with the home folder in place of ``~``, as text where it is a local path; others unchanged."""
     is_path = isinstance(store, os.PathLike | str) and "://" not in os.fspath(store)
     return str(Path(store).expanduser()) if is_path else store
+
+
+def check_target(store: Any) -> None:
+    """Refuse to write a store to what no store is called, or what is no place at all.
+
+    Parameters
+    ----------
+    store : str, path or Zarr store
+
+    Raises
+    ------
+    ConfigurationError
+        If the store is None or a dataset, or its name is that of a file of another kind.
+    """
+    if store is None or isinstance(store, int | float | xr.Dataset | xr.DataArray):
+        found = "None" if store is None else f"of type {type(store).__name__}"
+        raise ConfigurationError(
+            f"store is {found}, expected the path or URL of a Zarr store, or a store object of zarr"
+        )
+    if not isinstance(store, os.PathLike | str):
+        return
+    name = os.fspath(store)
+    if name.lower().endswith(FILE_ENDINGS):
+        raise ConfigurationError(
+            f"the store {name!r} has the ending of another kind of file: a Zarr store is a folder, expected a name like "
+            f"{PurePosixPath(name).stem + '.zarr'!r}. To write decoded backscatter, xsarcomp decode STORE {PurePosixPath(name).name}"
+        )
+    if "://" not in name and Path(name).is_file() and not name.endswith(".zip"):
+        raise ConfigurationError(
+            f"the store {name!r} is a file, expected a folder or a new name: choose another, or remove it"
+        )
 
 
 def store_location(store: Any, inside: str | None = None, storage_options: dict[str, Any] | None = None) -> Location:

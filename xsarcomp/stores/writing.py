@@ -25,7 +25,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, Written, WrittenChunks, object_shape, wait_after_errors, write_recorded
-from xsarcomp.stores.locations import expanded
+from xsarcomp.stores.locations import check_target, expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
 from xsarcomp.stores.sources import refuse_own_sources
@@ -106,6 +106,12 @@ def write_dataset(
             "latents were to be written in Zarr format 2, which has no codec for them: use format 3, or a transparent store, "
             "dataset.sarcomp.encoding(zarr_format=2)"
         )
+    check_target(store)
+    if not isinstance(encoding or {}, dict):
+        raise ConfigurationError(
+            f"encoding is of type {type(encoding).__name__}, expected the dictionary that .sarcomp.encoding(...) returns. Latents "
+            "are written without one: scene.sarcomp.encode(...).sarcomp.to_zarr(store)"
+        )
     dataset = mark_lossy(dataset, transparent_scales(encoding or {}))
     if resume and mode is not None:
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
@@ -177,9 +183,15 @@ def _created_store(
         if variable.size == 0:
             variable.load()
     # chunks and shards are compared with blocks below, for every version of xarray alike
-    target = xr.backends.ZarrStore.open_group(
-        store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
-    )
+    try:
+        target = xr.backends.ZarrStore.open_group(
+            store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
+        )
+    except (FileExistsError, zarr.errors.ContainsGroupError, zarr.errors.ContainsArrayError) as error:
+        raise FileExistsError(
+            f"{store} already holds a store: give another name, replace it with mode='w', continue an interrupted one with "
+            "resume=True, or append dates with .sarcomp.append"
+        ) from error
     arrays = ArrayCollector()
     try:
         dataset.dump_to_store(target, writer=arrays, encoding=_with_times(encoding, dataset))
