@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.commands import run_here
-from xsarcomp.cli_output import options_in_text, print_json, say, split_names, visible
+from xsarcomp import cli
+from xsarcomp.cli_errors import ARGUMENTS, options_in_text
+from xsarcomp.cli_output import print_json, say, size_text, split_names, visible
 from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.files import open_store
@@ -51,11 +53,59 @@ def test_lines_and_json_go_out_without_control_characters():
     assert json.loads("".join(lines[1:])) == {"\x1b": "\u202e\n"}
 
 
-def test_arguments_in_messages_become_options():
-    said = "name it: variables=['vv', 'vh'], or recompress=True\nat once"
-    assert options_in_text(said) == "name it: --variables vv,vh, or --recompress at once"
+WORDS = {
+    "name it: variables=['vv', 'vh'], or recompress=True\nat once": "name it: --variables vv,vh, or --recompress at once",
+    "keep_means=False saves": "--no-keep-means saves",
+    "keep_means=True costs": "--keep-means costs",
+    "Say scale='power', 'decibel' or 'amplitude'": "Say --scale power, 'decibel' or 'amplitude'",
+    "Pass scale=... instead": "Pass --scale ... instead",
+    "max_error_db=1.0, bits_per_pixel=0.2 cannot be met": "--max-error-db 1.0, --bits-per-pixel 0.2 cannot be met",
+    "bits_per_pixel=1e-09, gives": "--bits-per-pixel 1e-09, gives",
+    "max_error_db is 0.0": "--max-error-db is 0.0",
+    "ratio is inf, expected": "--ratio is inf, expected",
+    "mode='w', or resume=True": "--overwrite, or --resume",
+    "Write it anew without resume": "Write it anew without --resume",
+    "because variables= names it": "because --variables names it",
+    "not among variables=": "not among --variables",
+    "variables=[...] names those to compress": "--variables NAME,NAME names those to compress",
+    "decode it with .sarcomp.decode()": "decode it with xsarcomp decode",
+    "decode(restore='speckle')": "xsarcomp decode --restore speckle",
+    "expected what encode() made": "expected what xsarcomp encode made",
+    "first dates, scene.sarcomp.encode(...).sarcomp.to_zarr(...)": "first dates, xsarcomp encode SOURCE STORE",
+    "name it, scene.assign_coords(time=...)": "name it, --time 2024-05-01T05:30",
+    "Rename them: array.rename(...)": "Rename them: array.rename(...) in Python",
+    "dataset.clip(min=1e-3) puts a value": "dataset.clip(min=1e-3) in Python puts a value",
+    "a.assign(scale=2) and my_scale=3": "a.assign(--scale 2) and my_scale=3",
+    "the scale is that of the model": "the scale is that of the model",
+    "folder/dataset.zarr and scene.tif": "folder/dataset.zarr and scene.tif",
+}
+
+
+@pytest.mark.parametrize("said", WORDS)
+def test_arguments_in_messages_become_options(said):
+    assert options_in_text(said) == WORDS[said]
+
+
+def test_all_arguments_that_become_options_are_options():
+    known = {
+        option.lstrip("-").replace("-", "_")
+        for command in cli.cli.commands.values()
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    assert not {*ARGUMENTS} - known
+
+
+def test_names_of_variables_are_divided_by_commas():
     assert split_names(" vv, vh,,") == ["vv", "vh"]
     assert split_names(None) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (66_123, "66.1 kB"), (999_600, "1 MB")]
+)
+def test_sizes_are_three_digits_and_a_unit(size, text):
+    assert size_text(size) == text
 
 
 @pytest.mark.slow
@@ -76,4 +126,4 @@ def test_texts_of_a_store_do_not_control_the_terminal(command, tmp_path):
     assert all(line.isprintable() for line in output.split("\n"))
     if command == ["info"]:
         assert r"\x1b[2J\nforged" in output
-        assert r"vv\x1b[31m\u202e: store latents" in output
+        assert r"vv\x1b[31m\u202e: latents" in output

@@ -121,7 +121,7 @@ def encode(paths: tuple[str, ...], output: str | None, as_json: bool, resume: bo
     if output is None:
         report, notes = _encode(*pair_of(paths, "SOURCE", "STORE"), resume=resume, **options)
         for note in () if as_json else notes:
-            say(note)
+            say(options_in_text(note))
         print_store(report, as_json)
         warn_if_missed(report)
         return
@@ -154,7 +154,7 @@ def _encode(
     from xsarcomp.stores import files
     from xsarcomp.stores.report import store_report
 
-    files.check_store_name(store)
+    files.check_store_name(store, overwrite=overwrite)
     files.refuse_overlapping(source, store)
     scene = separate_bands(files.open_scene(source), request["variables"])
     if time is not None:
@@ -188,7 +188,8 @@ def append(source: str, store: str, dim: str | None, time: datetime | None) -> N
     from xsarcomp.stores.report import open_compressed
 
     files.refuse_overlapping(source, store)
-    scene = separate_bands(files.open_scene(source), open_compressed(store)[1])
+    known = open_compressed(store)[1] if "://" in store or Path(store).exists() else None
+    scene = separate_bands(files.open_scene(source), known)
     if time is not None:
         scene = with_time(scene, time)
     with progress("appending"):
@@ -203,9 +204,7 @@ def append(source: str, store: str, dim: str | None, time: datetime | None) -> N
     "--format",
     "ending",
     type=Words(("tif", "nc", "zarr")),
-    default="tif",
-    show_default=True,
-    help="Kind of the files in --output.",
+    help="Kind of the files in --output. Default: tif.",
 )
 @click.option("--cog", is_flag=True, help="Write a Cloud Optimized GeoTIFF with overviews.")
 @click.option(
@@ -217,7 +216,7 @@ def append(source: str, store: str, dim: str | None, time: datetime | None) -> N
     type=Words(("speckle",)),
     help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.",
 )
-def decode(paths: tuple[str, ...], output: str | None, ending: str, **options: Any) -> None:
+def decode(paths: tuple[str, ...], output: str | None, ending: str | None, **options: Any) -> None:
     """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending.
 
     With --output, decode each STORE into a file of its name in that folder; a failure does not stop the others.
@@ -225,27 +224,28 @@ def decode(paths: tuple[str, ...], output: str | None, ending: str, **options: A
     GDAL, QGIS and other programs open the GeoTIFF (--cog for large scenes and servers); they cannot open STORE.
     """
     if output is None:
+        if ending is not None:
+            raise click.UsageError("--format is for several stores, expected --output FOLDER beside it")
         _decode(*pair_of(paths, "STORE", "TARGET"), **options)
         return
     from xsarcomp.stores.batch import plan_jobs, run_jobs
+    from xsarcomp.stores.listing import size_at
 
     def work(job: "Job") -> tuple[int, int]:
         with warnings_in_one_line(job.source):
-            return _decode(job.source, job.target, **options)
+            _decode(job.source, job.target, **options)
+        return size_at(job.source), size_at(job.target)
 
+    jobs = plan_jobs(some_of(paths), output, f".{ending or 'tif'}")
     if "://" not in output:
         Path(output).mkdir(parents=True, exist_ok=True)
-    jobs = plan_jobs(some_of(paths), output, f".{ending}")
     if not print_jobs(run_jobs(jobs, work), "decoded", lambda pair: (size_text(pair[1]), *pair)):
         sys.exit(1)
 
 
-def _decode(
-    store: str, target: str, *, cog: bool, overview: int | None, overwrite: bool, restore: str | None
-) -> tuple[int, int]:
-    """Decode a store into a target; the bytes of both."""
+def _decode(store: str, target: str, *, cog: bool, overview: int | None, overwrite: bool, restore: str | None) -> None:
+    """Decode a store into a target."""
     from xsarcomp.stores import files
-    from xsarcomp.stores.listing import size_at
     from xsarcomp.stores.report import check_decodable
 
     files.check_scene_name(target, cloud_optimized=cog)
@@ -257,7 +257,6 @@ def _decode(
         scene = files.open_store(store).sarcomp.decode(overview=overview, restore=restore)
     with progress("decoding"):
         files.write_scene(scene, target, overwrite=overwrite, measure_transform=overview is None, cloud_optimized=cog)
-    return size_at(store), size_at(target)
 
 
 @cli.command()

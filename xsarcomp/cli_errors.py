@@ -41,7 +41,7 @@ WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         "xsarcomp encode SOURCE STORE --time 2024-05-01T05:30",
     ),
     (r"scene\.assign_coords\(time=\.\.\.\)", "--time 2024-05-01T05:30"),
-    (r"(?:with )?\.sarcomp\.(decode|encode|append|compare)\((?:\.\.\.)?\)", r"xsarcomp \1"),
+    (r"\.sarcomp\.(decode|encode|append|compare)\((?:\.\.\.)?\)", r"xsarcomp \1"),
     (r"with \.sarcomp\.to_zarr", "with xsarcomp encode"),
     (r"(?<![\w.])(encode|decode)\((?!like)(?:(\w+)='(\w+)')?\)", lambda found: _called(found)),
     (_PYTHON, lambda found: f"{found[0]} in Python"),
@@ -128,7 +128,8 @@ def _text(error: BaseException) -> str:
         else:
             text = str(error) or type(error).__name__
         if type(error).__module__.startswith("rasterio") and error.__cause__ is not None:
-            text = f"{text.removesuffix(' See previous exception for details.')} {error.__cause__}"
+            text = text.removesuffix(" See previous exception for details.")
+            text = f"{text} {str(error.__cause__).rstrip('.')}: the file may be damaged or cut off"
         return f"{text}: {_ADVICE[error.errno]}" if error.errno in _ADVICE else text
     return f"unforeseen {type(error).__name__}{f': {error}' if str(error) else ''}. {hint}"
 

@@ -65,17 +65,17 @@ class Place(click.ParamType):
 
         path = local_path(value)
         if not path.strip():
-            self.fail("the name is empty, expected a path or URL", param, ctx)
+            self.fail("the name is empty, expected a path or URL")
         if "://" in path:
             return path
         try:
             path = str(Path(path).expanduser())
             Path(path).stat()
         except RuntimeError as error:
-            self.fail(f"{path!r} names no home folder: {error}", param, ctx)
+            self.fail(f"{path!r} names no home folder: {error}")
         except OSError as error:
             if error.errno == errno.ELOOP:
-                self.fail(f"{path!r} is a link that leads to itself, expected a path: remove it", param, ctx)
+                self.fail(f"{path!r} is a link that leads to itself, expected a file or folder: remove it")
         return path
 
 

@@ -35,6 +35,8 @@ from xsarcomp.stores.writing import ArrayCollector, check_aligned, dataset_block
 
 USUAL_DIMENSION = "time"
 """Dimension along which scenes are appended, if the store has it and no other is named."""
+BANDS = "band"
+"""Dimension of the bands of a raster, along which none is appended unless it is named."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _append_dimension(earlier: xr.Dataset, dim: str | None) -> str:
     for name in _transparent_names(earlier):
         leading += [other for other in earlier[name].dims if other not in spatial_dimensions(earlier[name])]
     names = list(dict.fromkeys(map(str, leading)))
-    if dim is None and (USUAL_DIMENSION in names or len(names) == 1):
+    if dim is None and (USUAL_DIMENSION in names or (len(names) == 1 and names != [BANDS])):
         dim = USUAL_DIMENSION if USUAL_DIMENSION in names else names[0]
     if dim not in names:
         found = f"the dimensions {', '.join(names)}" if names else "no dimension"
@@ -141,7 +143,7 @@ def _append_dimension(earlier: xr.Dataset, dim: str | None) -> str:
             f"the store has {found} beside y and x, expected {'one named time' if dim is None else repr(dim)} to append along: "
             + (
                 "name it with dim=..."
-                if names
+                if names not in ([], [BANDS])
                 else "write a store with a time, scene.expand_dims('time').sarcomp.encode(...)"
             )
         )

@@ -94,26 +94,35 @@ def _check_source(path: Path) -> None:
         raise OSError(f"{path} is a file, expected the folder of a Zarr store: unpack it, if it is an archive")
 
 
-def check_store_name(path: str) -> None:
-    """Refuse a path or URL that is no name of a store: readers, and users, take it for a file.
+def _check_replaceable(path: str) -> None:
+    """Refuse what exists and is no Zarr store: nothing else is ever removed to make room for one."""
+    if Path(path).exists() and not (is_zarr(path) and Path(path).is_dir()):
+        raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
+
+
+def check_store_name(path: str, *, overwrite: bool) -> None:
+    """Refuse a path or URL at which no store will be written, before the work for it begins.
 
     Parameters
     ----------
     path : str
-        Path of a store that will be written.
+    overwrite : bool
+        Whether an existing store may be replaced.
 
     Raises
     ------
     ConfigurationError
-        If the path has the ending of a file; a URL ends in ``.zarr``.
+        If the path has the ending of a file (a URL ends in ``.zarr``), or exists and may not be replaced.
     """
     ending = Path(path.rstrip("/")).suffix
-    if ending.lower() == ".zarr" or (not ending and "://" not in path):
-        return
-    raise ConfigurationError(
-        f"{path} ends in {ending or 'nothing'}, which is no Zarr store: expected a name that ends in .zarr. Encoded scenes are Zarr "
-        "stores, from which xsarcomp decode writes .tif and .nc"
-    )
+    if ending.lower() != ".zarr" and (ending or "://" in path):
+        raise ConfigurationError(
+            f"{path} ends in {ending or 'nothing'}, which is no Zarr store: expected a name that ends in .zarr. Encoded scenes are "
+            "Zarr stores, from which xsarcomp decode writes .tif and .nc; to encode several files, pass --output FOLDER"
+        )
+    if "://" not in path:
+        _check_target(Path(path), overwrite=overwrite)
+        _check_replaceable(path)
 
 
 def check_scene_name(path: str, *, cloud_optimized: bool = False) -> None:
@@ -223,7 +232,9 @@ def write_store(
     refuse_own_sources(dataset, path)
     mode = None if resume else "w" if overwrite else "w-"
     if "://" not in path:
-        _check_target(Path(path), overwrite=True)  # whether it exists is asked when nobody else writes
+        _check_target(
+            Path(path), overwrite=True
+        )  # whether it exists is asked when nobody else writes, and it is recovered
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     with writer_lock(path), warnings.catch_warnings(), _place_of_store(path, overwrite, resume) as partial:
         # xarray consolidates metadata by default, although the specification of format 3 does not have that yet
@@ -242,11 +253,8 @@ def _place_of_store(path: str, overwrite: bool, resume: bool | None) -> Iterator
         return
     target = Path(path)
     recover(target)
-    if target.exists():
-        if not overwrite:
-            raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
-        if not is_zarr(path):
-            raise ConfigurationError(f"{path} exists and is no Zarr store: it is not overwritten. Choose another name")
+    _check_target(target, overwrite=overwrite)
+    _check_replaceable(path)
     # without the metadata of its group, nothing in a partial store can be used
     can_go_on = bool(resume) and is_zarr(str(partial_path(target)))
     with partial_store(target, resume, can_go_on=can_go_on) as partial:
