@@ -53,8 +53,8 @@ def folder(tmp_path_factory):
 def whole_sizes(folder, tmp_path_factory):
     """Size of each target that is written without a limit; of a store, its largest file."""
     target = tmp_path_factory.mktemp("whole")
-    for name in ("a.tif", "a.nc", "a.zarr"):
-        run_here("decode", "l.zarr", target / name, folder=folder)
+    for name in ("a.tif", "cog.tif", "a.nc", "a.zarr"):
+        run_here(*command_for(name, folder), folder=target)
     run_here(*command_for("a.html", folder), folder=target)
     sizes = {file.name: file.stat().st_size for file in target.iterdir() if file.is_file()}
     return sizes | {"a.zarr": max(map(len, all_files(target / "a.zarr").values()))}
@@ -63,10 +63,10 @@ def whole_sizes(folder, tmp_path_factory):
 def command_for(name, folder):
     if name == "a.html":
         return ["compare", folder / "s.zarr", folder / "l.zarr", "--html", name]
-    return ["decode", folder / "l.zarr", name, "--overwrite"]
+    return ["decode", folder / "l.zarr", name, "--overwrite", *(["--cog"] if name == "cog.tif" else [])]
 
 
-SHARES = {"a.tif": (0, 0.001, 0.5, 1), "a.nc": (0.5, 1), "a.zarr": (0.5,), "a.html": (0.5,)}
+SHARES = {"a.tif": (0, 0.001, 0.5, 1), "cog.tif": (0.5, 1), "a.nc": (0.5, 1), "a.zarr": (0.5,), "a.html": (0.5,)}
 """Shares of the needed space that are there; 1 stands for all but a byte."""
 
 
@@ -86,14 +86,14 @@ def test_a_command_on_a_full_disk_fails_and_the_old_target_stays(folder, whole_s
     assert not [file.name for file in tmp_path.rglob("*") if file.name.startswith(".")]
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.nc", "a.html"])
+@pytest.mark.parametrize("name", ["a.tif", "cog.tif", "a.nc", "a.html"])
 def test_a_command_for_which_there_is_just_enough_space_succeeds(folder, whole_sizes, tmp_path, name):
     status, said = run_limited(whole_sizes[name], *command_for(name, folder), folder=tmp_path)
     assert status == 0, said
     assert [file.name for file in tmp_path.iterdir()] == [name]
-    if name in ("a.tif", "a.nc"):
+    if name != "a.html":
         found, expected = files.open_scene(str(tmp_path / name)), files.open_scene(str(folder / "l.zarr"))
-        planes = found.band_data if name == "a.tif" else found[["vv", "vh"]].to_dataarray()
+        planes = found.band_data if name.endswith(".tif") else found[["vv", "vh"]].to_dataarray()
         np.testing.assert_array_equal(planes.values, expected[["vv", "vh"]].to_dataarray().values)
 
 
