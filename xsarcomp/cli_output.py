@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xsarcomp.cli_errors import describe, options_in_text
+from xsarcomp.cli_errors import describe, options_in_text, wants_traceback
 
 if TYPE_CHECKING:
     from xsarcomp.stores.batch import Outcome
@@ -203,6 +204,8 @@ def print_jobs(
     for outcome in outcomes:
         ended.append(outcome)
         if outcome.error is not None:
+            if wants_traceback():
+                traceback.print_exception(outcome.error)
             say(f"xsarcomp: {outcome.job.source}: {describe(outcome.error)}", err=True)
             continue
         text, *sizes = words(outcome.result)

@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -319,6 +320,14 @@ def test_mistake_in_a_process_of_its_own_is_the_same_line(folder, mistake):
     assert output == ""
     assert_one_line(errors)
     assert all(word in errors for word in words)
+
+
+@pytest.mark.slow
+def test_a_reader_that_stops_early_sees_no_traceback(folder):
+    command = [sys.executable, "-m", "xsarcomp", "info", "nan-latents.zarr", "--json"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def test_wrong_usage_is_explained_with_status_one(folder):

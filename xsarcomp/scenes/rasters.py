@@ -227,7 +227,7 @@ def _write_block(path: str, lock: Any, region: tuple[slice, ...], values: NDArra
     window = rasterio.windows.Window.from_slices(*region[-2:])
     values = values.reshape(len(bands), *values.shape[-2:])
     with lock, _file_errors(path, Exception):  # GDAL raises anything where a disk is full
-        with rasterio.open(path, "r+") as file:
+        with rasterio.open(path, "r+", num_threads="all_cpus") as file:  # they compress its tiles
             file.write(values, bands, window=window)
         with rasterio.open(path) as file:
             stored = file.read(bands, window=window)
