@@ -77,6 +77,9 @@ WORDS = {
     "dataset.clip(min=1e-3) puts a value": "dataset.clip(min=1e-3) in Python puts a value",
     "a.assign(scale=2) and my_scale=3": "a.assign(--scale 2) and my_scale=3",
     "the scale is that of the model": "the scale is that of the model",
+    "Declare it: array.attrs['nodata'] = -9999.5; NaN says": "Declare it: gdal_edit.py -a_nodata -9999.5 FILE for a GeoTIFF; NaN says",
+    "again with encode(like=store)": "again with xsarcomp append",
+    "data/scale=10/rmse_db/max_error_db.tif and": "data/scale=10/rmse_db/max_error_db.tif and",
     "folder/dataset.zarr and scene.tif": "folder/dataset.zarr and scene.tif",
 }
 

@@ -74,6 +74,16 @@ MISTAKES = {
     "link to nowhere": ("decode nan-latents.zarr dangling.tif", "dangling.tif is a link to absent/a.tif", "remove"),
     "file as folder": ("decode nan-latents.zarr nan.tif/new.tif", "nan.tif is no folder", "Choose another name"),
     "store in a file": ("encode nan.tif text.nc/new.zarr", "text.nc is no folder", "Choose another name"),
+    "array of another store": (
+        "encode nan.tif stack.zarr/vv --overwrite",
+        "lies in the Zarr store stack.zarr",
+        "another",
+    ),
+    "file in a store": (
+        "decode nan-latents.zarr stack.zarr/a.tif",
+        "lies in the Zarr store stack.zarr",
+        "another name",
+    ),
     "source is target": ("encode stack.zarr stack.zarr --overwrite", "choose another name"),
     "bad ending": ("decode nan-latents.zarr scene.xyz", "scene.xyz ends in .xyz", "expected .tif, .nc or .zarr"),
     "no ending": ("decode nan-latents.zarr scene", "scene ends in nothing", "expected .tif, .nc or .zarr"),

@@ -157,11 +157,13 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
         )
     if path.exists() and not overwrite:  # it may be the original that was compressed
         raise ConfigurationError(f"{path} exists: choose another name, or pass --overwrite")
-    for parent in path.parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise ConfigurationError(f"{path} cannot be written: {parent} is no folder. Choose another name")
-            return
+    for parent in path.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise ConfigurationError(f"{path} cannot be written: {parent.name} is no folder. Choose another name")
+        if parent.is_dir() and is_zarr(str(parent)):
+            raise ConfigurationError(
+                f"{path} lies in the Zarr store {parent.name}, which would change: choose another name"
+            )
 
 
 def refuse_overlapping(source: str, target: str) -> None:
