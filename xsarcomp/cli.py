@@ -154,8 +154,8 @@ def _encode(
     from xsarcomp.stores import files
     from xsarcomp.stores.report import store_report
 
-    files.check_store_name(store, overwrite=overwrite)
     files.refuse_overlapping(source, store)
+    files.check_store_name(store, overwrite=overwrite)
     scene = separate_bands(files.open_scene(source), request["variables"])
     if time is not None:
         scene = with_time(scene, time).expand_dims("time")
@@ -248,8 +248,8 @@ def _decode(store: str, target: str, *, cog: bool, overview: int | None, overwri
     from xsarcomp.stores import files
     from xsarcomp.stores.report import check_decodable
 
-    files.check_scene_name(target, cloud_optimized=cog)
     files.refuse_overlapping(store, target)
+    files.check_scene_name(target, cloud_optimized=cog)
     check_decodable(store, restore)  # refuses a wrong store before a target is created
     if overview is None:
         scene = files.open_scene(store, restore=restore)

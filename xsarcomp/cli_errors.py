@@ -51,12 +51,9 @@ WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"mode=['\"]w['\"]", "--overwrite"),
     (r"variables=\[\.\.\.\]", "--variables NAME,NAME"),
     (rf"(?<![\w./-])({_NAMES})=(?!=)(\[[^\]]*\]|'[^']*'|\"[^\"]*\"|\.\.\.|[\w.+-]*\w)?", _assigned),
-    (
-        rf"(?<![\w./-])({'|'.join(name for name in ARGUMENTS if '_' in name)})(?![\w=./])",
-        lambda found: _option(found[1]),
-    ),
+    (rf"(?<![\w./'-])({_NAMES})(?=(?:, [\w-]+)* were given)", lambda found: _option(found[1])),
     (rf"(?<![\w./'-])({_NAMES})(?= is (?:'|-?\d|nan|inf))", lambda found: _option(found[1])),
-    (r"\b(preset|restore|ratio)(?=, --| were given|, (?:preset|ratio) were)", lambda found: _option(found[1])),
+    (r"(?<![\w./'-])((?:bits_per|rmse|max_error)_\w+)(?= \d)", lambda found: _option(found[1])),
     (r"without resume\b", "without --resume"),
 )
 """Patterns in messages, which speak of Python, and what stands for them on the command line; in this order."""

@@ -102,11 +102,13 @@ ATTRIBUTES = {
 def test_attributes_that_netcdf_does_not_have_are_adapted(scene, tmp_path):
     path = str(tmp_path / "scene.nc")
     attributes = {name: value for name, (value, _) in ATTRIBUTES.items()}
-    odd = scene.assign(vv=scene.vv.assign_attrs(attributes)).assign_attrs(attributes | {5: None, "none": None})
+    odd = scene.assign(vv=scene.vv.assign_attrs(attributes)).assign_attrs(attributes | {5: 5, "a/b\n": 1, "none": None})
     rasters.write_netcdf(odd, path)
     with rasters.open_netcdf(path) as opened:
         for found in (opened.attrs, opened.vv.attrs):
             assert "none" not in found
+        assert (opened.attrs["5"], opened.attrs["a_b_"]) == (5, 1)
+        for found in (opened.attrs, opened.vv.attrs):
             for name, (_, expected) in ATTRIBUTES.items():
                 assert np.asarray(found[name]).tolist() == expected, name
 
@@ -170,6 +172,19 @@ def test_a_cloud_optimized_geotiff_has_overviews_and_keeps_the_rest(large, tmp_p
     is_whole = valid.all(axis=(1, 3))
     np.testing.assert_allclose(small[is_whole], whole.mean(axis=(1, 3))[is_whole], rtol=1e-5)
     assert [file.name for file in tmp_path.iterdir()] == ["scene.tif"]
+
+
+@pytest.mark.parametrize("ending", ["tif", "nc"])
+def test_half_precision_is_written_in_single_precision(scene, tmp_path, ending):
+    half, path = scene.map(lambda array: array.astype(np.float16)), str(tmp_path / f"scene.{ending}")
+    if ending == "tif":
+        rasters.write_geotiff(half, ["vv"], path, measure_transform=True)
+        found = rasters.open_raster(path)[rasters.RASTER_VARIABLE][0]
+    else:
+        rasters.write_netcdf(half, path)
+        found = rasters.open_netcdf(path).vv
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, half.vv.astype(np.float32))
 
 
 def test_integers_and_a_small_plane_become_cloud_optimized_too(tmp_path):

@@ -95,6 +95,10 @@ MISTAKES = {
     "URL of a file": ("decode nan-latents.zarr s3://bucket/a.tif", "expected one that ends in .zarr", "copy it"),
     "URL of no store": ("encode nan.tif s3://bucket/a", "s3://bucket/a ends in nothing", "ends in .zarr"),
     "unknown kind of URL": ("encode nan.tif nowhere://a.zarr", "nowhere://", "expected a path, s3://"),
+    "server that is not there": (
+        "encode nan.tif ftp://localhost:1/a.zarr",
+        "ftp://localhost:1/a.zarr cannot be reached",
+    ),
     # several sources
     "same names": ("encode nan.tif sub/nan.tif --output new", "sub/nan.tif", "nothing was written", "rename one"),
     "store as folder": ("encode nan.tif --output new.zarr", "--output names new.zarr, expected a folder"),

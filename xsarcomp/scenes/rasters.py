@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -147,7 +148,7 @@ def write_geotiff(
     OSError
         If the file does not hold what was written.
     """
-    array = _stack_bands(dataset, names)
+    array = _wide(_stack_bands(dataset, names))
     import rasterio
     import rioxarray  # noqa: F401  registers .rio
 
@@ -299,7 +300,7 @@ def write_netcdf(dataset: xr.Dataset, path: str) -> None:
     """Write a dataset into a NetCDF file.
 
     Attributes that NetCDF does not have are adapted: tuples become lists, truth values 1 and 0, dictionaries and lists of mixed
-    kinds JSON text, and None is left out.
+    kinds JSON text, slashes in names underscores, and None is left out. Values of float16 become float32.
 
     Parameters
     ----------
@@ -318,14 +319,14 @@ def write_netcdf(dataset: xr.Dataset, path: str) -> None:
         If it cannot be written.
     """
     engine = _netcdf_engine("writing")
-    dataset = dataset.copy()
+    dataset = dataset.map(_wide, keep_attrs=True)
     dataset.attrs = _netcdf_attributes(dataset.attrs)
     for variable in dataset.variables.values():
         variable.attrs = _netcdf_attributes(variable.attrs)
     with _file_errors(path, RuntimeError, OSError):
         try:
             dataset.to_netcdf(path, engine=engine)
-        except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
             if isinstance(error, SarcompError):
                 raise
             types = ", ".join(f"{name} ({array.dtype})" for name, array in dataset.variables.items())
@@ -334,9 +335,18 @@ def write_netcdf(dataset: xr.Dataset, path: str) -> None:
         flush(Path(path))
 
 
+def _wide(array: xr.DataArray) -> xr.DataArray:
+    """Array in float32 if it is in float16, which files do not have."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
 def _netcdf_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes with values that NetCDF has."""
-    return {str(name): _netcdf_value(value) for name, value in attributes.items() if value is not None}
+    """Attributes with names and values that NetCDF has."""
+    return {
+        re.sub(r"[/\x00-\x1f\x7f]", "_", str(name)).strip(): _netcdf_value(value)
+        for name, value in attributes.items()
+        if value is not None
+    }
 
 
 def _netcdf_value(value: Any) -> Any:

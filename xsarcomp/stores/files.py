@@ -344,7 +344,7 @@ def write_scene(
             return
         if Path(path).is_dir():
             raise ConfigurationError(f"{path} is a folder, expected a file: it is not overwritten. Choose another name")
-        with partial_file(Path(path)) as partial:
+        with partial_file(Path(path)) as partial, _named(path, partial):
             if ending in GEOTIFF_ENDINGS:
                 write_geotiff(
                     dataset,
@@ -355,6 +355,17 @@ def write_scene(
                 )
             else:
                 write_netcdf(_plain(dataset), partial)
+
+
+@contextlib.contextmanager
+def _named(path: str, partial: str) -> Iterator[None]:
+    """Context in which errors name the path that was asked for, not that which was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and partial in str(error):
+            raise OSError(str(error).replace(partial, path)) from error
+        raise
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:

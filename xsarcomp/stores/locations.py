@@ -125,7 +125,10 @@ def store_location(store: Any, inside: str | None = None, storage_options: dict[
         if "://" not in path:
             return local_location(path, inside)
         check_file_system(path)
-        store = zarr.storage.FsspecStore.from_url(path, storage_options=storage_options)
+        try:
+            store = zarr.storage.FsspecStore.from_url(path, storage_options=storage_options)
+        except OSError as error:
+            raise OSError(f"{path} cannot be reached ({error}): check the name and the connection") from error
     while isinstance(store, zarr.storage.WrapperStore):
         store = store._store
     if isinstance(store, zarr.storage.LocalStore):

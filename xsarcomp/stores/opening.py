@@ -30,7 +30,13 @@ def readable_store(store: Any) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{store} holds no Zarr group: check the name and the storage options") from error
-    except (OSError, SarcompError, ImportError, MemoryError):
+    except OSError as error:
+        if isinstance(store, str) and store not in str(error):
+            raise OSError(
+                f"{store} cannot be read ({error}): check the name, the connection and the permissions"
+            ) from error
+        raise
+    except (SarcompError, ImportError, MemoryError):
         raise
     except Exception as error:  # Zarr raises anything
         raise NotEncodedError(
