@@ -11,6 +11,7 @@ from xsarcomp.cli_output import (
     Words,
     bar,
     collected_notes,
+    named_files,
     options_in_text,
     print_bands,
     print_json,
@@ -264,12 +265,19 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
     "--codecs", help='Names of classical codecs, separated by commas: "AV1,JPEG XL". Default: all installed ones.'
 )
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
+@click.option(
+    "--points",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Add a codec whose points on these scenes were measured elsewhere: VVC=points.json. May be repeated.",
+)
 def benchmark(
     scenes: tuple[str, ...],
     models: tuple[str, ...],
     output: Path | None,
     codecs: str | None,
     no_slow: bool,
+    points: tuple[str, ...],
 ) -> None:
     """Compare installed models with classical codecs on the same SCENES.
 
@@ -278,7 +286,9 @@ def benchmark(
     """
     from xsarcomp.benchmarks.table import run_benchmark
 
-    for line in run_benchmark(scenes, models, output, codecs=codecs.split(",") if codecs else (), slow=not no_slow):
+    names = codecs.split(",") if codecs else ()
+    files = named_files("--points", points)
+    for line in run_benchmark(scenes, models, output, codecs=names, slow=not no_slow, points=files):
         say(line)
 
 

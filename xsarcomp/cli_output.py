@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -172,6 +172,14 @@ def collected_notes() -> Iterator[list[str]]:
 def split_names(text: str | None) -> list[str] | None:
     """Names in a text that commas separate; None without a text."""
     return None if text is None else [name for name in map(str.strip, text.split(",")) if name]
+
+
+def named_files(option: str, pairs: Iterable[str]) -> dict[str, str]:
+    """Files by name, from texts ``NAME=FILE``."""
+    for pair in pairs:
+        if not all(pair.partition("=")[::2]):
+            raise click.UsageError(f"{option} is {pair!r}, expected NAME=FILE")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def options_in_text(text: str) -> str:
