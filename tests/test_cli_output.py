@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support.commands import run_here
 from xsarcomp import cli
+from xsarcomp.cli_arguments import split_names
 from xsarcomp.cli_errors import ARGUMENTS, options_in_text
-from xsarcomp.cli_output import print_json, say, size_text, split_names, visible
+from xsarcomp.cli_output import print_json, say, size_text, visible
 from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.files import open_store

@@ -1,21 +1,28 @@
 """The command ``xsarcomp``: each of its commands is a few calls into the rooms below."""
 
 import sys
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from xsarcomp.cli_errors import describe, options_in_text, wants_traceback
-from xsarcomp.cli_output import (
-    Moment,
+from xsarcomp.cli_arguments import (
+    SCALES,
+    TIME_OPTION,
+    VARIABLES_OPTION,
     Place,
     Words,
+    named_files,
+    pair_of,
+    some_of,
+    split_names,
+    with_target_options,
+)
+from xsarcomp.cli_errors import describe, options_in_text, wants_traceback
+from xsarcomp.cli_output import (
     bar,
     collected_notes,
-    pair_of,
     print_bands,
     print_jobs,
     print_json,
@@ -25,55 +32,12 @@ from xsarcomp.cli_output import (
     progress,
     say,
     size_text,
-    some_of,
-    split_names,
     warnings_in_one_line,
 )
 
 if TYPE_CHECKING:
     from xsarcomp.stores.batch import Job
     from xsarcomp.stores.report import StoreReport
-
-# written out, because their rooms import much that --help does not need
-PRESETS = ("archive", "analysis", "browse", "8x", "16x", "32x")
-SCALES = ("power", "amplitude", "decibel")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_TARGET_OPTIONS = (
-    click.option(
-        "--preset",
-        type=Words(PRESETS),
-        help="Choose this first. archive, analysis (the default), browse: 2, 1, 0.25 bits per pixel; 8x, 16x, 32x: a store that "
-        "many times smaller than float32.",
-    ),
-    click.option(
-        "--bits-per-pixel", type=float, help="Instead of a preset: coded bits over pixels times polarizations."
-    ),
-    click.option("--ratio", type=float, help="Instead of a preset: size in float32 over coded size."),
-    click.option("--rmse-db", type=float, help="Instead of a preset: root mean square error over valid pixels in dB."),
-    click.option("--max-error-db", type=float, help="Bound on the error of each valid pixel in dB."),
-    click.option(
-        "--keep-means/--no-keep-means",
-        default=None,
-        help="Keep the mean power of each tile of 64 x 64 pixels within 0.02 dB: the default unless --max-error-db is given.",
-    ),
-)
-_VARIABLES_OPTION = click.option(
-    "--variables",
-    callback=lambda _context, _option, text: split_names(text),
-    help="Variables to compress, or bands of a raster, separated by commas: vv,vh. All others are kept exactly. Default: those "
-    "that say that they are backscatter.",
-)
-
-_TIME_OPTION = click.option(
-    "--time", type=Moment(), help="Time of a source without one, such as a GeoTIFF, in UTC: 2024-05-01T05:30."
-)
-
-
-def _with_target_options(command: _Command) -> _Command:
-    """Add the options of rate, error and guarantees to a command."""
-    for option in reversed(_TARGET_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,7 +51,7 @@ def cli() -> None:
 @click.option(
     "--output", type=Place(), help="Folder for the stores of several sources, each SOURCE a store of its name."
 )
-@_with_target_options
+@with_target_options
 @click.option("--model", help="Name or id of an installed model.")
 @click.option("--scale", type=Words(("auto", *SCALES)), default="auto", show_default=True, help="Scale of the values.")
 @click.option(
@@ -96,8 +60,8 @@ def cli() -> None:
     help="Write a transparent store: any reader with xsarcomp installed sees backscatter.",
 )
 @click.option("--recompress", is_flag=True, help="Accept data that was compressed with loss before.")
-@_VARIABLES_OPTION
-@_TIME_OPTION
+@VARIABLES_OPTION
+@TIME_OPTION
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option(
     "--resume",
@@ -174,7 +138,7 @@ def _encode(
 @click.argument("source", type=Place())
 @click.argument("store", type=Place())
 @click.option("--dim", help="Dimension that grows. Default: time, or the only one beside those of a scene.")
-@_TIME_OPTION
+@TIME_OPTION
 def append(source: str, store: str, dim: str | None, time: datetime | None) -> None:
     """Append the dates of SOURCE to STORE, encoded as its first dates were.
 
@@ -337,10 +301,10 @@ def train(config: Path, data: Path | None, resume: bool) -> None:
 
 @cli.command()
 @click.argument("source", required=False, type=Place())
-@_with_target_options
+@with_target_options
 @click.option("--model", help="Name or id of an installed model.")
 @click.option("--scale", type=Words(("auto", *SCALES)), default="auto", show_default=True, help="Scale of the values.")
-@_VARIABLES_OPTION
+@VARIABLES_OPTION
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
 def demo(source: str | None, output: Path, **request: Any) -> None:
     """Compress and decode SOURCE, or a simulated Sentinel-1 scene; print metrics and draw a picture."""
@@ -360,8 +324,19 @@ def demo(source: str | None, output: Path, **request: Any) -> None:
     "--codecs", help='Names of classical codecs, separated by commas: "AV1,JPEG XL". Default: all installed ones.'
 )
 @click.option("--no-slow", is_flag=True, help="Leave out AV1 and HEVC.")
+@click.option(
+    "--points",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Add a codec whose points on these scenes were measured elsewhere: VVC=points.json. May be repeated.",
+)
 def benchmark(
-    scenes: tuple[str, ...], models: tuple[str, ...], output: Path | None, codecs: str | None, no_slow: bool
+    scenes: tuple[str, ...],
+    models: tuple[str, ...],
+    output: Path | None,
+    codecs: str | None,
+    no_slow: bool,
+    points: tuple[str, ...],
 ) -> None:
     """Compare installed models with classical codecs on the same SCENES.
 
@@ -370,7 +345,9 @@ def benchmark(
     """
     from xsarcomp.benchmarks.table import run_benchmark
 
-    for line in run_benchmark(scenes, models, output, codecs=split_names(codecs) or (), slow=not no_slow):
+    names = split_names(codecs) or ()
+    files = named_files("--points", points)
+    for line in run_benchmark(scenes, models, output, codecs=names, slow=not no_slow, points=files):
         say(line)
 
 

@@ -1,7 +1,6 @@
-"""Arguments of the commands, and their output: tables, JSON, progress bars."""
+"""Output of the commands: tables, JSON, progress bars, warnings."""
 
 import contextlib
-import errno
 import json
 import logging
 import math
@@ -10,8 +9,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,75 +40,6 @@ def visible(text: str) -> str:
 def say(text: Any, *, err: bool = False) -> None:
     """Print a line: the one place at which words reach the terminal, apart from JSON, which escapes by itself."""
     click.echo(visible(str(text)), err=err)
-
-
-class Words(click.Choice):
-    """Choice among words, with a message of one line."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the word, or refuse it with those that there are."""
-        if value in self.choices:
-            return value
-        return self.fail(f"{value!r} is unknown, expected one of {', '.join(self.choices)}", param, ctx)
-
-
-class Place(click.ParamType):
-    """Path or URL of a scene or store, as text: the path of a ``file://`` URL, the home folder in place of ``~``."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the path or URL, or refuse a name that leads nowhere."""
-        from xsarcomp.scenes.rasters import local_path
-
-        path = local_path(value)
-        if not path.strip():
-            self.fail("the name is empty, expected a path or URL")
-        if "://" in path:
-            return path
-        try:
-            path = str(Path(path).expanduser())
-            Path(path).stat()
-        except RuntimeError as error:
-            self.fail(f"{path!r} names no home folder: {error}")
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                self.fail(f"{path!r} is a link that leads to itself, expected a file or folder: remove it")
-        return path
-
-
-class Moment(click.ParamType):
-    """Time of a scene in UTC, such as ``2024-05-01T05:30``."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the time without zone."""
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time, expected one like 2024-05-01T05:30 in UTC", param, ctx)
-        return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def pair_of(paths: tuple[str, ...], *names: str) -> tuple[str, str]:
-    """Source and target among the arguments of a command without ``--output``."""
-    if len(paths) < len(names):
-        raise click.UsageError(
-            f"Missing argument {names[len(paths)]!r}. Expected {' and '.join(names)}, or --output FOLDER"
-        )
-    if len(paths) > len(names):
-        raise click.UsageError(
-            f"found {len(paths)} paths, expected {' and '.join(names)}: several need --output FOLDER"
-        )
-    return paths[0], paths[1]
-
-
-def some_of(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """At least one path."""
-    if not paths:
-        raise click.UsageError("found no path beside --output, expected at least one")
-    return paths
 
 
 def print_store(report: "StoreReport", as_json: bool) -> None:
@@ -348,8 +276,3 @@ def collected_notes() -> Iterator[list[str]]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def split_names(text: str | None) -> list[str] | None:
-    """Names in a text that commas separate; None without a text."""
-    return None if text is None else [name for name in map(str.strip, text.split(",")) if name]

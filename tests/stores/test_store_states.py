@@ -45,7 +45,7 @@ from xsarcomp.stores.verification import verify_store, write_manifest
 
 pytestmark = pytest.mark.slow
 
-QUICK, LONG = {"max_examples": 50, "stateful_step_count": 20}, {"max_examples": 500, "stateful_step_count": 100}
+QUICK, LONG = {"max_examples": 20, "stateful_step_count": 20}, {"max_examples": 500, "stateful_step_count": 100}
 PIXEL_TOLERANCE = 5e-4  # 0.002 dB, what docs/format.md allows between decoders
 LARGEST = 4
 numbers = st.integers(0, PLANES - 1)

@@ -158,7 +158,7 @@ def missing_chunks(path):
 
 
 def test_a_killed_writer_leaves_whole_chunks_and_writing_again_gives_the_undisturbed_store(undisturbed, tmp_path):
-    kill_writers(10, 1, undisturbed, tmp_path)
+    kill_writers(4, 1, undisturbed, tmp_path)
 
 
 @pytest.mark.soak

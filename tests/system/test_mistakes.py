@@ -89,7 +89,7 @@ MISTAKES = {
     "an optical band": (lambda w: plane(np.ones((64, 64), "u2"), "B04").sarcomp.encode(), DimensionError, ["B04", "rename"]),
     "coherence": (lambda w: w.scene.vv.rename("coherence").sarcomp.encode(), RadiometryError, ["'coherence'", "scale="]),
     "digital numbers": (
-        lambda w: plane(np.arange(128 * 128, dtype="u2").reshape(128, 128) % 3000).sarcomp.encode(), RadiometryError, ["Calibrate", "scale="],
+        lambda w: plane(np.arange(2**14, dtype="u2").reshape(128, 128) % 3000).sarcomp.encode(), RadiometryError, ["Calibrate", "scale="],
     ),
     "latents again": (lambda w: w.encoded.sarcomp.encode(), AlreadyLossyError, ["latents", ".sarcomp.decode()"]),
     "decoded data again": (lambda w: w.decoded.sarcomp.encode(), AlreadyLossyError, ["'vv'", "recompress=True"]),

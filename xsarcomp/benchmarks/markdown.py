@@ -22,7 +22,7 @@ from xsarcomp.metrics.rate_distortion import (
 )
 from xsarcomp.whole_files import whole_file, write_atomically
 
-REFERENCES = ("AV1", "JPEG XL", "JPEG 2000")
+REFERENCES = ("VVC", "AV1", "JPEG XL", "JPEG 2000")
 """Codecs that the others are compared with, where they were measured."""
 QUALITY_RATE = 1.0
 """Bits per pixel at which speckle, edges and bias are tabulated."""

@@ -12,7 +12,7 @@ from xsarcomp.errors import DimensionError, RateError
 from xsarcomp.latents.inspection import infer_array_scale
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
 from xsarcomp.scenes.choice import choose_variables
-from xsarcomp.scenes.variables import declared_nodata, spatial_dimensions
+from xsarcomp.scenes.variables import declared_nodata, plane_polarizations, spatial_dimensions
 from xsarcomp.stores import files
 
 
@@ -23,6 +23,8 @@ class Scene:
     name: str
     planes: Sequence[NDArray[np.float32]]
     """Backscatter in dB, each of shape (y, x), NaN where invalid."""
+    polarizations: Sequence[str | None] = ()
+    """Polarization of each plane in lower case, None where it is unknown."""
 
 
 def read_scenes(paths: Sequence[str]) -> list[Scene]:
@@ -48,25 +50,28 @@ def read_scenes(paths: Sequence[str]) -> list[Scene]:
     scenes = []
     for path, stem in zip(paths, stems, strict=True):
         if planes := _read_planes(path):
-            scenes.append(Scene(name=stem if stems.count(stem) == 1 else path, planes=planes))
+            polarizations, values = zip(*planes, strict=True)
+            name = stem if stems.count(stem) == 1 else path
+            scenes.append(Scene(name=name, planes=values, polarizations=polarizations))
     if not scenes:
         raise RateError(f"found no valid pixel in {len(paths)} scenes, expected some to measure. Choose other scenes.")
     return scenes
 
 
-def _read_planes(path: str) -> list[NDArray[np.float32]]:
-    """Planes of a file in dB, without those that have no valid pixel."""
+def _read_planes(path: str) -> list[tuple[str | None, NDArray[np.float32]]]:
+    """Polarizations and planes of a file in dB, without those that have no valid pixel."""
     planes, scene = [], files.open_scene(path)
     for name in choose_variables(scene).names:
         array, nodata = scene[name], declared_nodata(scene[name])
         scale = infer_array_scale(array, nodata)
         y, x = spatial_dimensions(array)
         values = array.transpose(..., y, x).values
-        for plane in values.reshape(-1, *values.shape[-2:]):
+        polarizations = plane_polarizations(array.transpose(..., y, x))
+        for polarization, plane in zip(polarizations, values.reshape(-1, *values.shape[-2:]), strict=True):
             power, valid = power_and_validity(plane, scale=scale, nodata=nodata)
             if valid.any():
                 plane_db = np.where(valid, decibel_from_power(np.where(valid, power, 1.0)), np.nan)
-                planes.append(plane_db.astype(np.float32))
+                planes.append((polarization, plane_db.astype(np.float32)))
     return planes
 
 

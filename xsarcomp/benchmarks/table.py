@@ -1,7 +1,7 @@
 """Benchmark of installed models against classical codecs on the same scenes: the command ``xsarcomp benchmark``."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from xsarcomp.benchmarks.markdown import BenchmarkResult, Speed, result_lines, w
 from xsarcomp.benchmarks.measurement import Sweep, sweep
 from xsarcomp.benchmarks.model_codecs import MEAN_OF_DECIBEL, model_codecs
 from xsarcomp.benchmarks.planes import fill_with_median, read_scenes
+from xsarcomp.benchmarks.stored_points import read_points
 from xsarcomp.benchmarks.video import VIDEO_CODECS, VideoCodec, missing_reason
 from xsarcomp.codec.installed_models import installed_models
 from xsarcomp.errors import ConfigurationError
@@ -115,6 +116,7 @@ def run_benchmark(
     *,
     codecs: Sequence[str] = (),
     slow: bool = True,
+    points: Mapping[str, str | Path] | None = None,
 ) -> Iterator[str]:
     """Measure, and yield lines of progress and of Markdown; with ``output`` also write CSV, tables and plot there.
 
@@ -130,6 +132,8 @@ def run_benchmark(
         Folder.
     codecs, slow
         Classical codecs, as for `choose_codecs`.
+    points : mapping of str to path, optional
+        Files of points that were measured elsewhere, by the name of the codec; see :mod:`xsarcomp.benchmarks.stored_points`.
 
     Yields
     ------
@@ -158,6 +162,13 @@ def run_benchmark(
         timed = TimedCodec(codec)
         sweeps[codec.name], speeds[codec.name] = sweep(timed, scenes), timed.speed()
         yield f"{codec.name}: {len(sweeps[codec.name])} settings in {time.perf_counter() - start:.1f} s"
+    for name, path in (points or {}).items():
+        measured, reason = read_points(path, scenes)
+        if measured is None:
+            left_out.append(f"{name} is left out: {reason}.")
+            yield left_out[-1]
+        else:
+            sweeps[name] = measured
     sweeps[GAUSSIAN_BOUND] = gaussian_sweep(scenes)
     notes = [*left_out, _POWER_NOTE]
     result = BenchmarkResult(scenes=[scene.name for scene in scenes], sweeps=sweeps, speeds=speeds, notes=notes)
