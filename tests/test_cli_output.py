@@ -3,6 +3,7 @@
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.commands import run_here
 from xsarcomp import cli
-from xsarcomp.cli_arguments import split_names
+from xsarcomp.cli_arguments import Moment, Place, split_names
 from xsarcomp.cli_errors import ARGUMENTS, options_in_text
 from xsarcomp.cli_output import print_json, say, size_text, visible
 from xsarcomp.latents.metadata import ATTRIBUTE
@@ -101,6 +102,45 @@ def test_all_arguments_that_become_options_are_options():
         for option in parameter.opts
     }
     assert not {*ARGUMENTS} - known
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("file:///data/a%20b.zarr", "/data/a b.zarr"),
+        ("file:/data/a%2520b.zarr", "/data/a%20b.zarr"),
+        ("a%20b.zarr", "a%20b.zarr"),
+        ("a b/../c.zarr", "a b/../c.zarr"),
+        ("~/a.zarr", "/home/somebody/a.zarr"),
+        ("s3://bucket/a%20b.zarr", "s3://bucket/a%20b.zarr"),
+    ],
+)
+def test_places_are_paths_or_urls_however_they_are_typed(monkeypatch, typed, taken):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Place().convert(typed, None, None) == taken
+
+
+def test_commands_take_urls_of_files_with_spaces(tmp_path):
+    simulated_dataset((64, 64), 1)[["vv"]].to_netcdf(tmp_path / "a b.nc")
+    url = f"file://{tmp_path}/"
+    run_here("encode", f"{url}a%20b.nc", f"{url}x%20y.zarr", "--model", "s1-grd-10m-lapped", folder=tmp_path)
+    for name in (f"{url}x%20y.zarr", "x y.zarr"):
+        assert run_here("info", name, "--json", folder=tmp_path)[0].startswith("{")
+        run_here("verify", name, "--quick", folder=tmp_path)
+    run_here("decode", f"{url}x%20y.zarr", f"{url}x%20y.tif", folder=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a b.nc", "x y.zarr", "x y.tif"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "time"),
+    [
+        ("2024-05-01", datetime(2024, 5, 1)),
+        ("2024-05-01T05:30Z", datetime(2024, 5, 1, 5, 30)),
+        ("2024-05-01 07:30:01+02:00", datetime(2024, 5, 1, 5, 30, 1)),
+    ],
+)
+def test_times_are_taken_in_utc(typed, time):
+    assert Moment().convert(typed, None, None) == time
 
 
 def test_names_of_variables_are_divided_by_commas():
