@@ -142,15 +142,22 @@ def append(source: str, store: str, dim: str | None) -> None:
     type=Words(("speckle",)),
     help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.",
 )
-def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None) -> None:
+@click.option(
+    "--quality",
+    type=Words(("best", "fast")),
+    default="best",
+    show_default=True,
+    help="fast: decode without the network, in less than half of the time, with 1 to 6 % more error.",
+)
+def decode(store: str, target: str, overview: int | None, overwrite: bool, restore: str | None, quality: str) -> None:
     """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending."""
     from xsarcomp.stores import files
     from xsarcomp.stores.report import check_decodable
 
     files.refuse_overlapping(store, target)
-    check_decodable(store, restore)  # refuses a wrong store before a target is created
+    check_decodable(store, restore, quality)  # refuses a wrong store before a target is created
     if overview is None:
-        scene = files.open_scene(store, restore=restore)
+        scene = files.open_scene(store, restore=restore, quality=quality)
     else:
         scene = files.open_store(store).sarcomp.decode(overview=overview, restore=restore)
     with progress("decoding"):
