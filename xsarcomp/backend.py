@@ -132,7 +132,15 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
 
     description = "Open latents stores of xsarcomp as Sentinel-1 backscatter"
     url = "https://pypi.org/project/xsarcomp/"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group", "storage_options", "restore", "overview")
+    open_dataset_parameters = (
+        "filename_or_obj",
+        "drop_variables",
+        "group",
+        "storage_options",
+        "restore",
+        "overview",
+        "quality",
+    )
 
     def open_dataset(
         self,
@@ -143,6 +151,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         storage_options: dict[str, Any] | None = None,
         restore: str | None = None,
         overview: int | None = None,
+        quality: str = "best",
     ) -> xr.Dataset:
         """Open a latents store as sigma0 or gamma0 backscatter.
 
@@ -160,6 +169,8 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         overview : int, optional
             Edge of a block in pixels, 8, 16, ... 512, for a quicklook, see ``.sarcomp.decode``. Only the lowest latents of the
             chunks are decoded.
+        quality : {"best", "fast"}
+            "fast" decodes without the network, see ``.sarcomp.decode``.
 
         Returns
         -------
@@ -171,12 +182,13 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         NotEncodedError
             If the store holds no latents.
         ConfigurationError
-            If ``restore`` or ``overview`` has another value, or both are given.
+            If ``restore``, ``overview`` or ``quality`` has another value, or two are given that contradict each other.
         """
         from xsarcomp.codec.lapped import BLOCK
         from xsarcomp.latents.decode import align_parts, make_decoded_variable, read_latents_metadata, replace_parts
         from xsarcomp.latents.layout import CHUNK_LATENTS
         from xsarcomp.latents.overview import check_factor, overview_dataset
+        from xsarcomp.latents.quality import at_quality
         from xsarcomp.latents.speckle_keys import speckle_keys
 
         if isinstance(filename_or_obj, os.PathLike):
@@ -190,7 +202,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         variables = read_latents_metadata(dataset)
         decoded = {}
         for name, metadata in variables.items():
-            parts, selected = align_parts(dataset, metadata)
+            parts, selected = align_parts(dataset, at_quality(metadata, quality))
             speckle = speckle_keys(dataset, metadata, selected, restore)
             values = _LazyValues(LazyBackscatter(parts, selected, speckle))
             variable = make_decoded_variable(values, selected, speckle)

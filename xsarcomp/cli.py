@@ -180,6 +180,13 @@ def append(source: str, store: str, dim: str | None, time: datetime | None) -> N
     type=Words(("speckle",)),
     help="speckle: add synthetic speckle, random noise with the statistics of the lost speckle.",
 )
+@click.option(
+    "--quality",
+    type=Words(("best", "fast")),
+    default="best",
+    show_default=True,
+    help="fast: decode without the network, in less than half of the time, with 1 to 6 % more error.",
+)
 def decode(paths: tuple[str, ...], output: str | None, ending: str | None, **options: Any) -> None:
     """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending.
 
@@ -207,16 +214,18 @@ def decode(paths: tuple[str, ...], output: str | None, ending: str | None, **opt
         sys.exit(1)
 
 
-def _decode(store: str, target: str, *, cog: bool, overview: int | None, overwrite: bool, restore: str | None) -> None:
+def _decode(
+    store: str, target: str, *, cog: bool, overview: int | None, overwrite: bool, restore: str | None, quality: str
+) -> None:
     """Decode a store into a target."""
     from xsarcomp.stores import files
     from xsarcomp.stores.report import check_decodable
 
     files.refuse_overlapping(store, target)
     files.check_scene_name(target, cloud_optimized=cog)
-    check_decodable(store, restore)  # refuses a wrong store before a target is created
+    check_decodable(store, restore, quality)  # refuses a wrong store before a target is created
     if overview is None:
-        scene = files.open_scene(store, restore=restore)
+        scene = files.open_scene(store, restore=restore, quality=quality)
     else:
         scene = files.open_store(store).sarcomp.decode(overview=overview, restore=restore)
     with progress("decoding"):

@@ -11,7 +11,7 @@ TRACEBACK = "XSARCOMP_TRACEBACK"
 """Environment variable that asks for the traceback of errors."""
 ARGUMENTS = (
     "bits_per_pixel", "ratio", "rmse_db", "preset", "max_error_db", "keep_means", "model", "scale", "recompress", "variables",
-    "overview", "restore", "resume", "dim",
+    "overview", "restore", "quality", "resume", "dim",
 )  # fmt: skip
 """Arguments in Python that are options of the commands with hyphens."""
 _NAMES = "|".join(ARGUMENTS)

@@ -8,6 +8,7 @@ Encoding is :meth:`~LappedCoder.analyze`, then :meth:`~LappedCoder.quantize`, wh
 their error (:func:`optimized_symbols`). Decoding is :meth:`~LappedCoder.synthesize`.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -213,6 +214,11 @@ class LappedCoder:
     def latent_reach(self) -> int:
         """Latents around a tile that are read to decode it: one, for the overlap of the transform."""
         return 1
+
+    def without_network(self) -> "LappedCoder":
+        """Coder of the same symbols that decodes without a network, more quickly and with more error."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(LappedCoder)}
+        return LappedCoder(**fields | {"card": dataclasses.replace(self.card, architecture="lapped", network=None)})
 
     def anchor(self, step_db: float) -> int:
         """Find the table set that serves a step; see :func:`xsarcomp.codec.quantization.nearest_anchor`.

@@ -147,13 +147,15 @@ def load_domain(model_id: str) -> Domain | None:
     return None if domain is None else Domain.from_json(domain)
 
 
-def load_coder(model: str | None = None) -> LappedCoder:
+def load_coder(model: str | None = None, *, network: bool = True) -> LappedCoder:
     """Load a model once per process; other threads that need it wait.
 
     Parameters
     ----------
     model : str, optional
         Name or 64-digit id; the default model if None.
+    network : bool
+        False to leave the network of the model out, where it has one.
 
     Returns
     -------
@@ -169,12 +171,17 @@ def load_coder(model: str | None = None) -> LappedCoder:
     """
     model_id = model if model is not None and MODEL_ID_PATTERN.fullmatch(str(model)) else resolve_model(model)
     with _LOCK:
-        return _load(model_id)
+        return _load(model_id) if network else _load_without_network(model_id)
 
 
 @functools.lru_cache(maxsize=8)
 def _load(model_id: str) -> LappedCoder:
     return coder_from_bytes(model_content(model_id))
+
+
+@functools.lru_cache(maxsize=8)
+def _load_without_network(model_id: str) -> LappedCoder:
+    return _load(model_id).without_network()
 
 
 def model_content(model_id: str) -> bytes:

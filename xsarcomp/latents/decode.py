@@ -17,14 +17,14 @@ from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.sections import check_nodata
 from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.window import backscatter_from_signal
-from xsarcomp.errors import NotEncodedError
 from xsarcomp.latents.guarantees import guarantee_data_from_parts
 from xsarcomp.latents.layout import PIXEL_PARTS, part_grids
 from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS, loss_note, loss_text
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
-from xsarcomp.latents.part_checks import check_parts, select_exact, with_added_coding
+from xsarcomp.latents.part_checks import check_parts, no_latents, select_exact, with_added_coding
 from xsarcomp.latents.plane_steps import plane_step, runs_of_parts
 from xsarcomp.latents.positions import drop_positions
+from xsarcomp.latents.quality import at_quality
 from xsarcomp.latents.speckle_keys import SpeckleKeys, speckle_keys
 from xsarcomp.latents.windows import decode_signal, decoded_window, gains_window, latents_window, split_levels
 from xsarcomp.radiometry import pixel_classes
@@ -63,24 +63,10 @@ def read_latents_metadata(dataset: xr.Dataset) -> dict[Hashable, LatentsMetadata
         if ATTRIBUTE in array.attrs
     }
     if not variables:
-        raise _no_latents(dataset)
+        raise no_latents(dataset)
     for name, metadata in variables.items():
         check_parts(dataset, name, metadata)
     return variables
-
-
-def _no_latents(dataset: xr.Dataset) -> NotEncodedError:
-    """Return the error for a dataset without latents; it tells what the dataset is instead."""
-    names = ", ".join(map(str, dataset.data_vars)) or "none"
-    if bare := [name for name in dataset.variables if str(name).endswith("_latents")]:
-        return NotEncodedError(
-            f"{bare[0]!r} has lost the attribute {ATTRIBUTE!r}, without which latents cannot be decoded (variables: {names}): "
-            "arithmetic and functions drop attributes. Decode first and compute then; it stays lazy"
-        )
-    return NotEncodedError(
-        f"the dataset holds no latents (variables: {names}): expected what encode() made. A transparent store needs no "
-        "decoding: its variables already are backscatter"
-    )
 
 
 def align_parts(dataset: xr.Dataset, metadata: LatentsMetadata) -> tuple[dict[str, xr.Variable], LatentsMetadata]:
@@ -113,7 +99,7 @@ def align_parts(dataset: xr.Dataset, metadata: LatentsMetadata) -> tuple[dict[st
     return parts, selected
 
 
-def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Dataset:
+def decode_dataset(dataset: xr.Dataset, restore: str | None = None, quality: str = "best") -> xr.Dataset:
     """Decode all latents of a dataset to backscatter; see ``.sarcomp.decode``.
 
     Parameters
@@ -121,6 +107,8 @@ def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Datase
     dataset : xarray.Dataset
     restore : {"speckle"}, optional
         Add synthetic speckle where the rate left none, see :mod:`xsarcomp.codec.speckle`.
+    quality : {"best", "fast"}
+        See :func:`xsarcomp.latents.quality.at_quality`.
 
     Returns
     -------
@@ -129,7 +117,7 @@ def decode_dataset(dataset: xr.Dataset, restore: str | None = None) -> xr.Datase
     variables = read_latents_metadata(dataset)
     decoded = {}
     for metadata in variables.values():
-        parts, selected = align_parts(dataset, metadata)
+        parts, selected = align_parts(dataset, at_quality(metadata, quality))
         decoded[metadata.name] = _decode_parts(parts, selected, speckle_keys(dataset, metadata, selected, restore))
     return replace_parts(dataset, decoded, variables)
 
@@ -176,7 +164,8 @@ def make_decoded_variable(values: Any, metadata: LatentsMetadata, speckle: Speck
     xarray.Variable
     """
     with_speckle = speckle is not None
-    note = loss_note(metadata.settings.scale) + ("; synthetic speckle was added" if with_speckle else "")
+    note = loss_note(metadata.settings.scale, uses_network=metadata.uses_network)
+    note += "; synthetic speckle was added" if with_speckle else ""
     earlier = metadata.attributes.get(LOSS_ATTRIBUTE)
     attributes = {**metadata.attributes, LOSS_ATTRIBUTE: note if earlier is None else f"{earlier}; then {note}"}
     encoding = {**metadata.encoding, LOSS_SETTINGS: loss_text(metadata, with_speckle=with_speckle)}
@@ -244,7 +233,7 @@ def decode_region(
     values = np.empty(window_shape(region), np.dtype(metadata.dtype))
     if values.size == 0:
         return values
-    reach = load_coder(metadata.model_id).latent_reach
+    reach = load_coder(metadata.model_id, network=metadata.uses_network).latent_reach
     for rows, columns in itertools.product(*(aligned_spans(*span, REGION_PIXELS) for span in region[-2:])):
         window = (*region[:-2], rows, columns)
         pieces = {
@@ -297,7 +286,7 @@ def _decode_lazily(sources: Mapping[str, Any], metadata: LatentsMetadata, speckl
         for sizes, size in zip(latents.chunks[-2:], metadata.pixels, strict=True)
     )
     chunks = (*latents.chunks[:-3], *pixels)
-    reach = load_coder(metadata.model_id).latent_reach
+    reach = load_coder(metadata.model_id, network=metadata.uses_network).latent_reach
     windows = {}
     for part, values in sources.items():
         part_chunks = chunks if part in PIXEL_PARTS else _existing_chunks(values)
@@ -350,7 +339,7 @@ def decode_window(
     """
     asked, window = window, decoded_window(window, metadata)
     shape, dtype = window_shape(window), np.dtype(metadata.dtype)
-    coder = load_coder(metadata.model_id)
+    coder = load_coder(metadata.model_id, network=metadata.uses_network)
     symbols = parts["latents"].reshape(-1, *parts["latents"].shape[-3:])
     check_present(symbols, f"latents of {metadata.name!r}")
     classes = parts["mask"].reshape(-1, *shape[-2:])

@@ -6,13 +6,15 @@ LOSS_ATTRIBUTE = "sarcomp_lossy"
 """Attribute of backscatter that was compressed with loss, which says so: the same text for all of a collection."""
 LOSS_TEXT = "xsarcomp: restored from lossy compression"
 """Beginning of the attribute, see :func:`loss_note`."""
+WITHOUT_NETWORK = "; decoded without the network (quality fast)"
+"""What both texts say of a decoding of less quality."""
 LOSS_SETTINGS = "sarcomp_settings"
 """Entry of the encoding of decoded backscatter that describes model, step, target and guarantees."""
 
 
-def loss_note(scale: str) -> str:
+def loss_note(scale: str, *, uses_network: bool = True) -> str:
     """Value of ``LOSS_ATTRIBUTE``: without step and target, so that scenes of a collection have the same and can be combined."""
-    return f"{LOSS_TEXT}, scale {scale}"
+    return f"{LOSS_TEXT}, scale {scale}" + ("" if uses_network else WITHOUT_NETWORK)
 
 
 def loss_text(metadata: LatentsMetadata, *, with_speckle: bool = False) -> str:
@@ -45,5 +47,6 @@ def loss_text(metadata: LatentsMetadata, *, with_speckle: bool = False) -> str:
             else f"; no valid pixel is off by more than {guarantees.max_error_db:g} dB"
         )
         + ("; the mean power of tiles of 64 x 64 pixels is kept" if keeps_means else "")
+        + ("" if metadata.uses_network else WITHOUT_NETWORK)
         + ("; synthetic speckle was added" if with_speckle else "")
     )

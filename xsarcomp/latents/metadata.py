@@ -83,6 +83,8 @@ class LatentsMetadata:
     fingerprint: int | None = None
     """Hash of the settings that joined planes must share, see :mod:`xsarcomp.latents.plane_steps`; None in single planes of the
     first stores."""
+    uses_network: bool = True
+    """Choice of a reader, never stored: False to decode without the network, see :mod:`xsarcomp.latents.quality`."""
 
     @property
     def leading(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.errors import CorruptStreamError, DimensionError, NotEncodedError
 from xsarcomp.latents.layout import part_grids
-from xsarcomp.latents.metadata import LatentsMetadata, corner_coordinates, part_names
+from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, corner_coordinates, part_names
 from xsarcomp.latents.plane_steps import CODING, check_fingerprint, with_fingerprint
 from xsarcomp.latents.positions import check_positions
 
@@ -153,3 +153,17 @@ def select_exact(exact: NDArray, is_exact: NDArray[np.bool_], metadata: LatentsM
             f"{metadata.part_names['exact']!r} is missing. Restore it from a copy"
         )
     return values
+
+
+def no_latents(dataset: xr.Dataset) -> NotEncodedError:
+    """Return the error for a dataset without latents; it tells what the dataset is instead."""
+    names = ", ".join(map(str, dataset.data_vars)) or "none"
+    if bare := [name for name in dataset.variables if str(name).endswith("_latents")]:
+        return NotEncodedError(
+            f"{bare[0]!r} has lost the attribute {ATTRIBUTE!r}, without which latents cannot be decoded (variables: {names}): "
+            "arithmetic and functions drop attributes. Decode first and compute then; it stays lazy"
+        )
+    return NotEncodedError(
+        f"the dataset holds no latents (variables: {names}): expected what encode() made. A transparent store needs no "
+        "decoding: its variables already are backscatter"
+    )

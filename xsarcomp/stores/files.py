@@ -43,7 +43,7 @@ def is_zarr(path: str) -> bool:
     return str(path).rstrip("/").endswith(".zarr")
 
 
-def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
+def open_scene(path: str, *, restore: str | None = None, quality: str = "best") -> xr.Dataset:
     """Open anything that xarray or rioxarray opens, lazily, with the nodata values of the file.
 
     Parameters
@@ -52,6 +52,8 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
         GeoTIFF or other raster, NetCDF, Zarr store (a latents store is decoded), path or URL.
     restore : {"speckle"}, optional
         Add synthetic speckle to a latents store, see ``.sarcomp.decode``.
+    quality : {"best", "fast"}
+        Quality of decoding a latents store.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def open_scene(path: str, *, restore: str | None = None) -> xr.Dataset:
     if is_zarr(path):
         dataset = open_store(path)
         return (
-            decode_dataset(dataset, restore)
+            decode_dataset(dataset, restore, quality)
             if any(ATTRIBUTE in array.attrs for array in dataset.variables.values())
             else mark_transparent(dataset)
         )

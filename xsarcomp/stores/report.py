@@ -78,7 +78,7 @@ def _check_path(path: str) -> None:
         raise NotEncodedError(f"{path} is no Zarr store: {expected}")
 
 
-def check_decodable(path: str, restore: str | None = None) -> None:
+def check_decodable(path: str, restore: str | None = None, quality: str = "best") -> None:
     """Refuse a store that cannot be decoded.
 
     Parameters
@@ -87,18 +87,22 @@ def check_decodable(path: str, restore: str | None = None) -> None:
         Path or URL.
     restore : {"speckle"}, optional
         Synthetic speckle to add, see ``.sarcomp.decode``.
+    quality : {"best", "fast"}
+        Quality of decoding.
 
     Raises
     ------
     FileNotFoundError, NotEncodedError
         As :func:`open_compressed` does.
     ConfigurationError
-        If speckle is to be added to a transparent store, whose chunks are decoded inside Zarr.
+        If another quality or speckle is asked of a transparent store, whose chunks are decoded inside Zarr.
     """
     _, variables = open_compressed(path)
-    if restore is not None and not any(described["store"] == "latents" for described in variables.values()):
+    asked = [f"restore={restore!r}"] if restore is not None else []
+    asked += [f"quality={quality!r}"] if quality != "best" else []
+    if asked and not any(described["store"] == "latents" for described in variables.values()):
         raise ConfigurationError(
-            f"{path} is a transparent store, whose chunks are decoded inside Zarr: restore={restore!r} needs a latents store, "
+            f"{path} is a transparent store, whose chunks are decoded inside Zarr: {' and '.join(asked)} needs a latents store, "
             "which encode() makes"
         )
 
