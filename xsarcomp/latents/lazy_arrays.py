@@ -3,6 +3,7 @@
 Memory is bounded by the result and one window, also for strided and pointwise indices of a whole scene.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -57,6 +58,10 @@ class LazyArray(BackendArray):
         positions = [np.arange(size)[index] for index, size in zip(key.tuple, self.shape, strict=True)]
         single = tuple(axis for axis, position in enumerate(positions) if position.ndim == 0)
         return self.take([np.atleast_1d(position) for position in positions]).squeeze(single)
+
+    async def async_getitem(self, key: indexing.ExplicitIndexer) -> NDArray:
+        """Index beside the event loop, as ``load_async`` does."""
+        return await asyncio.to_thread(self.__getitem__, key)
 
     def take(self, positions: Sequence[Positions]) -> NDArray:
         """Read the values at all combinations of positions.
