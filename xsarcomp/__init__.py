@@ -1,6 +1,6 @@
 """Learned compression of Sentinel-1 backscatter for xarray, Dask and Zarr.
 
-``import xsarcomp`` registers ``.sarcomp`` on DataArray and Dataset. The rooms of the package, from top to bottom::
+``import xsarcomp`` registers ``.sarcomp`` on DataArray, Dataset and DataTree. The rooms of the package, from top to bottom::
 
     accessor, backend, cli   .sarcomp, engine="sarcomp", the command (with demo, cli_output)
     benchmarks/   xsarcomp beside classical codecs
@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from xsarcomp import accessor as _accessor  # registers .sarcomp
+from xsarcomp import accessor_tree as _accessor_tree
 from xsarcomp.errors import DomainWarning, SarcompError
 
 try:
@@ -32,4 +33,4 @@ except _PackageNotFoundError:  # a checkout that is not installed
 
 __all__ = ["DomainWarning", "SarcompError", "__version__"]
 
-del _accessor
+del _accessor, _accessor_tree

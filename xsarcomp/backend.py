@@ -114,6 +114,8 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             decode = partial(_decoded, options=options, dropped=dropped, restore=restore, overview=overview)
             coarsen = None if overview is None else partial(coarsen_above, overview=overview)
             decoded = decode_groups(groups, decode, coarsen)
+            for path, dataset in decoded.items():
+                dataset.set_close(groups[path].close)
             stack.pop_all()
             return decoded
 

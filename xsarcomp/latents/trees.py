@@ -8,6 +8,7 @@ import xarray as xr
 from xsarcomp.errors import NotEncodedError, SarcompError
 from xsarcomp.latents.layout import MANIFEST_GROUP
 from xsarcomp.latents.metadata import ATTRIBUTE
+from xsarcomp.latents.positions import drop_inherited_positions
 
 
 def holds_latents(dataset: xr.Dataset) -> bool:
@@ -49,8 +50,8 @@ def decode_groups(
     decode : callable
         Decodes a dataset of latents.
     coarsen : callable, optional
-        Called with a group above others that hold latents, and with these: groups below inherit its coordinates, which an
-        overview has to coarsen.
+        Makes of an overview's tree one again: called with a group without latents from which groups with latents inherit
+        coordinates, or that inherits coarser ones, and with the groups with latents.
 
     Returns
     -------
@@ -71,12 +72,28 @@ def decode_groups(
             f"no group of the tree holds latents (groups: {', '.join(groups)}): decode() takes what encode() made. Variables of "
             "transparent stores need no decoding, they already are backscatter"
         )
-    decoded = {}
+    decoded: dict[str, xr.Dataset] = {}
     for path, dataset in groups.items():
-        below = [latents[other] for other in latents if other.startswith(path.rstrip("/") + "/")]
         with errors_of_group(path):
             if path in latents:
                 decoded[path] = decode(dataset)
-            else:
-                decoded[path] = coarsen(dataset, below) if coarsen is not None and below else dataset
+                continue
+            decoded[path] = drop_inherited_positions(dataset)
+            if coarsen is not None and (related := _related(path, decoded[path], latents, decoded)):
+                decoded[path] = coarsen(decoded[path], related)
     return decoded
+
+
+def _related(
+    path: str, dataset: xr.Dataset, latents: Mapping[str, xr.Dataset], decoded: Mapping[str, xr.Dataset]
+) -> list[xr.Dataset]:
+    """Groups with latents on whose grid a group without stands: those below, or all if the groups above were coarsened."""
+    inherited = {
+        dim: size
+        for above, group in decoded.items()
+        if above != path and path.startswith(above.rstrip("/") + "/")
+        for dim, size in group.sizes.items()
+    }
+    if any(inherited.get(dim, size) != size for dim, size in dataset.sizes.items()):
+        return list(latents.values())
+    return [group for other, group in latents.items() if other.startswith(path.rstrip("/") + "/")]
