@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
+from xarray.backends.common import BACKEND_ENTRYPOINTS
 
 from xsarcomp.errors import ConfigurationError, NotEncodedError
 from xsarcomp.stores.opening import open_by_zarr_engine
@@ -134,6 +135,12 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Refuse to be guessed: a latents store is a Zarr store too, and a user may want its latents."""
         return False
+
+
+def register_engine() -> None:
+    """Make the engine known to xarray, which may have looked for entry points before the package was installed, or find none."""
+    BACKEND_ENTRYPOINTS["sarcomp"] = (None, SarcompBackendEntrypoint)
+    xr.backends.refresh_engines()
 
 
 def _decoded(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from xsarcomp import __version__
 from xsarcomp.cli_output import (
     Words,
     bar,
@@ -60,7 +61,7 @@ def _with_target_options(command: _Command) -> _Command:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="xsarcomp")
+@click.version_option(__version__, prog_name="xsarcomp")
 def cli() -> None:
     """Learned compression of Sentinel-1 backscatter."""
 
