@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from tests.support.products import eopf
 from xsarcomp.errors import (
@@ -109,6 +110,14 @@ def test_metadata_are_consolidated_at_the_root(product, tmp_path):
     product.sarcomp.encode(**REQUEST).sarcomp.to_zarr(tmp_path / "a.zarr")
     assert_decoded(xr.open_datatree(tmp_path / "a.zarr", engine="sarcomp", consolidated=True), product)
     assert verify_store(tmp_path / "a.zarr").ok
+
+
+def test_a_tree_is_written_into_a_part_of_a_store_in_memory(product):
+    store = zarr.storage.MemoryStore()
+    place = zarr.storage.StorePath(store, "products/first")
+    product.sarcomp.encode(**REQUEST).sarcomp.to_zarr(place, **WRITE)
+    assert verify_store(place).ok
+    assert_decoded(xr.open_datatree(store, engine="sarcomp", group="products/first"), product)
 
 
 def test_a_group_opens_alone_and_a_root_without_latents_names_those_that_hold_some(product, tmp_path):

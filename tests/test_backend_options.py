@@ -61,6 +61,7 @@ def whole(store):
 OPTIONS = [
     {},
     {"consolidated": False},
+    {"zarr_format": 3},
     {"mask_and_scale": False},
     {"mask_and_scale": {"inc": False}},
     {"decode_times": False},
@@ -131,6 +132,26 @@ def test_an_unknown_option_is_refused_with_those_that_are_known(store):
     with pytest.raises(TypeError, match="mode"):
         xr.open_dataset(store, engine="sarcomp", mode="w")
     assert (store / "zarr.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nowhere.zarr", {}),
+        ("scene.zarr", {"group": "nowhere", "consolidated": False}),
+        ("scene.zarr", {"consolidated": True}),
+        ("scene.zarr", {"chunks": "several", "consolidated": False}),
+        ("scene.zarr", {"zarr_format": 2}),
+    ],
+    ids=str,
+)
+def test_mistakes_are_the_errors_of_the_zarr_engine(store, name, options):
+    errors = []
+    for engine in ("sarcomp", "zarr"):
+        with pytest.raises((OSError, KeyError, ValueError)) as error:
+            xr.open_dataset(store.with_name(name), engine=engine, decode_timedelta=True, **options)
+        errors.append((error.type, str(error.value)))
+    assert errors[0] == errors[1]
 
 
 @pytest.mark.filterwarnings("ignore:The specified chunks separate the stored chunks:UserWarning")

@@ -17,7 +17,7 @@ from xsarcomp.stores.opening import open_by_zarr_engine
 
 DECODING = ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
 """Options of xarray that say how variables are decoded by the conventions of CF."""
-OPTIONS = ("group", "storage_options", "consolidated", *DECODING)
+OPTIONS = ("group", "storage_options", "consolidated", "zarr_format", *DECODING)
 """Options that mean what they mean to xarray's Zarr engine."""
 
 
@@ -51,7 +51,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             Edge of a block in pixels, 8, 16, ... 512, for a quicklook, see ``.sarcomp.decode``. Only the lowest latents of the
             chunks are decoded.
         **options
-            ``group``, ``storage_options``, ``consolidated``, and how CF conventions are decoded: ``mask_and_scale``,
+            ``group``, ``storage_options``, ``consolidated``, ``zarr_format``, and how CF conventions are decoded: ``mask_and_scale``,
             ``decode_times``, ``decode_timedelta``, ``use_cftime``, ``concat_characters``, ``decode_coords`` ("all" if not
             given). As for xarray's Zarr engine, for all variables but the backscatter, which is decoded in any case.
 

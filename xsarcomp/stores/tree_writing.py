@@ -62,7 +62,7 @@ def write_tree(
         root = zarr.open_group(store, mode="r+", use_consolidated=False, storage_options=storage_options)
         _renew_manifests(root, [path.strip("/") for path in groups], check=resume)
         if consolidated is not False and getattr(root.store, "supports_consolidated_metadata", True):
-            zarr.consolidate_metadata(root.store)
+            zarr.consolidate_metadata(root.store, path=root.path or None)
 
 
 def _renew_manifests(root: zarr.Group, paths: list[str], *, check: bool) -> None:
