@@ -187,6 +187,42 @@ def test_latents_alone_cannot_be_decoded(scene):
         encoded.vv_latents.sarcomp.decode()
 
 
+def test_an_array_is_written_and_encoded_as_a_dataset_of_it_is(scene, tmp_path):
+    array = scene.vv.isel(y=slice(100, 150), x=slice(100, 164))
+    encoded = array.sarcomp.encode(rmse_db=1)
+    assert isinstance(encoded, xr.Dataset)
+    xr.testing.assert_identical(encoded.sarcomp.decode(), array.to_dataset().sarcomp.encode(rmse_db=1).sarcomp.decode())
+    encoding = array.sarcomp.encoding(rmse_db=1)
+    array.sarcomp.to_zarr(tmp_path / "ours.zarr", encoding=encoding, zarr_format=3, consolidated=False)
+    array.to_zarr(tmp_path / "xarray.zarr", encoding=encoding, zarr_format=3, consolidated=False)
+    options = {"engine": "zarr", "consolidated": False, "decode_coords": "all"}
+    opened = [xr.open_dataarray(tmp_path / name, **options) for name in ("ours.zarr", "xarray.zarr")]
+    xr.testing.assert_equal(*opened)
+    assert opened[0].name == "vv"
+    assert (tmp_path / "ours.zarr/sarcomp_manifest").exists()
+    with pytest.raises(FileExistsError):
+        array.sarcomp.to_zarr(tmp_path / "ours.zarr", encoding=encoding, zarr_format=3)
+
+
+def test_an_array_without_a_name_is_encoded_and_compared_and_asked_for_one_where_it_matters(scene, tmp_path):
+    array = scene.vv.isel(y=slice(100, 150), x=slice(100, 164)).rename(None)
+    decoded = array.sarcomp.encode(rmse_db=1).sarcomp.decode()
+    assert set(decoded.data_vars) == {"backscatter"}
+    assert decoded.backscatter.sarcomp.compare(array)["rmse_db"] == pytest.approx(1, rel=0.1)
+    with pytest.raises(DimensionError, match=r"no name.*array.rename\('vv'\)"):
+        array.sarcomp.encoding(rmse_db=1)
+    with pytest.raises(DimensionError, match=r"no name.*array.rename\('vv'\)"):
+        array.sarcomp.to_zarr(tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+
+
+@pytest.mark.parametrize("method", ["encode", "encoding", "to_zarr"])
+def test_an_array_with_the_name_of_a_coordinate_is_refused_with_advice(scene, tmp_path, method):
+    array = scene.vv.rename("x")
+    with pytest.raises(DimensionError, match=r"name of its coordinate 'x'.*array.rename\('vv'\)"):
+        getattr(array.sarcomp, method)(*([tmp_path / "a.zarr"] if method == "to_zarr" else []))
+
+
 # what is said about data
 
 

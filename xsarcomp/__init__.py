@@ -1,6 +1,7 @@
 """Learned compression of Sentinel-1 backscatter for xarray, Dask and Zarr.
 
-``import xsarcomp`` registers ``.sarcomp`` on DataArray and Dataset. The rooms of the package, from top to bottom::
+``import xsarcomp`` registers ``.sarcomp`` on DataArray, Dataset and DataTree, and the engine and the codecs where their entry
+points are not found. The rooms of the package, from top to bottom::
 
     accessor, backend, cli   .sarcomp, engine="sarcomp", the command (with demo, cli_output)
     benchmarks/   xsarcomp beside classical codecs
@@ -20,16 +21,25 @@
 """
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
-from importlib.metadata import version as _version
+from importlib.metadata import distribution as _distribution
 
 from xsarcomp import accessor as _accessor  # registers .sarcomp
+from xsarcomp import accessor_tree as _accessor_tree
+from xsarcomp.backend import register_engine as _register_engine
 from xsarcomp.errors import DomainWarning, SarcompError
+from xsarcomp.stores.registration import register_codecs as _register_codecs
 
 try:
-    __version__ = _version("xsarcomp")
+    _installed = _distribution("xsarcomp")
+    __version__ = _installed.version
+    _entry_points = {(_entry.group, _entry.name) for _entry in _installed.entry_points}
 except _PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
+    _entry_points = set()
+
+_register_engine()
+_register_codecs(_entry_points)
 
 __all__ = ["DomainWarning", "SarcompError", "__version__"]
 
-del _accessor
+del _accessor, _accessor_tree

@@ -162,7 +162,19 @@ class DataArrayAccessor(Accessor):
     """Learned compression of one array of sigma0 or gamma0 backscatter: ``array.sarcomp``."""
 
     def _dataset(self) -> xr.Dataset:
-        return self._obj.to_dataset(name=UNNAMED if self._obj.name is None else self._obj.name)
+        name = UNNAMED if self._obj.name is None else self._obj.name
+        if name in self._obj.coords:
+            raise DimensionError(
+                f"the array has the name of its coordinate {name!r}, and variables of a store have different names: "
+                "array.rename('vv')"
+            )
+        return self._obj.to_dataset(name=name)
+
+    def _named_dataset(self) -> xr.Dataset:
+        """The array as a dataset, for what goes by the name that the user knows."""
+        if self._obj.name is None:
+            raise DimensionError("the array has no name, and to_zarr needs one for the variable: array.rename('vv')")
+        return self._dataset()
 
     def _choose(self, variables: Iterable[Hashable] | None, scale: str) -> list[Hashable]:
         if variables is not None:
@@ -183,13 +195,30 @@ class DataArrayAccessor(Accessor):
         SarcompError
             As for a Dataset.
         """
-        if self._obj.name is None:
-            raise DimensionError(
-                "the array has no name, and to_zarr finds an encoding by the name of the variable: array.rename('vv')"
-            )
+        self._named_dataset()
         return super().encoding(**request)
 
-    def decode(self, *, restore: str | None = None) -> xr.DataArray:
+    def to_zarr(self, store: Any, **options: Any) -> None:
+        """Write an array of any size: the same store as ``DataArray.to_zarr``, see :meth:`DatasetAccessor.to_zarr`.
+
+        Without the ``encoding`` of a transparent store it is not compressed. For a latents store: ``array.sarcomp.encode()``,
+        which is a Dataset.
+
+        Parameters
+        ----------
+        store, **options
+            As for :meth:`DatasetAccessor.to_zarr`.
+
+        Raises
+        ------
+        DimensionError
+            If the array has no name, or that of a coordinate.
+        SarcompError
+            As for a Dataset.
+        """
+        self._named_dataset().sarcomp.to_zarr(store, **options)
+
+    def decode(self, *, restore: str | None = None, overview: int | None = None) -> xr.DataArray:
         """Refuse, with advice: latents are a Dataset, so that the mask stays with them.
 
         Raises

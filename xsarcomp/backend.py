@@ -3,128 +3,22 @@
 No heavy import at module level: xarray imports every installed engine when it has to guess one.
 """
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from xarray.backends import BackendArray, BackendEntrypoint
-from xarray.core import indexing
+from xarray.backends import BackendEntrypoint
+from xarray.backends.common import BACKEND_ENTRYPOINTS
 
-from xsarcomp.latents.metadata import LatentsMetadata
-from xsarcomp.latents.speckle_keys import SpeckleKeys
-from xsarcomp.stores.opening import open_zarr_store
-from xsarcomp.tiling import Span, Window
+from xsarcomp.errors import ConfigurationError, NotEncodedError
+from xsarcomp.stores.opening import open_by_zarr_engine
 
-
-class _LazyArray(BackendArray):
-    """Array that is read where it is indexed."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def _read(self, window: Window) -> NDArray:
-        """Values of a window, which has a (start, stop) for each axis."""
-        raise NotImplementedError
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray:
-        if isinstance(key, indexing.BasicIndexer | indexing.OuterIndexer):  # xarray's adapter fails at slice(0, 0, -1)
-            return self._outer(key.tuple)
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._outer)
-
-    def _outer(self, key: tuple[int | slice | NDArray, ...]) -> NDArray:
-        """Read the bounding window of an index for each axis, then take the positions of it."""
-        positions = [np.arange(size)[index] for index, size in zip(key, self.shape, strict=True)]
-        if any(position.size == 0 for position in positions):
-            return np.empty([position.size for position in positions if position.ndim], self.dtype)
-        window = tuple(Span(int(position.min()), int(position.max()) + 1) for position in positions)
-        values = self._read(window)
-        relative = tuple(position - start for position, (start, _) in zip(positions, window, strict=True))
-        for axis, position in reversed(list(enumerate(relative))):
-            values = np.take(values, position, axis=axis)
-        return values
-
-
-class LazyBackscatter(_LazyArray):
-    """Backscatter that is decoded where it is indexed, dimensions (..., y, x).
-
-    Only the chunks of latents that a window needs are read. It holds lazily opened latents and their metadata, never a model,
-    so that it pickles small.
-
-    Parameters
-    ----------
-    parts : mapping of str to xarray.Variable
-        Latents, mask and other parts of a latents variable.
-    metadata : LatentsMetadata
-    speckle : SpeckleKeys, optional
-        Seeds of synthetic speckle.
-    """
-
-    def __init__(self, parts: Mapping[str, xr.Variable], metadata: LatentsMetadata, speckle: SpeckleKeys | None = None):
-        self.parts, self.metadata, self.speckle = dict(parts), metadata, speckle
-        self.shape = (*parts["mask"].shape[:-2], *metadata.pixels)
-        self.dtype = np.dtype(metadata.dtype)
-
-    def _read(self, window: Window) -> NDArray:
-        from xsarcomp.latents.decode import decode_region
-
-        return decode_region(self.parts, window, self.metadata, self.speckle)
-
-
-class _Transposed(_LazyArray):
-    """Lazy array with its axes in another order."""
-
-    def __init__(self, source: _LazyArray, order: Sequence[int]):
-        self._source, self._order = source, tuple(order)
-        self.shape, self.dtype = tuple(source.shape[axis] for axis in order), source.dtype
-
-    def _read(self, window: Window) -> NDArray:
-        spans = dict(zip(self._order, window, strict=True))
-        return self._source._read(tuple(spans[axis] for axis in range(len(spans)))).transpose(self._order)
-
-
-class _LazyValues(indexing.LazilyIndexedArray):
-    """Lazy values of a variable: xarray's, which cannot be indexed by integers alone after it was transposed.
-
-    xarray transposes by an array of indices for each axis, and does not broadcast them before it takes one element. Here
-    the source is transposed, which needs no such arrays.
-    """
-
-    def transpose(self, order: Sequence[int]) -> "_LazyValues":
-        """Values with their axes in another order."""
-        kept = [axis for axis, index in enumerate(self.key.tuple) if not isinstance(index, int | np.integer)]
-        taken = [axis for axis in range(self.array.ndim) if axis not in kept]
-        axes = [*taken, *(kept[axis] for axis in order)]
-        key = type(self.key)(tuple(self.key.tuple[axis] for axis in axes))
-        return type(self)(_Transposed(self.array, axes), key)
-
-    def _vindex_get(self, indexer: indexing.VectorizedIndexer) -> "_PickedValues":
-        return _PickedValues(self.array, self.key).vindex[indexer]
-
-
-class _PickedValues(indexing.LazilyVectorizedIndexedArray):
-    """Lazy values at single points, see :class:`_LazyValues`; the arrays of indices are broadcast from the start."""
-
-    def __init__(self, array: Any, key: indexing.ExplicitIndexer):
-        super().__init__(array, key)
-        self.key = indexing.VectorizedIndexer(tuple(np.broadcast_arrays(*self.key.tuple)))
-
-
-class _LazyFunction(_LazyArray):
-    """Array that a function of a window reads where it is indexed."""
-
-    def __init__(self, function: Callable[[Window], NDArray], shape: tuple[int, ...], dtype: np.dtype):
-        self._function, self.shape, self.dtype = function, shape, dtype
-
-    def _read(self, window: Window) -> NDArray:
-        return self._function(window)
-
-
-def _lazily(function: Callable[[Window], NDArray], shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """Lazy values of a variable, without Dask."""
-    return _LazyValues(_LazyFunction(function, shape, dtype))
+DECODING = ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
+"""Options of xarray that say how variables are decoded by the conventions of CF."""
+OPTIONS = ("group", "storage_options", "consolidated", "zarr_format", *DECODING)
+"""Options that mean what they mean to xarray's Zarr engine."""
 
 
 class SarcompBackendEntrypoint(BackendEntrypoint):
@@ -132,26 +26,18 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
 
     description = "Open latents stores of xsarcomp as Sentinel-1 backscatter"
     url = "https://pypi.org/project/xsarcomp/"
-    open_dataset_parameters = (
-        "filename_or_obj",
-        "drop_variables",
-        "group",
-        "storage_options",
-        "restore",
-        "overview",
-        "quality",
-    )
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", *OPTIONS, "restore", "overview", "quality")
+    supports_groups = True
 
     def open_dataset(
         self,
         filename_or_obj: Any,
         *,
         drop_variables: str | Iterable[str] | None = None,
-        group: str | None = None,
-        storage_options: dict[str, Any] | None = None,
         restore: str | None = None,
         overview: int | None = None,
         quality: str = "best",
+        **options: Any,
     ) -> xr.Dataset:
         """Open a latents store as sigma0 or gamma0 backscatter.
 
@@ -159,11 +45,7 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         ----------
         filename_or_obj : str, path or Zarr store
         drop_variables : str or iterable of str, optional
-            Decoded variables to leave out.
-        group : str, optional
-            Path of the group in the store.
-        storage_options : dict, optional
-            Passed to the file system.
+            Decoded or stored variables to leave out.
         restore : {"speckle"}, optional
             Add synthetic speckle in place of the lost one, see ``.sarcomp.decode``.
         overview : int, optional
@@ -171,6 +53,10 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
             chunks are decoded.
         quality : {"best", "fast"}
             "fast" decodes without the network, see ``.sarcomp.decode``.
+        **options
+            ``group``, ``storage_options``, ``consolidated``, ``zarr_format``, and how CF conventions are decoded: ``mask_and_scale``,
+            ``decode_times``, ``decode_timedelta``, ``use_cftime``, ``concat_characters``, ``decode_coords`` ("all" if not
+            given). As for xarray's Zarr engine, for all variables but the backscatter, which is decoded in any case.
 
         Returns
         -------
@@ -184,38 +70,137 @@ class SarcompBackendEntrypoint(BackendEntrypoint):
         ConfigurationError
             If ``restore``, ``overview`` or ``quality`` has another value, or two are given that contradict each other.
         """
-        from xsarcomp.codec.lapped import BLOCK
-        from xsarcomp.latents.decode import align_parts, make_decoded_variable, read_latents_metadata, replace_parts
-        from xsarcomp.latents.layout import CHUNK_LATENTS
-        from xsarcomp.latents.overview import check_factor, overview_dataset
-        from xsarcomp.latents.quality import at_quality
-        from xsarcomp.latents.speckle_keys import speckle_keys
+        dropped, options = _names(drop_variables), _checked(options, overview)
+        with contextlib.ExitStack() as stack:
+            opened = open_by_zarr_engine("open_dataset", filename_or_obj, drop_variables=dropped, **options)
+            stack.callback(opened.close)
+            _check_group(opened, filename_or_obj, options)
+            decoded = _decoded(opened, options, dropped=dropped, restore=restore, overview=overview, quality=quality)
+            stack.pop_all()
+            return decoded
 
-        if isinstance(filename_or_obj, os.PathLike):
-            filename_or_obj = os.fspath(filename_or_obj)
-        dataset = open_zarr_store(filename_or_obj, chunks=None, group=group, storage_options=storage_options)
-        dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-        if overview is not None:
-            result = overview_dataset(dataset, check_factor(overview, restore=restore), make_lazy=_lazily)
-            result.set_close(dataset.close)
-            return result.drop_vars([name for name in dropped if name in result.variables])
-        variables = read_latents_metadata(dataset)
-        decoded = {}
-        for name, metadata in variables.items():
-            parts, selected = align_parts(dataset, at_quality(metadata, quality))
-            speckle = speckle_keys(dataset, metadata, selected, restore)
-            values = _LazyValues(LazyBackscatter(parts, selected, speckle))
-            variable = make_decoded_variable(values, selected, speckle)
-            stored_chunks = dataset.variables[name].encoding.get("preferred_chunks", {})
-            variable.encoding["preferred_chunks"] = {
-                dim: min(CHUNK_LATENTS * BLOCK, size) if dim in metadata.spatial else stored_chunks.get(dim, 1)
-                for dim, size in variable.sizes.items()
-            }
-            decoded[metadata.name] = variable
-        result = replace_parts(dataset, decoded, variables)
-        result.set_close(dataset.close)
-        return result.drop_vars([name for name in dropped if name in result.variables])
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        restore: str | None = None,
+        overview: int | None = None,
+        quality: str = "best",
+        **options: Any,
+    ) -> dict[str, xr.Dataset]:
+        """Open all groups of a store, those with latents as backscatter and the others as they are.
+
+        Parameters
+        ----------
+        filename_or_obj, drop_variables, restore, overview, quality, **options
+            As for :meth:`open_dataset`; ``group`` is the root of the tree.
+
+        Returns
+        -------
+        dict of str to xarray.Dataset
+            By path, without the manifests of the store.
+
+        Raises
+        ------
+        NotEncodedError
+            If no group holds latents.
+        SarcompError
+            As :meth:`open_dataset` raises it, with the path of the group.
+        """
+        from xsarcomp.latents.opened import coarsen_above
+        from xsarcomp.latents.trees import decode_groups
+
+        dropped, options = _names(drop_variables), _checked(options, overview)
+        with contextlib.ExitStack() as stack:
+            groups = open_by_zarr_engine("open_groups_as_dict", filename_or_obj, drop_variables=dropped, **options)
+            for dataset in groups.values():
+                stack.callback(dataset.close)
+            decode = partial(
+                _decoded, options=options, dropped=dropped, restore=restore, overview=overview, quality=quality
+            )
+            coarsen = None if overview is None else partial(coarsen_above, overview=overview)
+            decoded = decode_groups(groups, decode, coarsen)
+            for path, dataset in decoded.items():
+                dataset.set_close(groups[path].close)
+            stack.pop_all()
+            return decoded
+
+    def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
+        """Open a store with groups as a tree, see :meth:`open_groups_as_dict`."""
+        groups = self.open_groups_as_dict(filename_or_obj, **options)
+        with contextlib.ExitStack() as stack:
+            for dataset in groups.values():
+                stack.callback(dataset.close)
+            tree = xr.DataTree.from_dict(groups)
+            for path, dataset in groups.items():
+                tree[path].set_close(dataset.close)
+            stack.pop_all()
+            return tree
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Refuse to be guessed: a latents store is a Zarr store too, and a user may want its latents."""
         return False
+
+
+def register_engine() -> None:
+    """Make the engine known to xarray, which may have looked for entry points before the package was installed, or find none."""
+    BACKEND_ENTRYPOINTS["sarcomp"] = (None, SarcompBackendEntrypoint)
+    xr.backends.refresh_engines()
+
+
+def _decoded(
+    opened: xr.Dataset,
+    options: Mapping[str, Any],
+    *,
+    dropped: set[Hashable],
+    restore: str | None,
+    overview: int | None,
+    quality: str,
+) -> xr.Dataset:
+    """Decode an opened store, whose coordinates are those that ``decode_coords`` asks for."""
+    from xsarcomp.latents.opened import decode_opened
+
+    result = decode_opened(opened, dropped=dropped, restore=restore, overview=overview, quality=quality)
+    if options["decode_coords"] != "all":
+        result = result.reset_coords([name for name in result.coords if name not in {*opened.coords, *result.dims}])
+    result.set_close(opened.close)
+    return result
+
+
+def _check_group(opened: xr.Dataset, store: Any, options: Mapping[str, Any]) -> None:
+    """Refuse a group without latents above others that hold some, and name these."""
+    from xsarcomp.latents.trees import holds_latents
+
+    if holds_latents(opened):
+        return
+    groups = open_by_zarr_engine("open_groups_as_dict", store, **options)
+    below = [path.lstrip("/") for path, dataset in groups.items() if holds_latents(dataset)]
+    for dataset in groups.values():
+        dataset.close()
+    if below:
+        first = "/".join(filter(None, ((options.get("group") or "").strip("/"), below[0])))
+        raise NotEncodedError(
+            f"the group holds no latents (variables: {', '.join(map(str, opened.data_vars)) or 'none'}), but groups below it do: "
+            f"{', '.join(below)}. Open one of them, group={first!r}, or all, xr.open_datatree(store, engine='sarcomp')"
+        )
+
+
+def _names(names: str | Iterable[Hashable] | None) -> set[Hashable]:
+    """Names that are given as one or several."""
+    return {names} if isinstance(names, str) else set(names or ())
+
+
+def _checked(options: Mapping[str, Any], overview: int | None) -> dict[str, Any]:
+    """Options for the Zarr engine; those that are unknown are refused, and those that an overview cannot follow."""
+    if unknown := sorted(options.keys() - set(OPTIONS)):
+        known = ", ".join((*OPTIONS, "drop_variables", "restore", "overview", "quality"))
+        raise TypeError(f"engine 'sarcomp' does not know the options {', '.join(unknown)}, expected some of {known}")
+    result = {"decode_coords": "all", **options}
+    for name, needed in (("mask_and_scale", True), ("decode_coords", "all")):
+        if overview is not None and result.get(name, needed) != needed:
+            raise ConfigurationError(
+                f"{name}={result[name]!r} and overview={overview} were given together, but an overview averages the coordinates of "
+                f"pixels, and has to know them and their values. Leave {name} out"
+            )
+    return result

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xsarcomp import __version__
 from xsarcomp.cli_arguments import (
     SCALES,
     TIME_OPTION,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="xsarcomp")
+@click.version_option(__version__, prog_name="xsarcomp")
 def cli() -> None:
     """Learned compression of Sentinel-1 backscatter."""
 

@@ -8,6 +8,7 @@ import pytest
 import xsarcomp
 from tests.support.paths import DOCS
 from xsarcomp import accessor
+from xsarcomp.accessor_tree import DataTreeAccessor
 from xsarcomp.cli import cli
 
 PAGE = (DOCS / "api.md").read_text(encoding="utf-8")
@@ -33,7 +34,7 @@ def test_the_package_offers_what_the_page_says_and_no_more():
 def test_each_method_of_the_accessor_is_listed():
     section = PAGE.split("## `.sarcomp`")[1].split("\n## ")[0]
     listed = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
-    classes = [accessor.Accessor, accessor.DatasetAccessor, accessor.DataArrayAccessor]
+    classes = [accessor.Accessor, accessor.DatasetAccessor, accessor.DataArrayAccessor, DataTreeAccessor]
     methods = {name for one in classes for name in vars(one) if not name.startswith("_")}
     assert listed == methods
 

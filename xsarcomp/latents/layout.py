@@ -28,6 +28,8 @@ METADATA_BYTES = 42_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 GAIN = "gain"
 """Dimension of a gain and its level."""
+MANIFEST_GROUP = "sarcomp_manifest"
+"""Group in which a store holds its manifest; no part of the data."""
 PIXEL_PARTS = ("mask", "exact", "residual")
 """Parts that have the grid of the pixels."""
 STORAGE_ENCODING = {

@@ -112,7 +112,7 @@ def overview_dataset(dataset: xr.Dataset, factor: int, *, make_lazy: LazyWrapper
         metadata.name: _overview_variable(dataset, metadata, factor, make_lazy, dataset.variables[name].encoding)
         for name, metadata in variables.items()
     }
-    return replace_parts(_coarsen_rest(dataset, variables, factor, make_lazy), decoded, variables)
+    return replace_parts(coarsen_others(dataset, variables, factor, make_lazy), decoded, variables)
 
 
 def _overview_variable(
@@ -341,10 +341,25 @@ def _sum_two_by_two(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (upper[:, :, ::2] + upper[:, :, 1::2]) + (lower[:, :, ::2] + lower[:, :, 1::2])
 
 
-def _coarsen_rest(
+def coarsen_others(
     dataset: xr.Dataset, variables: dict[Hashable, LatentsMetadata], factor: int, make_lazy: LazyWrapper | None
 ) -> xr.Dataset:
-    """Copy of the dataset with coordinates and grid mappings of blocks, without variables that have no mean over pixels."""
+    """Copy a dataset with coordinates and grid mappings of blocks, without latents and without what has no mean over pixels.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    variables : dict of name to LatentsMetadata
+        Latents on whose grid the dataset stands.
+    factor : int
+        Pixels of a block along each axis.
+    make_lazy : callable or None
+        As for :func:`overview_dataset`.
+
+    Returns
+    -------
+    xarray.Dataset
+    """
     spatial = {dim for metadata in variables.values() for dim in metadata.spatial}
     parts = {part for metadata in variables.values() for part in metadata.part_names.values()}
     on_grid = {name for name, variable in dataset.variables.items() if spatial & set(variable.dims)} - parts

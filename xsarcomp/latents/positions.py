@@ -99,6 +99,13 @@ def drop_positions(dataset: xr.Dataset, variables: Mapping[Hashable, LatentsMeta
     return dataset.drop_vars([dim for dim in dims if _is_position(dataset, dim)])
 
 
+def drop_inherited_positions(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop all coordinates that :func:`position_coordinates` made, of a group that holds no latents but inherited them."""
+    return dataset.drop_vars(
+        [name for name, variable in dataset.variables.items() if POSITION_ATTRIBUTE in variable.attrs]
+    )
+
+
 def _is_position(dataset: xr.Dataset, dim: str) -> bool:
     """Return whether a dimension has a coordinate that was made here."""
     return dim in dataset.variables and POSITION_ATTRIBUTE in dataset.variables[dim].attrs

@@ -71,6 +71,30 @@ def choose_variables(dataset: xr.Dataset, variables: Iterable[Hashable] | None =
     )
 
 
+def holds_backscatter(dataset: xr.Dataset, variables: Iterable[Hashable] | None = None) -> bool:
+    """Check if a dataset, one of many, has anything to compress.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    variables : iterable of variable names, optional
+        Explicit choice; without it, :func:`choose_variables` chooses.
+
+    Returns
+    -------
+    bool
+        True also where ``choose_variables`` refuses what it finds for another reason than that there is nothing.
+    """
+    if variables is not None:
+        return any(name in dataset.data_vars for name in variables)
+    try:
+        return bool(choose_variables(dataset).names)
+    except AlreadyLossyError:
+        return True
+    except DimensionError:
+        return any(_judge(array).kind is Kind.MIXED for array in dataset.data_vars.values())
+
+
 def check_quantity(array: xr.DataArray) -> None:
     """Refuse an array that says clearly that it is no backscatter.
 

@@ -39,6 +39,8 @@ _TREATMENT = re.compile(
     r"(?:removed|removal|corrected|correction|normali[sz]ed|flattened|free|subtracted|masked|filtered)\b|\buse\b.*"
 )
 """What was done to backscatter, in the names of products; SNAP appends "use_local_inci_from_dem"."""
+_AUXILIARY = re.compile(r"\b(?:calibration|quality|conditions|noise|annotations?|auxiliary|metadata)\b")
+"""Words in the paths of groups that hold tables beside the scene, such as those of sigma0 by which a product is calibrated."""
 _OTHER_UNITS = {
     "degree",
     "degrees",
@@ -117,6 +119,11 @@ def is_sentinel_1(attributes: Mapping[Any, Any]) -> bool:
         "sar:product_type",
     )
     return any(_PRODUCT.search(_normalized(str(attributes[key]))) for key in keys if key in attributes)
+
+
+def is_auxiliary(path: str) -> bool:
+    """Check if the path of a group says that it holds what lies beside a scene: tables of calibration, noise, quality."""
+    return bool(_AUXILIARY.search(_normalized(path)))
 
 
 def _judge_bands(labels: Iterable[str], whole: Judgment) -> Judgment:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.frame import LARGEST_DIMENSIONS, MAGIC
 from xsarcomp.errors import CorruptStreamError, LimitExceededError, UnsupportedFormatError
+from xsarcomp.latents.layout import MANIFEST_GROUP
 
-GROUP, ARRAY = "sarcomp_manifest", "content"
+GROUP, ARRAY = MANIFEST_GROUP, "content"
 """Place of the manifest in a store: the only array of a group, so that no reader takes it for a variable."""
 MANIFEST_MAGIC = b"XSAM"
 MAJOR, MINOR = 1, 0

@@ -1,9 +1,10 @@
 """Open a Zarr store with its coordinates."""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import xarray as xr
@@ -106,9 +107,7 @@ def open_zarr_store(
     """
     if isinstance(store, str):
         check_file_system(store)
-    with warnings.catch_warnings():
-        # a store without consolidated metadata is valid; xarray would warn about it at each opening
-        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata", RuntimeWarning)
+    with _without_advice():
         return xr.open_dataset(
             store,
             engine="zarr",
@@ -118,3 +117,31 @@ def open_zarr_store(
             consolidated=consolidated,
             decode_coords="all",
         )
+
+
+def open_by_zarr_engine(method: Literal["open_dataset", "open_groups_as_dict"], store: Any, **options: Any) -> Any:
+    """Call a method of xarray's Zarr engine, as another engine that is built on it does.
+
+    Parameters
+    ----------
+    method : {"open_dataset", "open_groups_as_dict"}
+    store : str, path or Zarr store
+    **options
+        As for the engine.
+
+    Returns
+    -------
+    xarray.Dataset, or dict of str to xarray.Dataset
+        Lazy without Dask; xarray adds what is common to all engines.
+    """
+    with _without_advice():
+        path = os.fspath(store) if isinstance(store, os.PathLike) else store
+        return getattr(xr.backends.ZarrBackendEntrypoint(), method)(path, **options)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Context without xarray's advice to consolidate: a store without consolidated metadata is valid."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata", RuntimeWarning)
+        yield

@@ -53,7 +53,8 @@ def open_partial_store(
         return None
     stored = open_stored(root.store_path, writable=True)
     stored.remove_temporary()
-    return PartialStore(root, {array.path: array for array in stored.arrays})
+    # a dataset has no groups: those below are written on their own
+    return PartialStore(root, {array.path: array for array in stored.arrays if "/" not in array.path})
 
 
 @dataclass(eq=False)
