@@ -15,6 +15,7 @@ from tests.support.store_model import all_files
 from xsarcomp.errors import ConfigurationError, DimensionError
 from xsarcomp.latents.info import mark_lossy, transparent_scales
 from xsarcomp.scenes.large_scene import large_scene
+from xsarcomp.stores.compact import with_small_coordinates
 from xsarcomp.stores.verification import verify_store, write_manifest
 from xsarcomp.stores.writing import write_dataset
 
@@ -107,15 +108,18 @@ def is_compressed(dataset, options):
     return "encoding" in options or any("sarcomp" in array.attrs for array in dataset.variables.values())
 
 
-def noted(dataset, options):
-    """The dataset with the note of its loss that the own writer adds where a codec is lossy."""
-    return mark_lossy(dataset, transparent_scales(options.get("encoding", {})))
+def written_by_xarray(dataset, path, **options):
+    """Write with xarray what the own writer adds: the note of a loss, small coordinates, and documents without indentation."""
+    encoding = options.get("encoding", {})
+    noted = mark_lossy(dataset, transparent_scales(encoding))
+    with zarr.config.set({"json_indent": None}):
+        with_small_coordinates(noted, encoding, options.get("zarr_format")).to_zarr(path, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_store_is_the_very_bytes_that_xarray_writes(datasets, tmp_path, kind):
     dataset, options = datasets[kind]
-    noted(dataset, options).to_zarr(tmp_path / "xarray", **options)
+    written_by_xarray(dataset, tmp_path / "xarray", **options)
     with dask.config.set(scheduler="synchronous" if kind == "transparent" else "threads"):
         assert dataset.sarcomp.to_zarr(tmp_path / "own", **options) is None
     expected, found = all_files(tmp_path / "xarray"), all_files(tmp_path / "own")
@@ -127,7 +131,7 @@ def test_the_store_is_the_very_bytes_that_xarray_writes(datasets, tmp_path, kind
 def test_a_compressed_store_has_its_manifest(datasets, tmp_path, kind):
     dataset, options = datasets[kind]
     dataset.sarcomp.to_zarr(tmp_path / "own", **options)
-    noted(dataset, options).to_zarr(tmp_path / "xarray", **options)
+    written_by_xarray(dataset, tmp_path / "xarray", **options)
     write_manifest(tmp_path / "xarray")
     assert all_files(tmp_path / "own") == all_files(tmp_path / "xarray")
     report = verify_store(tmp_path / "own")
@@ -169,7 +173,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(encoded, tmp_path):
 
 @pytest.mark.parametrize("mode", ["a", "r+", "a-"])
 def test_appending_is_left_to_xarray(encoded, tmp_path, mode):
-    with pytest.raises(ConfigurationError, match=r"call xarray's Dataset\.to_zarr"):
+    with pytest.raises(ConfigurationError, match=r"to write regions xarray's Dataset\.to_zarr"):
         encoded.sarcomp.to_zarr(tmp_path / "a", mode=mode)
     with pytest.raises(TypeError):
         encoded.sarcomp.to_zarr(tmp_path / "a", append_dim="y")
@@ -226,7 +230,7 @@ def test_latents_of_a_block_are_written_when_its_other_parts_are(tmp_path):
 def test_parts_that_no_longer_belong_together_block_by_block_are_written_all_the_same(encoded, tmp_path):
     dataset = encoded.assign(vv_mask=encoded.vv_mask.chunk(y=-1, x=-1))
     assert write_dataset(dataset, tmp_path / "own").blocks == 6 + 6 + 6 + 1
-    dataset.to_zarr(tmp_path / "xarray")
+    written_by_xarray(dataset, tmp_path / "xarray")
     assert without_manifest(all_files(tmp_path / "own")) == all_files(tmp_path / "xarray")
 
 
@@ -265,7 +269,7 @@ def test_workers_write_the_same_bytes(datasets, workers, tmp_path, kind):
         warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
         dataset.sarcomp.to_zarr(tmp_path / "own", **options)
     with dask.config.set(scheduler="threads"):
-        noted(dataset, options).to_zarr(tmp_path / "xarray", **options)
+        written_by_xarray(dataset, tmp_path / "xarray", **options)
     assert without_manifest(all_files(tmp_path / "own")) == all_files(tmp_path / "xarray")
 
 

@@ -24,7 +24,7 @@ CODING_CHUNK_LATENTS = 256
 """Latents along an axis of a chunk of the coding of a plane without leading dimensions; a chunk is two numbers, repeated."""
 CHUNK_PIXELS = (CHUNK_LATENTS * BLOCK) ** 2
 """Pixels of a Zarr chunk."""
-METADATA_BYTES = 42_000
+METADATA_BYTES = 25_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 GAIN = "gain"
 """Dimension of a gain and its level."""

@@ -24,6 +24,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.times import with_fine_times
 from xsarcomp.scenes.variables import declared_nodata, is_lazy, spatial_dimensions
 from xsarcomp.stores.array_writes import WrittenChunks, object_shape, wait_after_errors, write_values
+from xsarcomp.stores.compact import compact_documents
 from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.opening import open_zarr_store
@@ -77,7 +78,7 @@ def append_dataset(
     """
     store = expanded(store)
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
-    with writer_lock(store, group=group, storage_options=storage_options):
+    with writer_lock(store, group=group, storage_options=storage_options), compact_documents():
         return _append_locked(dataset, store, dim, group, storage_options)
 
 

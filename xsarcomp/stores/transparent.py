@@ -23,7 +23,7 @@ CHUNK_EDGE = 512
 """Pixels of a chunk along y and x, about, where the array has no chunks."""
 SMALLEST_EDGE = 64
 """Pixels of a chunk along y and x, below which a warning says that bits are wasted."""
-METADATA_BYTES = 20_000
+METADATA_BYTES = 12_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 LARGEST_EDGE = 1024
 """Pixels along y and x above which the chunks of a Dask array are divided."""

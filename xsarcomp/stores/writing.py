@@ -25,6 +25,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, Written, WrittenChunks, object_shape, wait_after_errors, write_recorded
+from xsarcomp.stores.compact import compact_documents, with_small_coordinates
 from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
@@ -113,7 +114,7 @@ def write_dataset(
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
     if isinstance(store, str) and "://" not in store:
         Path(store).parent.mkdir(parents=True, exist_ok=True)
-    with writer_lock(store, group=group, storage_options=storage_options):
+    with writer_lock(store, group=group, storage_options=storage_options), compact_documents():
         return _write_locked(
             dataset,
             store,
@@ -173,7 +174,8 @@ def _created_store(
     """Create a store with xarray, with all metadata and no values; gives the sources and targets of values, and the group."""
     if unknown := [name for name in encoding if name not in dataset.variables]:
         raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
-    for variable in (dataset := with_time_encoding(dataset)).variables.values():
+    dataset = with_small_coordinates(with_time_encoding(dataset), encoding, options["zarr_format"])
+    for variable in dataset.variables.values():
         if variable.size == 0:
             variable.load()
     # chunks and shards are compared with blocks below, for every version of xarray alike
