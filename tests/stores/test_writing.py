@@ -12,7 +12,7 @@ import zarr
 from schedulers import scheduler
 
 from tests.support.store_model import all_files
-from xsarcomp.errors import ConfigurationError, DimensionError
+from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.info import mark_lossy, transparent_scales
 from xsarcomp.scenes.large_scene import large_scene
 from xsarcomp.stores.compact import with_small_coordinates
@@ -186,21 +186,6 @@ def test_an_encoding_of_what_is_not_there_is_refused(encoded, tmp_path):
         encoded.sarcomp.to_zarr(tmp_path / "a", encoding={"hh": {}})
 
 
-@pytest.mark.parametrize(
-    ("own", "what"),
-    [
-        ({"chunks": (600, 512)}, r"whole chunks of \(600, 512\)"),
-        ({"chunks": (256, 256), "shards": (512, 768)}, "shards"),
-    ],
-)
-def test_no_task_writes_a_part_of_a_chunk_or_shard(encoding, tmp_path, own, what):
-    wrong = {"vv": {**encoding["vv"], **own}, "vh": encoding["vh"]}
-    with pytest.raises(DimensionError, match=what):
-        scene().sarcomp.to_zarr(tmp_path / "a", encoding=wrong)
-    scene().chunk(y=-1, x=-1).sarcomp.to_zarr(tmp_path / "b", encoding=wrong)
-    assert np.isfinite(xr.open_zarr(tmp_path / "b").vv).any()
-
-
 class Noting(zarr.storage.LocalStore):
     """A store that notes the chunks that are written, in their order."""
 
@@ -210,6 +195,29 @@ class Noting(zarr.storage.LocalStore):
         await super().set(key, value)
         if "/c/" in key:
             self.SET.append(key)
+
+
+@pytest.mark.parametrize("own", [{"chunks": (600, 512)}, {"chunks": (256, 256), "shards": (512, 768)}])
+def test_blocks_that_end_inside_a_chunk_or_shard_are_joined_so_that_no_task_writes_a_part_of_one(
+    encoding, tmp_path, own
+):
+    request = {"vv": {**encoding["vv"], **own}, "vh": encoding["vh"]}
+    Noting.SET.clear()
+    scene().sarcomp.to_zarr(Noting(tmp_path / "a"), encoding=request)
+    assert len(Noting.SET) == len(set(Noting.SET))
+    written_by_xarray(scene().load(), tmp_path / "b", encoding=request)
+    assert without_manifest(all_files(tmp_path / "a")) == all_files(tmp_path / "b")
+    assert verify_store(tmp_path / "a").ok
+
+
+def test_irregular_blocks_of_any_variable_are_written(tmp_path):
+    values = np.random.default_rng(1).normal(size=(90, 70)).astype("f4")
+    irregular = xr.Dataset({"angle": (("y", "x"), values), "line": ("y", values[:, 0])}).chunk(
+        y=(20, 50, 10, 10), x=(30, 40)
+    )
+    irregular.sarcomp.to_zarr(tmp_path / "a")
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "a").load(), irregular.load())
+    assert zarr.open_array(tmp_path / "a/angle").chunks == (50, 40)
 
 
 def test_latents_of_a_block_are_written_when_its_other_parts_are(tmp_path):

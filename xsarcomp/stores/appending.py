@@ -32,7 +32,7 @@ from xsarcomp.stores.recording import extend_manifest
 from xsarcomp.stores.sources import refuse_own_sources
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.unfinished import array_dimensions, forget, note, resized, shared_planes, take_back
-from xsarcomp.stores.writing import ArrayCollector, check_aligned, dataset_blocks, write_blocks
+from xsarcomp.stores.writing import ArrayCollector, align_blocks, dataset_blocks, write_blocks
 
 USUAL_DIMENSION = "time"
 """Dimension along which scenes are appended, if the store has it and no other is named."""
@@ -300,7 +300,7 @@ def _write_piece(addition: xr.Dataset, root: zarr.Group, dim: str) -> None:
         name: tuple(sizes[name][axis] if array_dimensions(array)[axis] == dim else 0 for axis in range(array.ndim))
         for name, array in arrays.targets.items()
     }
-    check_aligned(arrays, offsets)
+    align_blocks(arrays, offsets)
     for name, source in arrays.sources.items():
         if not is_lazy(source):
             values = np.asarray(source)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE
-from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
+from xsarcomp.errors import ConfigurationError, CorruptStreamError
 from xsarcomp.latents.info import mark_lossy, transparent_scales
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
+from xsarcomp.scenes.chunking import aligned_blocks, with_regular_blocks
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, Written, WrittenChunks, object_shape, wait_after_errors, write_recorded
@@ -94,7 +95,7 @@ def write_dataset(
 
     Raises
     ------
-    ConfigurationError, DimensionError, CorruptStreamError
+    ConfigurationError, CorruptStreamError
         As ``.sarcomp.to_zarr`` does.
     """
     if mode not in (None, "w", "w-"):
@@ -149,7 +150,7 @@ def _write_locked(
         options["zarr_format"] = zarr_format or partial.zarr_format
     created = _created_store(dataset, store, encoding, consolidated=consolidated, **options)
     with wait_after_errors(), created as (arrays, root):
-        check_aligned(arrays)
+        align_blocks(arrays)
         blocks = dataset_blocks(dataset, arrays)
         if partial is not None:
             arrays.targets, root = partial.accept(root, arrays.targets), partial.group
@@ -175,10 +176,12 @@ def _created_store(
     if unknown := [name for name in encoding if name not in dataset.variables]:
         raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
     dataset = with_small_coordinates(with_time_encoding(dataset), encoding, options["zarr_format"])
-    for variable in dataset.variables.values():
+    for name, variable in dataset.variables.items():
         if variable.size == 0:
             variable.load()
-    # chunks and shards are compared with blocks below, for every version of xarray alike
+        elif variable.chunks and not encoding.get(name, variable.encoding).get("chunks"):
+            variable.data = with_regular_blocks(variable).data
+    # blocks are aligned with chunks and shards below, for every version of xarray alike
     target = xr.backends.ZarrStore.open_group(
         store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
     )
@@ -199,31 +202,22 @@ def _with_times(encoding: Mapping[Hashable, Mapping[str, Any]], dataset: xr.Data
     }
 
 
-def check_aligned(arrays: ArrayCollector, offsets: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Refuse blocks that end inside a chunk or shard: two tasks would write the same object at the same time.
+def align_blocks(arrays: ArrayCollector, offsets: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Rechunk what ends inside a chunk or shard: two tasks would write the same object at the same time.
 
     Parameters
     ----------
     arrays : ArrayCollector
+        Its lazy sources are changed.
     offsets : mapping of str to sequence of int, optional
         First element that is written of each array, along each axis; 0 if not given.
-
-    Raises
-    ------
-    DimensionError
-        If blocks end inside.
     """
     for name, source in arrays.lazy.items():
-        target = arrays.targets[name]
-        edges = object_shape(target)
+        edges = object_shape(arrays.targets[name])
         first = offsets[name] if offsets else (0,) * len(edges)
-        ends = [start + np.cumsum(sizes)[:-1] for start, sizes in zip(first, source.chunks, strict=True)]
-        if any((end % edge).any() for end, edge in zip(ends, edges, strict=True)):
-            unit = "shards" if target.shards else "chunks"
-            raise DimensionError(
-                f"the blocks of {name!r} are {source.chunks}, expected whole {unit} of {edges} but for the last: a task would "
-                f"write a part of one. Make them fit, dataset.chunk(...), or choose other {unit} in the encoding"
-            )
+        blocks = tuple(map(aligned_blocks, source.chunks, edges, first))
+        if blocks != source.chunks:
+            arrays.sources[name] = source.rechunk(blocks)
 
 
 @dataclass(frozen=True)
