@@ -92,7 +92,7 @@ class DatasetAccessor(Accessor):
         """
         from xsarcomp.stores.writing import write_dataset
 
-        write_dataset(
+        report = write_dataset(
             self._obj,
             store,
             mode=mode,
@@ -105,8 +105,8 @@ class DatasetAccessor(Accessor):
         )
         from xsarcomp.stores.report import warn_after_writing
 
-        target = getattr(encoding, "target", None)
-        warn_after_writing(self._obj, store, target, group=group, storage_options=storage_options)
+        sizes = None if resume else report.sizes
+        warn_after_writing(self._obj, store, encoding or {}, sizes=sizes, group=group, storage_options=storage_options)
 
     def append(
         self,

@@ -46,6 +46,8 @@ class WriteReport:
     """Number of Dask blocks of lazy variables; the parts of a latents variable count as one."""
     reused: int
     """Number of blocks that an interrupted writer had finished before."""
+    sizes: Mapping[str, int]
+    """Bytes of the objects of each array that were written now."""
 
 
 @dataclass(eq=False)
@@ -160,7 +162,8 @@ def _write_locked(
         write_blocks(arrays, missing, written)
         if any(map(is_compressed, arrays.targets.values())):
             _write_manifest(root, written, check=partial is not None)
-    return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing))
+    sizes = {name: chunks.size for name, chunks in written.items()}
+    return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing), sizes=sizes)
 
 
 @contextlib.contextmanager
