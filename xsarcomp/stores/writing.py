@@ -46,7 +46,7 @@ class WriteReport:
     """Number of Dask blocks of lazy variables; the parts of a latents variable count as one."""
     reused: int
     """Number of blocks that an interrupted writer had finished before."""
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Bytes of the objects of each array that were written now."""
 
 
