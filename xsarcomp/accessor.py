@@ -67,12 +67,12 @@ class DatasetAccessor(Accessor):
         storage_options: dict[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
-        """Write a scene of any size: the same store as ``Dataset.to_zarr``, in memory that does not grow with the scene.
+        """Write a scene of any size: a store as of ``Dataset.to_zarr``, in memory that does not grow with the scene.
 
         A compressed scene of 4 Mpixel or more that takes over 2 % more, or 5 % fewer, bytes than were asked for is warned of.
         Accepts latents of :meth:`encode`, a scene with the ``encoding`` of a transparent store, and any other dataset, on every
-        scheduler of Dask. A compressed store gets a manifest. To append dates, call :meth:`append`; to write regions, xarray's
-        ``to_zarr``.
+        scheduler of Dask. Dask blocks that end inside a chunk or shard are joined with their neighbors. A compressed store gets a
+        manifest. To append dates, call :meth:`append`; to write regions, xarray's ``to_zarr``.
 
         Parameters
         ----------
@@ -90,14 +90,12 @@ class DatasetAccessor(Accessor):
         ConfigurationError
             If the dataset will be read from the store, another process is writing it, the partial store is of another dataset or
             other arguments, an argument is wrong, or the store cannot list its objects.
-        DimensionError
-            If Dask blocks end inside a chunk or shard of the store.
         CorruptStreamError
             If a resumed store holds damaged chunks, or another process wrote into the store meanwhile.
         """
         from xsarcomp.stores.writing import write_dataset
 
-        write_dataset(
+        report = write_dataset(
             self._obj,
             store,
             mode=mode,
@@ -110,8 +108,8 @@ class DatasetAccessor(Accessor):
         )
         from xsarcomp.stores.report import warn_after_writing
 
-        target = getattr(encoding, "target", None)
-        warn_after_writing(self._obj, store, target, group=group, storage_options=storage_options)
+        sizes = None if resume else report.sizes
+        warn_after_writing(self._obj, store, encoding or {}, sizes=sizes, group=group, storage_options=storage_options)
 
     def append(
         self,

@@ -12,6 +12,7 @@ import xarray as xr
 from xsarcomp.codec.target import Target
 from xsarcomp.errors import caller_stacklevel
 from xsarcomp.scenes.choice import choose_variables
+from xsarcomp.scenes.chunking import Sizes
 
 _LOGGER = logging.getLogger("xsarcomp")
 _TARGET_ARGUMENTS = tuple(inspect.signature(Target.from_arguments).parameters)
@@ -63,6 +64,7 @@ class Accessor:
         recompress: bool = False,
         variables: Iterable[Hashable] | None = None,
         like: xr.Dataset | None = None,
+        shards: Sizes | None = None,
     ) -> xr.Dataset:
         """Encode sigma0 or gamma0 backscatter to latents: lazily on Dask arrays, immediately on NumPy arrays.
 
@@ -104,6 +106,9 @@ class Accessor:
             Latents of an opened store to which the result will be appended, for instance the next acquisitions of a time
             series. The result has the model, quantization step and guarantees of this store, so no target may be given.
             Without ``like``, each call searches its own step; appended planes then keep different steps.
+        shards : int, mapping or sequence of int, optional
+            Pixels of a stored object: one size for y and x, one by dimension, or one for each dimension. y and x in multiples of
+            512, the chunks of every latents store, which cannot be chosen. Dask blocks become whole shards.
 
         Returns
         -------
@@ -117,7 +122,7 @@ class Accessor:
         RadiometryError
             If the values are no calibrated backscatter, or their scale cannot be inferred.
         DimensionError
-            If no variable with backscatter is found, or bands of backscatter and others share a variable.
+            If no variable with backscatter is found, bands of backscatter and others share a variable, or shards do not fit.
         AlreadyLossyError
             If the values were compressed with loss before.
         ModelError
@@ -140,7 +145,7 @@ class Accessor:
         dataset = self._dataset()
         names = self._choose(variables, scale)
         plan = plan_latents(dataset, names, target, like=like, model=model, scale=scale, recompress=recompress)
-        return encode_dataset(dataset, plan)
+        return encode_dataset(dataset, plan, shards)
 
     def encoding(
         self,
@@ -156,11 +161,14 @@ class Accessor:
         recompress: bool = False,
         variables: Iterable[Hashable] | None = None,
         zarr_format: int = 3,
+        chunks: Sizes | None = None,
+        shards: Sizes | None = None,
     ) -> dict[Hashable, dict[str, Any]]:
         """Encoding for ``to_zarr`` that makes a transparent store: any reader with xsarcomp installed sees sigma0 or gamma0.
 
-        Each chunk is coded by itself. The chunks are those of the Dask array, or about 512 x 512 pixels, of one plane. In Zarr format 2,
-        y and x must be the last dimensions.
+        Each chunk is coded by itself. The chunks are those of the Dask array, divided where they are large, or about 512 x 512 pixels, of
+        one plane. :meth:`to_zarr` rechunks Dask blocks that do not fit; xarray's ``to_zarr`` refuses them. In Zarr format 2, y and x
+        must be the last dimensions.
 
         Parameters
         ----------
@@ -168,6 +176,10 @@ class Accessor:
             As for :meth:`encode`.
         zarr_format : {3, 2}
             Zarr format of the store; pass the same to ``to_zarr``.
+        chunks : int, mapping or sequence of int, optional
+            Sizes of chunks: one for y and x, one by dimension, or one for each dimension. Below 128 pixels, bits are wasted.
+        shards : int, mapping or sequence of int, optional
+            Sizes of stored objects, multiples of the chunks: several chunks share an object. Format 3 only.
 
         Returns
         -------
@@ -194,6 +206,8 @@ class Accessor:
             scale=scale,
             recompress=recompress,
             zarr_format=zarr_format,
+            chunks=chunks,
+            shards=shards,
         )
 
     def compare(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from tests.support.part_scenes import MODEL, STORED, encode, opened, scene, ways_to_read
 from xsarcomp.errors import CorruptStreamError, DimensionError, NotEncodedError
@@ -160,3 +161,17 @@ def test_the_coding_of_a_large_plane_has_few_chunks_and_few_bytes(tmp_path):
     sizes = [path.stat().st_size for path in (tmp_path / "a/vv_coding/c").rglob("*") if path.is_file()]
     assert len(sizes) == 3
     assert max(sizes) < 100
+
+
+def test_a_store_that_encode_began_has_its_coding_before_any_region_is_written(tmp_path):
+    encoded = encode(scene().chunk(y=32))
+    encoded.to_zarr(tmp_path / "a", compute=False, **STORED)
+    np.testing.assert_array_equal(opened(tmp_path / "a").vv_coding, encoded.vv_coding)
+
+
+def test_regions_that_another_process_overwrote_in_the_coding_are_named(tmp_path):
+    encode(scene()).to_zarr(tmp_path / "a", **STORED)
+    zarr.open_array(tmp_path / "a/vv_coding", mode="r+")[:, 4:] = np.nan  # what a lost write of another process leaves
+    for name, read in ways_to_read(tmp_path / "a").items():
+        with pytest.raises(CorruptStreamError, match="wrote regions inside the same 2048 pixels at the same time"):
+            pytest.fail(f"{name}: {read()}")

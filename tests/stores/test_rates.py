@@ -1,22 +1,24 @@
 """Rates of whole stores: what was asked for lies in the bytes that are stored, masks and exactly kept values included."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from xsarcomp.stores.report import store_report, warn_if_missed
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:this does not look like")]
 
 
-def write(scene, path, *, is_transparent, **request):
+def write(scene, path, *, is_transparent, measure=True, **request):
     if is_transparent:
         scene.sarcomp.to_zarr(path, encoding=scene.sarcomp.encoding(**request), consolidated=False)
     else:
         scene.sarcomp.encode(**request).sarcomp.to_zarr(path, consolidated=False)
-    return store_report(path)
+    return store_report(path) if measure else None
 
 
 KINDS = pytest.mark.parametrize("is_transparent", [False, True], ids=["latents", "transparent"])
@@ -82,3 +84,35 @@ def test_a_large_store_that_misses_the_bytes_is_warned_of(tmp_path, recwarn, sha
     assert not recwarn.list  # headers are half of a small store
     warn_if_missed(replace(report, pixels=2**22, got_bytes=round(share * report.asked_bytes)))
     assert [str(report.asked_bytes) in str(warning.message) for warning in recwarn.list] == [True] * is_named
+
+
+class Sizing(zarr.storage.LocalStore):
+    """A store that counts how often it is asked for the size of an object."""
+
+    asked = 0
+
+    async def getsize(self, key):
+        Sizing.asked += 1
+        return await super().getsize(key)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("request_", "is_asked"), [({"bits_per_pixel": 2}, False), ({"rmse_db": 1}, False), ({"preset": "8x"}, True)]
+)
+def test_the_writer_knows_the_bytes_without_asking_the_store(tmp_path, monkeypatch, is_transparent, request_, is_asked):
+    scene = xr.Dataset({"vv": (("y", "x"), power((64, 64)))})
+    monkeypatch.setattr("xsarcomp.stores.report.LARGE_SCENE", 1)
+    monkeypatch.setattr("xsarcomp.stores.report.ABOVE", -2)  # any number of bytes is warned of
+    Sizing.asked, store = 0, Sizing(tmp_path / "a.zarr")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        write(scene, store, is_transparent=is_transparent, **request_, measure=False)
+    assert (Sizing.asked > 0) == is_asked
+    found = [str(warning.message) for warning in caught if "was asked for" in str(warning.message)]
+    report = store_report(tmp_path / "a.zarr")
+    if "rmse_db" in request_:
+        assert not found
+    else:
+        got = report.stored_bytes if is_asked else report.payload_bytes
+        assert [f"and the store has {got}," in text for text in found] == [True]

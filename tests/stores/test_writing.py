@@ -12,9 +12,10 @@ import zarr
 from schedulers import scheduler
 
 from tests.support.store_model import all_files
-from xsarcomp.errors import ConfigurationError, DimensionError
+from xsarcomp.errors import ConfigurationError
 from xsarcomp.latents.info import mark_lossy, transparent_scales
 from xsarcomp.scenes.large_scene import large_scene
+from xsarcomp.stores.compact import with_small_coordinates
 from xsarcomp.stores.verification import verify_store, write_manifest
 from xsarcomp.stores.writing import write_dataset
 
@@ -107,15 +108,18 @@ def is_compressed(dataset, options):
     return "encoding" in options or any("sarcomp" in array.attrs for array in dataset.variables.values())
 
 
-def noted(dataset, options):
-    """The dataset with the note of its loss that the own writer adds where a codec is lossy."""
-    return mark_lossy(dataset, transparent_scales(options.get("encoding", {})))
+def written_by_xarray(dataset, path, **options):
+    """Write with xarray what the own writer adds: the note of a loss, small coordinates, and documents without indentation."""
+    encoding = options.get("encoding", {})
+    noted = mark_lossy(dataset, transparent_scales(encoding))
+    with zarr.config.set({"json_indent": None}):
+        with_small_coordinates(noted, encoding, options.get("zarr_format")).to_zarr(path, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_store_is_the_very_bytes_that_xarray_writes(datasets, tmp_path, kind):
     dataset, options = datasets[kind]
-    noted(dataset, options).to_zarr(tmp_path / "xarray", **options)
+    written_by_xarray(dataset, tmp_path / "xarray", **options)
     with dask.config.set(scheduler="synchronous" if kind == "transparent" else "threads"):
         assert dataset.sarcomp.to_zarr(tmp_path / "own", **options) is None
     expected, found = all_files(tmp_path / "xarray"), all_files(tmp_path / "own")
@@ -127,7 +131,7 @@ def test_the_store_is_the_very_bytes_that_xarray_writes(datasets, tmp_path, kind
 def test_a_compressed_store_has_its_manifest(datasets, tmp_path, kind):
     dataset, options = datasets[kind]
     dataset.sarcomp.to_zarr(tmp_path / "own", **options)
-    noted(dataset, options).to_zarr(tmp_path / "xarray", **options)
+    written_by_xarray(dataset, tmp_path / "xarray", **options)
     write_manifest(tmp_path / "xarray")
     assert all_files(tmp_path / "own") == all_files(tmp_path / "xarray")
     report = verify_store(tmp_path / "own")
@@ -182,21 +186,6 @@ def test_an_encoding_of_what_is_not_there_is_refused(encoded, tmp_path):
         encoded.sarcomp.to_zarr(tmp_path / "a", encoding={"hh": {}})
 
 
-@pytest.mark.parametrize(
-    ("own", "what"),
-    [
-        ({"chunks": (600, 512)}, r"whole chunks of \(600, 512\)"),
-        ({"chunks": (256, 256), "shards": (512, 768)}, "shards"),
-    ],
-)
-def test_no_task_writes_a_part_of_a_chunk_or_shard(encoding, tmp_path, own, what):
-    wrong = {"vv": {**encoding["vv"], **own}, "vh": encoding["vh"]}
-    with pytest.raises(DimensionError, match=what):
-        scene().sarcomp.to_zarr(tmp_path / "a", encoding=wrong)
-    scene().chunk(y=-1, x=-1).sarcomp.to_zarr(tmp_path / "b", encoding=wrong)
-    assert np.isfinite(xr.open_zarr(tmp_path / "b").vv).any()
-
-
 class Noting(zarr.storage.LocalStore):
     """A store that notes the chunks that are written, in their order."""
 
@@ -206,6 +195,29 @@ class Noting(zarr.storage.LocalStore):
         await super().set(key, value)
         if "/c/" in key:
             self.SET.append(key)
+
+
+@pytest.mark.parametrize("own", [{"chunks": (600, 512)}, {"chunks": (256, 256), "shards": (512, 768)}])
+def test_blocks_that_end_inside_a_chunk_or_shard_are_joined_so_that_no_task_writes_a_part_of_one(
+    encoding, tmp_path, own
+):
+    request = {"vv": {**encoding["vv"], **own}, "vh": encoding["vh"]}
+    Noting.SET.clear()
+    scene().sarcomp.to_zarr(Noting(tmp_path / "a"), encoding=request)
+    assert len(Noting.SET) == len(set(Noting.SET))
+    written_by_xarray(scene().load(), tmp_path / "b", encoding=request)
+    assert without_manifest(all_files(tmp_path / "a")) == all_files(tmp_path / "b")
+    assert verify_store(tmp_path / "a").ok
+
+
+def test_irregular_blocks_of_any_variable_are_written(tmp_path):
+    values = np.random.default_rng(1).normal(size=(90, 70)).astype("f4")
+    irregular = xr.Dataset({"angle": (("y", "x"), values), "line": ("y", values[:, 0])}).chunk(
+        y=(20, 50, 10, 10), x=(30, 40)
+    )
+    irregular.sarcomp.to_zarr(tmp_path / "a")
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "a").load(), irregular.load())
+    assert zarr.open_array(tmp_path / "a/angle").chunks == (50, 40)
 
 
 def test_latents_of_a_block_are_written_when_its_other_parts_are(tmp_path):
@@ -226,7 +238,7 @@ def test_latents_of_a_block_are_written_when_its_other_parts_are(tmp_path):
 def test_parts_that_no_longer_belong_together_block_by_block_are_written_all_the_same(encoded, tmp_path):
     dataset = encoded.assign(vv_mask=encoded.vv_mask.chunk(y=-1, x=-1))
     assert write_dataset(dataset, tmp_path / "own").blocks == 6 + 6 + 6 + 1
-    dataset.to_zarr(tmp_path / "xarray")
+    written_by_xarray(dataset, tmp_path / "xarray")
     assert without_manifest(all_files(tmp_path / "own")) == all_files(tmp_path / "xarray")
 
 
@@ -265,7 +277,7 @@ def test_workers_write_the_same_bytes(datasets, workers, tmp_path, kind):
         warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
         dataset.sarcomp.to_zarr(tmp_path / "own", **options)
     with dask.config.set(scheduler="threads"):
-        noted(dataset, options).to_zarr(tmp_path / "xarray", **options)
+        written_by_xarray(dataset, tmp_path / "xarray", **options)
     assert without_manifest(all_files(tmp_path / "own")) == all_files(tmp_path / "xarray")
 
 

@@ -32,9 +32,11 @@ from xsarcomp.latents.guarantees import encode_gains, encode_residual
 from xsarcomp.latents.layout import (
     CHUNK_LATENTS,
     PIXEL_PARTS,
+    ShardCounts,
     drop_storage_encoding,
     part_grids,
     plane_chunks,
+    shard_counts,
     store_variables,
 )
 from xsarcomp.latents.metadata import LatentsMetadata
@@ -43,6 +45,7 @@ from xsarcomp.latents.plane_steps import make_coding
 from xsarcomp.latents.positions import position_coordinates
 from xsarcomp.latents.windows import gains_pixel_window, latents_window
 from xsarcomp.radiometry import pixel_classes
+from xsarcomp.scenes.chunking import Sizes
 from xsarcomp.scenes.sampling import SAMPLE_PIXELS
 from xsarcomp.scenes.times import with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
@@ -54,13 +57,15 @@ LARGEST_BLOCK_VALUES = 2 * LARGEST_BLOCK_PIXELS**2
 """Largest number of values of a Dask block, all planes together."""
 
 
-def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
+def encode_dataset(dataset: xr.Dataset, plan: Plan, shards: Sizes | None = None) -> xr.Dataset:
     """Encode the planned variables of a dataset; see ``.sarcomp.encode``.
 
     Parameters
     ----------
     dataset : xarray.Dataset
     plan : Plan
+    shards : int, mapping or sequence of int, optional
+        Pixels of a stored object, see ``.sarcomp.encode``.
 
     Returns
     -------
@@ -70,13 +75,13 @@ def encode_dataset(dataset: xr.Dataset, plan: Plan) -> xr.Dataset:
     Raises
     ------
     DimensionError
-        If the dataset has a variable or dimension whose name a part needs.
+        If the dataset has a variable or dimension whose name a part needs, or shards are no multiples of chunks.
     """
     encoded = with_time_encoding(drop_storage_encoding(dataset.drop_vars(list(plan.variables))))
     for name, metadata in plan.variables.items():
         _refuse_taken_names(dataset, encoded.variables, name, metadata)
         encoded = encoded.assign_coords(position_coordinates(encoded, metadata))
-        encoded = encoded.assign(encode_variable(dataset[name], metadata))
+        encoded = encoded.assign(encode_variable(dataset[name], metadata, shards))
     return encoded
 
 
@@ -98,7 +103,9 @@ def _refuse_taken_names(
             )
 
 
-def encode_variable(array: xr.DataArray, metadata: LatentsMetadata) -> dict[str, xr.Variable]:
+def encode_variable(
+    array: xr.DataArray, metadata: LatentsMetadata, shards: Sizes | None = None
+) -> dict[str, xr.Variable]:
     """Encode a variable to the variables that stand for it in a latents store; lazily if it is lazy.
 
     Parameters
@@ -106,6 +113,7 @@ def encode_variable(array: xr.DataArray, metadata: LatentsMetadata) -> dict[str,
     array : xarray.DataArray
         Backscatter, of the dimensions and the data type that the metadata name.
     metadata : LatentsMetadata
+    shards : int, mapping or sequence of int, optional
 
     Returns
     -------
@@ -113,10 +121,11 @@ def encode_variable(array: xr.DataArray, metadata: LatentsMetadata) -> dict[str,
         By name; see :mod:`xsarcomp.latents.layout`.
     """
     values = array.transpose(*metadata.leading, *metadata.spatial).data
-    parts = _encode_lazily(values, metadata) if is_lazy(values) else _encode_in_memory(values, metadata)
+    counts = shard_counts(array, metadata, shards)
+    parts = _encode_lazily(values, metadata, counts) if is_lazy(values) else _encode_in_memory(values, metadata)
     if "coding" in metadata.required_parts:
         parts["coding"] = make_coding(metadata, values.shape[:-2])
-    return store_variables(parts, metadata)
+    return store_variables(parts, metadata, counts)
 
 
 def _encode_in_memory(backscatter: Any, metadata: LatentsMetadata) -> dict[str, NDArray]:
@@ -165,14 +174,14 @@ def _guarantee_parts_in_memory(
     return parts
 
 
-def _encode_lazily(values: Any, metadata: LatentsMetadata) -> dict[str, Any]:
-    """Parts as Dask arrays, aligned with each other and with the chunks in Zarr."""
+def _encode_lazily(values: Any, metadata: LatentsMetadata, shards: ShardCounts) -> dict[str, Any]:
+    """Parts as Dask arrays, aligned with each other and with the chunks and shards in Zarr."""
     from xsarcomp.scenes.windows import Source, map_windows, same_window
 
-    edges = [_block_pixels(max(sizes)) for sizes in values.chunks[-2:]]
+    edges = [_block_pixels(max(sizes), count) for sizes, count in zip(values.chunks[-2:], shards.plane, strict=True)]
     latent_counts = [latent_count(size) for size in metadata.pixels]
     shape = (*values.shape[:-2], metadata.channels, *latent_counts)
-    leading = _leading_chunks(values, plane_chunks(shape), edges)
+    leading = _leading_chunks(values, tuple(map(int.__mul__, plane_chunks(shape), shards.planes)), edges)
     sizes = list(zip(metadata.pixels, edges, strict=True))
     pixels = (*leading, *(_regular_chunks(size, edge) for size, edge in sizes))
     arguments = (metadata,)
@@ -216,17 +225,17 @@ def _pixels_to_read(window: Window, metadata: LatentsMetadata) -> Window:
     return (*window[:-3], *spans)
 
 
-def _block_pixels(source_chunk: int) -> int:
-    """Pixels of a Dask block along an axis: near the chunk of the source, whole Zarr chunks, bounded."""
-    unit = CHUNK_LATENTS * BLOCK
-    return min(max(unit, -(-source_chunk // unit) * unit), LARGEST_BLOCK_PIXELS)
+def _block_pixels(source_chunk: int, chunks: int) -> int:
+    """Pixels of a Dask block along an axis: near the chunk of the source, whole objects of some Zarr chunks, bounded."""
+    unit = chunks * CHUNK_LATENTS * BLOCK
+    return max(unit, min(-(-source_chunk // unit) * unit, LARGEST_BLOCK_PIXELS // unit * unit))
 
 
-def _leading_chunks(values: Any, zarr_chunks: tuple[int, ...], edges: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Dask chunks of the leading dimensions: whole Zarr chunks, near the chunks of the source, bounded."""
+def _leading_chunks(values: Any, units: tuple[int, ...], edges: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Dask chunks of the leading dimensions: whole stored objects, near the chunks of the source, bounded."""
     planes = max(1, LARGEST_BLOCK_VALUES // math.prod(edges))
     chunks = []
-    for sizes, unit in reversed(list(zip(values.chunks[:-2], zarr_chunks, strict=True))):
+    for sizes, unit in reversed(list(zip(values.chunks[:-2], units, strict=True))):
         chunk = max(1, min(max(sizes), planes) // unit) * unit
         planes = max(1, planes // chunk)
         chunks.append(_regular_chunks(sum(sizes), chunk))

@@ -7,6 +7,7 @@ example). Guarantees add ``vv_residual`` and ``vv_gains``. ``vv_coding`` holds t
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ import xarray as xr
 from xsarcomp.codec.chunk import ABSENT
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE, tile_count
+from xsarcomp.codec.window import latent_count
+from xsarcomp.errors import DimensionError
 from xsarcomp.latents.metadata import ATTRIBUTE, PARTS, LatentsMetadata
 from xsarcomp.latents.plane_steps import CODING
+from xsarcomp.scenes.chunking import Sizes, requested_sizes
 
 CHUNK_LATENTS = 64
 """Latents of a Zarr chunk along an axis: 512 pixels."""
@@ -24,7 +28,7 @@ CODING_CHUNK_LATENTS = 256
 """Latents along an axis of a chunk of the coding of a plane without leading dimensions; a chunk is two numbers, repeated."""
 CHUNK_PIXELS = (CHUNK_LATENTS * BLOCK) ** 2
 """Pixels of a Zarr chunk."""
-METADATA_BYTES = 42_000
+METADATA_BYTES = 25_000
 """Approximate size of metadata, coordinates and manifest of a store of any size."""
 GAIN = "gain"
 """Dimension of a gain and its level."""
@@ -115,7 +119,56 @@ def plane_chunks(latents_shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1 for _ in leading[:-1]), min(planes, max(1, leading[-1]))) if leading else ()
 
 
-def store_variables(parts: Mapping[str, Any], metadata: LatentsMetadata) -> dict[str, xr.Variable]:
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """Chunks along each axis that share a stored object."""
+
+    planes: tuple[int, ...]
+    """Along the leading dimensions."""
+    plane: tuple[int, int] = (1, 1)
+    """Along the vertical and the horizontal dimension."""
+
+
+def shard_counts(array: xr.DataArray, metadata: LatentsMetadata, shards: Sizes | None) -> ShardCounts:
+    """Chunks that share a stored object, from a request in pixels.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        Backscatter.
+    metadata : LatentsMetadata
+    shards : int, mapping or sequence of int, or None
+        See ``.sarcomp.encode``.
+
+    Returns
+    -------
+    ShardCounts
+        No more chunks than the array has.
+
+    Raises
+    ------
+    ConfigurationError, DimensionError
+        If a size is no multiple of the chunks, or no size.
+    """
+    asked = requested_sizes("shards", shards, array)
+    unit, latents = CHUNK_LATENTS * BLOCK, tuple(latent_count(size) for size in metadata.pixels)
+    leading = tuple(array.sizes[dim] for dim in metadata.leading)
+    units = (*plane_chunks((*leading, metadata.channels, *latents)), unit, unit)
+    counts = []
+    for dim, edge in zip((*metadata.leading, *metadata.spatial), units, strict=True):
+        size = asked.get(dim, edge)
+        if size % edge and edge < array.sizes[dim]:
+            raise DimensionError(
+                f"shards of {array.name!r} have {size} elements along {dim!r}, expected a multiple of the chunks of a latents store "
+                f"of {edge}, such as {max(1, round(size / edge)) * edge}"
+            )
+        counts.append(max(1, min(size // edge, -(-array.sizes[dim] // edge))))
+    return ShardCounts(tuple(counts[:-2]), (counts[-2], counts[-1]))
+
+
+def store_variables(
+    parts: Mapping[str, Any], metadata: LatentsMetadata, shards: ShardCounts | None = None
+) -> dict[str, xr.Variable]:
     """Wrap the parts of a variable as variables with dimensions, attributes and encoding for a store.
 
     Parameters
@@ -123,6 +176,8 @@ def store_variables(parts: Mapping[str, Any], metadata: LatentsMetadata) -> dict
     parts : mapping of str to array
         NumPy or Dask arrays by part, with dimensions (..., then those of :func:`part_grids`).
     metadata : LatentsMetadata
+    shards : ShardCounts, optional
+        Chunks that share an object; each is one of its own if None.
 
     Returns
     -------
@@ -145,8 +200,17 @@ def store_variables(parts: Mapping[str, Any], metadata: LatentsMetadata) -> dict
     for part, values in parts.items():
         attributes, encoding = _storage(part, metadata)
         encoding["chunks"] = (*planes, *chunks.get(part, pixels))
+        if shards is not None and (counts := _part_counts(part, metadata, shards)).count(1) < len(counts):
+            encoding["shards"] = tuple(map(int.__mul__, encoding["chunks"], counts))
         variables[names[part]] = xr.Variable((*metadata.leading, *grids[part]), values, attributes, encoding)
     return variables
+
+
+def _part_counts(part: str, metadata: LatentsMetadata, shards: ShardCounts) -> tuple[int, ...]:
+    """Chunks of a part along each axis that share an object."""
+    if part == "coding":  # its chunks are larger than those of the others, or whole planes
+        return (*shards.planes, 1) if metadata.leading else (1, 1, 1)
+    return (*shards.planes, *((1,) if part in ("latents", "gains") else ()), *shards.plane)
 
 
 def _storage(part: str, metadata: LatentsMetadata) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -278,7 +278,8 @@ def _check_coding(values: NDArray[np.float64], metadata: LatentsMetadata, planes
     if not np.isfinite(values).all():
         raise CorruptStreamError(
             f"a chunk of the coding of {metadata.name!r} is missing, so the steps of its planes are unknown: "
-            "they were not written yet, or restore it from a copy"
+            "they were not written yet, or processes wrote regions inside the same 2048 pixels at the same time. Write them again, one "
+            "after the other, or restore it from a copy"
         )
     if not ((steps > 0) & (steps < 1000)).all():
         raise CorruptStreamError(

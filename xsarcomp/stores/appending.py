@@ -24,6 +24,7 @@ from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.times import with_fine_times
 from xsarcomp.scenes.variables import declared_nodata, is_lazy, spatial_dimensions
 from xsarcomp.stores.array_writes import WrittenChunks, object_shape, wait_after_errors, write_values
+from xsarcomp.stores.compact import compact_documents
 from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.opening import open_zarr_store, readable_store
@@ -31,7 +32,7 @@ from xsarcomp.stores.recording import extend_manifest
 from xsarcomp.stores.sources import refuse_own_sources
 from xsarcomp.stores.stored_array import is_compressed
 from xsarcomp.stores.unfinished import array_dimensions, forget, note, resized, shared_planes, take_back
-from xsarcomp.stores.writing import ArrayCollector, check_aligned, dataset_blocks, write_blocks
+from xsarcomp.stores.writing import ArrayCollector, align_blocks, dataset_blocks, write_blocks
 
 USUAL_DIMENSION = "time"
 """Dimension along which scenes are appended, if the store has it and no other is named."""
@@ -79,7 +80,7 @@ def append_dataset(
     """
     store = expanded(store)
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
-    with writer_lock(store, group=group, storage_options=storage_options):
+    with writer_lock(store, group=group, storage_options=storage_options), compact_documents():
         return _append_locked(dataset, store, dim, group, storage_options)
 
 
@@ -302,7 +303,7 @@ def _write_piece(addition: xr.Dataset, root: zarr.Group, dim: str) -> None:
         name: tuple(sizes[name][axis] if array_dimensions(array)[axis] == dim else 0 for axis in range(array.ndim))
         for name, array in arrays.targets.items()
     }
-    check_aligned(arrays, offsets)
+    align_blocks(arrays, offsets)
     for name, source in arrays.sources.items():
         if not is_lazy(source):
             values = np.asarray(source)

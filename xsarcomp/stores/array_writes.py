@@ -54,6 +54,8 @@ class Written:
     """Index of the first chunk."""
     identities: NDArray[np.uint64]
     """Identity of each chunk, ``ABSENT`` where nothing is stored."""
+    size: int
+    """Bytes of the objects."""
 
 
 @dataclass(eq=False)
@@ -65,6 +67,8 @@ class WrittenChunks:
     """Identity of each chunk, as in a manifest."""
     is_known: NDArray[np.bool_] = field(init=False)
     """True for the chunks that were written here."""
+    size: int = 0
+    """Bytes of the objects that were written here."""
 
     def __post_init__(self) -> None:
         unit = _Unit(self.target)
@@ -76,6 +80,7 @@ class WrittenChunks:
         ends = map(int.__add__, written.first, written.identities.shape)
         window = tuple(map(slice, written.first, ends))
         self.identities[window], self.is_known[window] = written.identities, True
+        self.size += written.size
 
 
 def write_recorded(target: zarr.Array, values: NDArray, region: Region | None = None) -> Written:
@@ -114,7 +119,7 @@ def write_recorded(target: zarr.Array, values: NDArray, region: Region | None = 
         key = (path / target.metadata.encode_chunk_key(index)).path
         if (found := recorder.identities.get(key)) is not None:
             window[...] = found[tuple(map(slice, window.shape))]
-    return Written(first, identities)
+    return Written(first, identities, sum(recorder.sizes.values()))
 
 
 class _Unit:
@@ -149,15 +154,18 @@ class _Recorder(zarr.storage.WrapperStore):
         self._unit = unit
         self.identities: dict[str, NDArray[np.uint64]] = {}
         """Identities in each object by its key."""
+        self.sizes: dict[str, int] = {}
+        """Bytes of each object by its key."""
 
     async def set(self, key: str, value: Any) -> None:
         """Write an object."""
-        self.identities[key] = self._unit.identities(value.to_bytes())
+        self.identities[key], self.sizes[key] = self._unit.identities(value.to_bytes()), len(value)
         await self._store.set(key, value)
 
     async def delete(self, key: str) -> None:
         """Delete an object."""
         self.identities.pop(key, None)
+        self.sizes.pop(key, None)
         await self._store.delete(key)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import warnings
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,16 @@ import xarray as xr
 from xsarcomp.codec.installed_models import model_name
 from xsarcomp.codec.rate_control import REACH
 from xsarcomp.codec.target import Target
-from xsarcomp.errors import ConfigurationError, ModelNotFoundError, NotEncodedError, RateError, caller_stacklevel
-from xsarcomp.latents.info import describe
+from xsarcomp.errors import (
+    ConfigurationError,
+    ModelNotFoundError,
+    NotEncodedError,
+    RateError,
+    SarcompError,
+    caller_stacklevel,
+)
+from xsarcomp.latents.append import latents_of
+from xsarcomp.latents.info import describe, transparent_scales
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.latents.plan import LARGE_SCENE
 from xsarcomp.stores.files import is_zarr
@@ -203,13 +212,17 @@ def warn_if_missed(report: StoreReport) -> None:
     ----------
     report : StoreReport
     """
-    if not report.asked_bytes or report.pixels < LARGE_SCENE:
-        return
-    miss = report.got_bytes / report.asked_bytes - 1
+    if report.asked_bytes and report.pixels >= LARGE_SCENE:
+        _warn_of_miss(report.target, report.asked_bytes, report.got_bytes)
+
+
+def _warn_of_miss(target: str | None, asked: int, got: int) -> None:
+    """Warn if bytes are not those that were asked for."""
+    miss = got / asked - 1
     if not -REACH <= miss <= ABOVE:
         warnings.warn(
-            f"{report.target} was asked for, {report.asked_bytes} bytes, and the store has {report.got_bytes}, {miss:+.1%}: its parts "
-            "differ much, and the sample that chose the step did not hold them as the scene does",
+            f"{target} was asked for, {asked} bytes, and the store has {got}, {miss:+.1%}: its parts differ much, and the sample that "
+            "chose the step did not hold them as the scene does",
             stacklevel=caller_stacklevel(),
         )
 
@@ -217,16 +230,54 @@ def warn_if_missed(report: StoreReport) -> None:
 def warn_after_writing(
     dataset: xr.Dataset,
     store: Any,
-    target: str | None,
+    encoding: Mapping[Hashable, Mapping[str, Any]],
     *,
+    sizes: Mapping[str, int] | None,
     group: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Warn of a missed rate as :func:`warn_if_missed` does, if the store of a large dataset can be measured."""
-    if group is not None or sum(array.size for array in dataset.values()) < LARGE_SCENE:
+    """Warn of a missed rate as :func:`warn_if_missed` does; the store is asked only where the writer does not know.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        What was written.
+    store, group, storage_options
+        As for ``.sarcomp.to_zarr``.
+    encoding : mapping
+        Variable name to its encoding.
+    sizes : mapping of str to int, optional
+        Bytes of the chunks of each array, if all of them were written now.
+    """
+    if group is None and sum(array.size for array in dataset.values()) >= LARGE_SCENE:
+        # nothing compressed, parts that no longer are latents, or a URL of another ending
+        with contextlib.suppress(SarcompError, FileNotFoundError):
+            _warn_after_writing(dataset, store, encoding, sizes, storage_options)
+
+
+def _warn_after_writing(
+    dataset: xr.Dataset,
+    store: Any,
+    encoding: Mapping[Hashable, Mapping[str, Any]],
+    sizes: Mapping[str, int] | None,
+    storage_options: dict[str, Any] | None,
+) -> None:
+    """Warn of a missed rate of a large dataset."""
+    latents, transparent = latents_of(dataset), transparent_scales(encoding)
+    requests = {metadata.target for metadata in latents.values()}
+    request = getattr(encoding, "target", None) or (requests.pop() if len(requests) == 1 else None)
+    if (target := _asked(request)) is None or target.asked_bytes(1) is None:
         return
-    with contextlib.suppress(NotEncodedError, FileNotFoundError):  # nothing compressed, or a URL of another ending
-        warn_if_missed(store_report(expanded(store), storage_options=storage_options, target=target))
+    if sizes is None or target.counts_metadata:
+        warn_if_missed(store_report(expanded(store), storage_options=storage_options, target=request))
+        return
+    parts = [metadata.part_names for metadata in latents.values()]
+    pixels = sum(dataset[name].size for name in [*(names["mask"] for names in parts), *transparent])
+    got = sum(
+        sizes.get(name, 0) for name in [*(name for names in parts for name in names.values()), *map(str, transparent)]
+    )
+    if pixels >= LARGE_SCENE:
+        _warn_of_miss(request, target.asked_bytes(pixels) or 0, got)
 
 
 def _parts(dataset: xr.Dataset, name: str) -> dict[str, str]:

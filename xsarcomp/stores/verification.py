@@ -29,6 +29,7 @@ from xsarcomp.stores.chunk_checks import (
     content_problem,
     identity,
 )
+from xsarcomp.stores.compact import compact_documents
 from xsarcomp.stores.listing import StoredGroup, open_stored
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.manifest import (
@@ -233,7 +234,7 @@ def write_manifest(
     NotEncodedError, ConfigurationError
         As for :func:`verify_store`; also if another process is writing the store.
     """
-    with writer_lock(store, storage_options=storage_options):
+    with writer_lock(store, storage_options=storage_options), compact_documents():
         return _write_manifest(store, check, written or {}, storage_options, progress)
 
 

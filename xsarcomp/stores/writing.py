@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.tile_means import TILE
-from xsarcomp.errors import ConfigurationError, CorruptStreamError, DimensionError
+from xsarcomp.errors import ConfigurationError, CorruptStreamError
 from xsarcomp.latents.info import mark_lossy, transparent_scales
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
+from xsarcomp.scenes.chunking import aligned_blocks, with_regular_blocks
 from xsarcomp.scenes.times import time_encodings, with_time_encoding
 from xsarcomp.scenes.variables import is_lazy
 from xsarcomp.stores.array_writes import Region, Written, WrittenChunks, object_shape, wait_after_errors, write_recorded
+from xsarcomp.stores.compact import compact_documents, with_small_coordinates
 from xsarcomp.stores.locations import check_target, expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.resuming import PartialStore, open_partial_store
@@ -44,6 +46,8 @@ class WriteReport:
     """Number of Dask blocks of lazy variables; the parts of a latents variable count as one."""
     reused: int
     """Number of blocks that an interrupted writer had finished before."""
+    sizes: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Bytes of the objects of each array that were written now."""
 
 
 @dataclass(eq=False)
@@ -93,7 +97,7 @@ def write_dataset(
 
     Raises
     ------
-    ConfigurationError, DimensionError, CorruptStreamError
+    ConfigurationError, CorruptStreamError
         As ``.sarcomp.to_zarr`` does.
     """
     if mode not in (None, "w", "w-"):
@@ -119,7 +123,7 @@ def write_dataset(
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
     if isinstance(store, str) and "://" not in store:
         Path(store).parent.mkdir(parents=True, exist_ok=True)
-    with writer_lock(store, group=group, storage_options=storage_options):
+    with writer_lock(store, group=group, storage_options=storage_options), compact_documents():
         return _write_locked(
             dataset,
             store,
@@ -154,7 +158,7 @@ def _write_locked(
         options["zarr_format"] = zarr_format or partial.zarr_format
     created = _created_store(dataset, store, encoding, consolidated=consolidated, **options)
     with wait_after_errors(), created as (arrays, root):
-        check_aligned(arrays)
+        align_blocks(arrays)
         blocks = dataset_blocks(dataset, arrays)
         if partial is not None:
             arrays.targets, root = partial.accept(root, arrays.targets), partial.group
@@ -164,7 +168,8 @@ def _write_locked(
         write_blocks(arrays, missing, written)
         if any(map(is_compressed, arrays.targets.values())):
             _write_manifest(root, written, check=partial is not None)
-    return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing))
+    sizes = {name: chunks.size for name, chunks in written.items()}
+    return WriteReport(blocks=len(blocks), reused=len(blocks) - len(missing), sizes=sizes)
 
 
 @contextlib.contextmanager
@@ -179,10 +184,13 @@ def _created_store(
     """Create a store with xarray, with all metadata and no values; gives the sources and targets of values, and the group."""
     if unknown := [name for name in encoding if name not in dataset.variables]:
         raise ConfigurationError(f"the encoding names {unknown}, expected names among {[*dataset.variables]}")
-    for variable in (dataset := with_time_encoding(dataset)).variables.values():
+    dataset = with_small_coordinates(with_time_encoding(dataset), encoding, options["zarr_format"])
+    for name, variable in dataset.variables.items():
         if variable.size == 0:
             variable.load()
-    # chunks and shards are compared with blocks below, for every version of xarray alike
+        elif variable.chunks and not encoding.get(name, variable.encoding).get("chunks"):
+            variable.data = with_regular_blocks(variable).data
+    # blocks are aligned with chunks and shards below, for every version of xarray alike
     try:
         target = xr.backends.ZarrStore.open_group(
             store, consolidated=False, consolidate_on_close=consolidated is not False, safe_chunks=False, **options
@@ -209,31 +217,22 @@ def _with_times(encoding: Mapping[Hashable, Mapping[str, Any]], dataset: xr.Data
     }
 
 
-def check_aligned(arrays: ArrayCollector, offsets: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Refuse blocks that end inside a chunk or shard: two tasks would write the same object at the same time.
+def align_blocks(arrays: ArrayCollector, offsets: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Rechunk what ends inside a chunk or shard: two tasks would write the same object at the same time.
 
     Parameters
     ----------
     arrays : ArrayCollector
+        Its lazy sources are changed.
     offsets : mapping of str to sequence of int, optional
         First element that is written of each array, along each axis; 0 if not given.
-
-    Raises
-    ------
-    DimensionError
-        If blocks end inside.
     """
     for name, source in arrays.lazy.items():
-        target = arrays.targets[name]
-        edges = object_shape(target)
+        edges = object_shape(arrays.targets[name])
         first = offsets[name] if offsets else (0,) * len(edges)
-        ends = [start + np.cumsum(sizes)[:-1] for start, sizes in zip(first, source.chunks, strict=True)]
-        if any((end % edge).any() for end, edge in zip(ends, edges, strict=True)):
-            unit = "shards" if target.shards else "chunks"
-            raise DimensionError(
-                f"the blocks of {name!r} are {source.chunks}, expected whole {unit} of {edges} but for the last: a task would "
-                f"write a part of one. Make them fit, dataset.chunk(...), or choose other {unit} in the encoding"
-            )
+        blocks = tuple(map(aligned_blocks, source.chunks, edges, first))
+        if blocks != source.chunks:
+            arrays.sources[name] = source.rechunk(blocks)
 
 
 @dataclass(frozen=True)
