@@ -13,6 +13,7 @@
     scenes/       variables, lazy windows, rasters, simulated scenes
     metrics/      metrics of arrays
     radiometry/   scales, decibels, invalid pixels
+    display/      words and tables for terminals and notebooks
     tiling, errors          tiles with halo or overlap; the errors
     pretrained/   models that ship with the package
 
