@@ -13,8 +13,7 @@
     scenes/       variables, lazy windows, rasters, simulated scenes
     metrics/      metrics of arrays
     radiometry/   scales, decibels, invalid pixels
-    display/      words and tables for terminals and notebooks
-    tiling, errors          tiles with halo or overlap; the errors
+    tiling, errors, display tiles with halo or overlap; the errors; words and tables that results show
     pretrained/   models that ship with the package
 
 ``docs/architecture.md`` describes the rooms, and the way of an array through them.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xsarcomp.display.words import visible
+from xsarcomp.display import visible
 
 if TYPE_CHECKING:
     from xsarcomp.stores.report import StoreReport

@@ -1,11 +1,11 @@
 """Result of a comparison: a dictionary that shows itself with units, goals, and whether they are met."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xsarcomp.display.tables import Cell, escape, html_block, html_table, text_table
-from xsarcomp.display.words import number, short
+from xsarcomp.display import Cell, Row, escape, html_block, html_table, number, short, text_table
 from xsarcomp.evaluation.glossary import METRICS
 
 GOALS = tuple(key for key, metric in METRICS.items() if metric.goal)
@@ -93,8 +93,9 @@ class Comparison(dict[str, Any]):
 
     def __repr__(self) -> str:
         # first words of the lines are the keys, as the command prints them for other programs
-        rows = [[short(key), _value(key, value), _goal(key), _answer(key, value)] for key, value in self.items()]
-        return text_table([[f"<xsarcomp> {self._title()}"], *rows])
+        rows: list[Row] = [[f"<xsarcomp> {self._title()}"]]
+        rows += [[short(key), _value(key, value), _goal(key), _answer(key, value)] for key, value in self.items()]
+        return text_table(rows)
 
     def _repr_html_(self) -> str:
         leading = [key for key in self if key in LEADING]
@@ -114,7 +115,8 @@ class Comparison(dict[str, Any]):
 
 
 def _value(key: str, value: Any) -> str:
-    unit = METRICS[key].unit if key in METRICS else ""
+    is_known = isinstance(value, int | float) and not math.isnan(value)
+    unit = METRICS[key].unit if key in METRICS and is_known else ""
     return f"{number(value)} {unit}".rstrip()
 
 

@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xsarcomp.codec.target import Target
-from xsarcomp.display.tables import Cell, text_table
-from xsarcomp.display.words import listed, number, short, size
+from xsarcomp.display import Cell, listed, short, size, text_table
 from xsarcomp.errors import ConfigurationError, RateError, caller_stacklevel
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums
@@ -57,6 +57,8 @@ class Preview:
     """Crop of the original, dimensions (y, x)."""
     crops: xr.Dataset
     """The same crop after decoding, dimensions (bits_per_pixel, y, x)."""
+    crop: Mapping[Hashable, slice]
+    """Pixels of the crop in the scene, as ``crop=`` of another preview takes them."""
     measured_on: str
     """How much of the scene the figures were measured on, in words."""
     scales: Mapping[Hashable, str]
@@ -94,11 +96,11 @@ class Preview:
         return f"preview of {listed(self.original)} at {self.table.sizes[RATE]} rates"
 
     def _notes(self) -> str:
-        rows, columns = (
-            f"{short(dim, 40)} {length:,}"
-            for dim, length in zip(self.original.dims, self.original.sizes.values(), strict=True)
+        spans = (f"{short(dim, 40)} {span.start:,} to {span.stop:,}" for dim, span in self.crop.items())
+        return (
+            f"Measured on {self.measured_on}. Sizes are those of the whole scene, without metadata. "
+            f"Crop: {', '.join(spans)}."
         )
-        return f"Measured on {self.measured_on}. Crop: {rows}, {columns}. Sizes are those of the whole scene, without metadata."
 
     def _rows(self) -> list[list[Cell]]:
         rows = []
@@ -109,12 +111,12 @@ class Preview:
                 first = f"{rate:g}" if name == self.table["variable"].values[0] else ""
                 texts = (
                     size(values["stored_bytes"]),
-                    f"{values['stored_bits_per_pixel']:.3g}",
+                    f"{values['stored_bits_per_pixel']:.3f}",
                     f"{values['ratio']:.3g}",
-                    f"{number(round(values['rmse_db'], 3))} dB",
-                    f"{number(round(values['bias_db'], 4))} dB",
-                    number(round(values["enl_ratio"], 3)),
-                    number(round(values["edge_preservation"], 3)),
+                    f"{values['rmse_db']:.3f} dB",
+                    f"{round(values['bias_db'], 3) + 0.0:+.3f} dB",
+                    f"{values['enl_ratio']:.3f}",
+                    f"{values['edge_preservation']:.3f}",
                 )
                 rows.append([Cell(first, "number"), Cell(short(name, 60)), *(Cell(text, "number") for text in texts)])
         return rows
@@ -153,39 +155,34 @@ def make_preview(
     Preview
     """
     asked = checked_rates(rates)
-    sample, place = _sample(dataset, list(names), crop)
-    results: list[_Result] = []
+    sample, chosen = _sample(dataset, list(names), crop)
+    request: dict[str, Any] = {"like": None, "model": model, "scale": scale, "recompress": recompress}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for rate in asked:
-            plan = plan_latents(
-                sample.planes,
-                list(sample.planes),
-                {RATE: rate},
-                like=None,
-                model=model,
-                scale=scale,
-                recompress=recompress,
-            )
-            scales = {name: metadata.settings.scale for name, metadata in plan.variables.items()}
-            if place is None:
-                place = structured_crop(sample, int(crop) if isinstance(crop, int) else CROP_PIXELS, scales)
-            results.append(_measured(sample, encode_dataset(sample.planes, plan), scales, place))
-    # one rate repeats what another said; that a rate was missed stands in the table
-    for message, category in dict.fromkeys(
-        (str(w.message), w.category) for w in caught if "was asked for" not in str(w.message)
-    ):
-        warnings.warn(message, category, stacklevel=caller_stacklevel())
+        plans = [plan_latents(sample.planes, list(sample.planes), {RATE: rate}, **request) for rate in asked]
+        scales = {name: metadata.settings.scale for name, metadata in plans[0].variables.items()}
+        place = chosen or structured_crop(sample, crop if isinstance(crop, int) else CROP_PIXELS, scales)
+        results = [_measured(sample, encode_dataset(sample.planes, plan), scales, place) for plan in plans]
+    _warn_once(caught)
     coordinate = {RATE: (RATE, np.array(asked), {"long_name": "bits per pixel asked for"})}
+    pixels = _place_in_scene(sample, place)
+    coordinates = {dim: dataset[dim][span] for dim, span in pixels.items() if dim in dataset.coords}
     return Preview(
         table=_table(sample, results).assign_coords(coordinate),
-        original=_with_coordinates(_cut(sample.planes, place), dataset, sample, place),
-        crops=_with_coordinates(
-            xr.concat([result.crop for result in results], RATE).assign_coords(coordinate), dataset, sample, place
-        ),
+        original=_cut(sample.planes, place).assign_coords(coordinates),
+        crops=xr.concat([result.crop for result in results], RATE).assign_coords(coordinate | coordinates),
+        crop=pixels,
         measured_on=_measured_on(sample),
         scales=scales,
     )
+
+
+def _warn_once(caught: Iterable[warnings.WarningMessage]) -> None:
+    """Give each warning once: one rate repeats what another said. That a rate was missed stands in the table."""
+    texts = dict.fromkeys((str(warning.message), warning.category) for warning in caught)
+    for text, category in texts:
+        if "was asked for" not in text:
+            warnings.warn(text, category, stacklevel=caller_stacklevel())
 
 
 def checked_rates(rates: Iterable[float] | float) -> list[float]:
@@ -199,7 +196,7 @@ def checked_rates(rates: Iterable[float] | float) -> list[float]:
     several = list(rates) if isinstance(rates, Iterable) and not isinstance(rates, str) else [rates]
     if not several:
         raise RateError("rates is empty, expected some bits per pixel, like rates=[0.25, 0.5, 1, 2]")
-    return list(dict.fromkeys(Target.from_arguments(bits_per_pixel=rate).value for rate in several))  # type: ignore[arg-type]
+    return list(dict.fromkeys(Target.from_arguments(bits_per_pixel=rate).value for rate in several))
 
 
 def _sample(
@@ -251,14 +248,13 @@ def _cut(planes: xr.Dataset, place: tuple[int, Area]) -> xr.Dataset:
     return planes.isel({**dict.fromkeys(leading, area), y: rows, x: columns}, drop=True).copy(deep=True)
 
 
-def _with_coordinates(crop: xr.Dataset, scene: xr.Dataset, sample: SceneSample, place: tuple[int, Area]) -> xr.Dataset:
-    """Add the coordinates of the scene along y and x."""
+def _place_in_scene(sample: SceneSample, place: tuple[int, Area]) -> dict[Hashable, slice]:
+    """Pixels of a crop in the scene."""
     number, inside = place
-    for dim, area, span in zip(sample.spatial, sample.areas[number], inside, strict=True):
-        if dim in scene.coords and scene[dim].dims == (dim,):
-            start = area.start + span.start
-            crop = crop.assign_coords({dim: scene[dim].variable[start : start + crop.sizes[dim]]})
-    return crop
+    return {
+        dim: slice(area.start + span.start, area.start + span.stop)
+        for dim, area, span in zip(sample.spatial, sample.areas[number], inside, strict=True)
+    }
 
 
 def _table(sample: SceneSample, results: list[_Result]) -> xr.Dataset:
@@ -303,4 +299,4 @@ def _measured_on(sample: SceneSample) -> str:
         return f"all {rows:,} x {columns:,} pixels{of}"
     plural = "s" if len(sample.areas) > 1 else ""
     shape = " x ".join(f"{length:,}" for length in sample.shape)
-    return f"{len(sample.areas)} area{plural} of {rows} x {columns} pixels of {shape}{of}, {sample.share:.2g} of all pixels"
+    return f"{len(sample.areas)} area{plural} of {rows} x {columns} pixels of {shape}{of}, {sample.share:.2%} of all pixels"

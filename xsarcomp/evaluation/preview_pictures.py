@@ -2,15 +2,14 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xsarcomp.display.tables import Cell, escape, html_block, html_table
-from xsarcomp.display.words import short, size
+from xsarcomp.display import Cell, escape, html_block, html_table, short, size
 from xsarcomp.evaluation.pictures import color_limits
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
 from xsarcomp.scenes.variables import declared_nodata
@@ -83,18 +82,20 @@ def preview_markup(preview: "Preview", title: str, rows: Sequence[Sequence[Cell]
     )
 
 
-def _variable_pictures(preview: "Preview", name: str) -> str:
+def _variable_pictures(preview: "Preview", name: Hashable) -> str:
     """Figures of one variable: the original and each rate."""
     scale, original = preview.scales[name], preview.original[name]
     original_db = _decibels(original, scale)
     low, high = color_limits(original_db, _STRETCH_PERCENTILES)
-    figures = [_figure(original_db, (low, high), f"{short(name, 60)}, original", "32 bits per pixel")]
+    first = preview.table.sel(variable=str(name)).isel(bits_per_pixel=0)
+    whole = f"{size(float(first.stored_bytes * first.ratio))} as float32"
+    figures = [_figure(original_db, (low, high), f"{short(name, 60)}, original", whole)]
     for rate in preview.crops["bits_per_pixel"].values:
         found = preview.table.sel(variable=str(name), bits_per_pixel=rate)
         caption = f"{size(float(found.stored_bytes))}, RMSE {float(found.rmse_db):.2f} dB"
         plane_db = _decibels(preview.crops[name].sel(bits_per_pixel=rate), scale)
-        figures.append(_figure(plane_db, (low, high), f"{rate:g} bits per pixel", caption))
-    words = f"{short(name, 60)}: gray from {low:.1f} to {high:.1f} dB in all pictures; what is invalid is transparent"
+        figures.append(_figure(plane_db, (low, high), f"{rate:g} bit{'' if rate == 1 else 's'} per pixel", caption))
+    words = f"{short(name, 60)}: gray from {low:.1f} to {high:.1f} dB, invalid pixels transparent"
     return f'<p class="soft">{escape(words)}</p><div class="pictures">{"".join(figures)}</div>'
 
 

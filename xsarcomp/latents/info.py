@@ -8,8 +8,7 @@ import xarray as xr
 
 from xsarcomp.codec.model_card import MODEL_ID_PATTERN
 from xsarcomp.codec.settings import Guarantees
-from xsarcomp.display.tables import html_block, html_table, text_table
-from xsarcomp.display.words import listed, number, short
+from xsarcomp.display import html_block, html_table, listed, number, short, text_table
 from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS, loss_note
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata
 from xsarcomp.latents.part_checks import with_added_coding

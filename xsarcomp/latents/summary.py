@@ -5,11 +5,11 @@ Names, sizes, types and attributes are read, never values: a summary costs nothi
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
 
 import xarray as xr
 
-from xsarcomp.display.tables import Summary
-from xsarcomp.display.words import listed, number, short, size
+from xsarcomp.display import Summary, listed, number, short, size
 from xsarcomp.errors import SarcompError
 from xsarcomp.latents.info import guarantee_words, transparent_configuration, type_words
 from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS
@@ -148,10 +148,10 @@ def _summarize_scene(dataset: xr.Dataset, is_array: bool) -> Summary:
         return Summary(
             title="no backscatter found", facts=(("reason", short(error, 400)),), methods=() if is_array else advice
         )
-    facts = [("compressed", _variables_words(dataset[name] for name in names))]
+    facts = [("to compress", _variables_words(dataset[name] for name in names))]
     if kept:
         first = [f"{short(name, 60)} ({short(reason, 80)})" for name, reason in list(kept.items())[:5]]
-        facts.append(("kept exactly", ", ".join(first) + _more(list(kept)[5:])))
+        facts.append(("to keep exactly", ", ".join(first) + _more(list(kept)[5:])))
     count = _float32_bytes(dataset, names)
     coded = size(count * _DEFAULT_BITS / 32)
     facts.append(("size", f"{size(count)} as float32, about {coded} at 1 bit per pixel, the default"))
@@ -175,7 +175,7 @@ def _variables_words(arrays: Iterable[xr.DataArray]) -> str:
     return ", ".join(groups[:4]) + _more(groups[4:])
 
 
-def _dimensions(sizes: Mapping[Hashable, int], others: Iterable[Hashable] = ()) -> str:
+def _dimensions(sizes: Mapping[Any, int], others: Iterable[Hashable] = ()) -> str:
     """Dimensions with their sizes, after those whose size is not known."""
     return ", ".join(
         [*(short(name, 40) for name in others), *(f"{short(name, 40)}: {n:,}" for name, n in sizes.items())]

@@ -77,7 +77,7 @@ def test_each_worst_tile_has_a_column_with_its_place_and_error():
     figure = digest_pictures.worst_tiles_figure(digest)
     assert len(images(figure)) == 3 * len(digest.worst_tiles) == 12
     tile = digest.worst_tiles[0]
-    assert figure.axes[0].get_title() == f"{tile.row}, {tile.column}: 0.5 dB"
+    assert figure.axes[0].get_title() == f"row {tile.row}, column {tile.column}: 0.5 dB"
     assert figure.axes[4].get_ylabel() == "restored"
 
 

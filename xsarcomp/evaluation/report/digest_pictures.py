@@ -161,7 +161,7 @@ def worst_tiles_figure(digest: Digest) -> "Figure":
         If Matplotlib is not installed.
     """
     tiles = digest.worst_tiles
-    figure = new_figure((max(len(tiles), 1) * _TILE_INCHES + 0.8, 3 * _TILE_INCHES))
+    figure = new_figure((max(len(tiles), 1) * _TILE_INCHES + 0.3, 3 * _TILE_INCHES + 0.7))
     if not tiles:
         return figure
     axes = figure.subplots(3, len(tiles), squeeze=False)
@@ -170,13 +170,14 @@ def worst_tiles_figure(digest: Digest) -> "Figure":
     for column, (tile, difference_db) in enumerate(zip(tiles, differences_db, strict=True)):
         values_db = np.concatenate((tile.original_db, tile.restored_db), axis=None)
         low, high = color_limits(values_db, _STRETCH_PERCENTILES)
-        title = f"{tile.row}, {tile.column}: {tile.rmse_db:.3g} dB"
-        _show(axes[0, column], tile.original_db, title, cmap="gray", vmin=low, vmax=high)
+        title = f"row {tile.row}, column {tile.column}: {tile.rmse_db:.3g} dB"
+        _show(axes[0, column], tile.original_db, title, cmap="gray", vmin=low, vmax=high).axes.title.set_fontsize(8)
         _show(axes[1, column], tile.restored_db, "", cmap="gray", vmin=low, vmax=high)
         image = _show(axes[2, column], difference_db, "", cmap="RdBu_r", vmin=-largest, vmax=largest)
     for panel, name in zip(axes[:, 0], ("original", "restored", "restored − original"), strict=True):
         panel.set_ylabel(name)
-    figure.colorbar(image, ax=list(axes[2]), label="dB", shrink=0.8)
+    below: dict[str, Any] = {"orientation": "horizontal", "aspect": 40, "pad": 0.02}
+    figure.colorbar(image, ax=list(axes[2]), label="dB", shrink=0.45, **below)
     return figure
 
 
