@@ -13,10 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xsarcomp.display import visible
-
 if TYPE_CHECKING:
     from xsarcomp.stores.report import StoreReport
+
+
+def visible(text: str) -> str:
+    """Text with everything that is no visible character written as text: escape sequences and line breaks of names do nothing.
+
+    Parameters
+    ----------
+    text : str
+        Anything: names, attributes and file names may come from a stranger's store.
+
+    Returns
+    -------
+    str
+        Control characters, line breaks, marks of direction and of no width, and broken file names as in Python: ``\\x1b``.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def say(text: Any, *, err: bool = False) -> None:

@@ -91,6 +91,8 @@ def test_notebooks_see_the_table_and_the_crop_at_each_rate(preview, tmp_path):
     assert len(pictures) == 2 * (1 + 2)
     image = Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2])))
     assert image.size == (64, 64)
+    shown = {value for tag, name, value in page.attributes if tag == "img" and name in ("width", "height")}
+    assert shown == {"256"}  # small crops are enlarged
     preview.save(tmp_path / "preview.html")
     saved = (tmp_path / "preview.html").read_text(encoding="utf-8")
     assert preview._repr_html_() in saved
@@ -198,7 +200,7 @@ def test_dates_and_polarizations_are_told_apart():
     stack = stack.transpose("y", "time", "x", "polarization").assign_attrs(units="1")
     preview = stack.sarcomp.preview([1])
     assert list(preview.original) == ["vv", "vh"]
-    assert "(time 2024-01-01T00:00, the first of 3)" in repr(preview)
+    assert "all 64 x 72 pixels (time 2024-01-01T00:00, the first of 3), 33.33% of all pixels" in repr(preview)
     np.testing.assert_array_equal(preview.original.vv, scenes[0].vv)
     assert float(preview.table.stored_bytes.sel(variable="vv").item()) == pytest.approx(3 * 64 * 72 / 8, rel=0.15)
     later = stack.isel(time=1).sarcomp.preview([1])

@@ -293,10 +293,13 @@ def _figures(
 
 
 def _measured_on(sample: SceneSample) -> str:
+    """Words for the sample: "4 areas of 512 x 512 pixels of 25,000 x 16,000, 0.26% of all pixels"."""
     rows, columns = (span.stop - span.start for span in sample.areas[0])
-    of = f" ({sample.chosen})" if sample.chosen else ""
     if sample.is_whole:
-        return f"all {rows:,} x {columns:,} pixels{of}"
-    plural = "s" if len(sample.areas) > 1 else ""
-    shape = " x ".join(f"{length:,}" for length in sample.shape)
-    return f"{len(sample.areas)} area{plural} of {rows} x {columns} pixels of {shape}{of}, {sample.share:.2%} of all pixels"
+        words = f"all {rows:,} x {columns:,} pixels"
+    else:
+        plural = "s" if len(sample.areas) > 1 else ""
+        shape = " x ".join(f"{length:,}" for length in sample.shape)
+        words = f"{len(sample.areas)} area{plural} of {rows} x {columns} pixels of {shape}"
+    chosen = f" ({sample.chosen})" if sample.chosen else ""
+    return f"{words}{chosen}{f', {sample.share:.2%} of all pixels' if sample.share < 1 else ''}"

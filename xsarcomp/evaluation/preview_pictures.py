@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xsarcomp.evaluation.preview import Preview
 
 _STRETCH_PERCENTILES = (1.0, 99.0)
-_LEAST_SIDE = 192  # smaller crops are shown enlarged by a whole number
+_SIDE = 256  # smaller crops are enlarged towards it, by a whole number
 _STYLE = """<style>
 .xsarcomp .pictures { display: flex; flex-wrap: wrap; gap: .6em .8em; margin: .4em 0 .8em; }
 .xsarcomp figure { margin: 0; }
@@ -107,7 +107,7 @@ def _decibels(plane: xr.DataArray, scale: str) -> NDArray[np.float64]:
 
 def _figure(plane_db: NDArray[np.float64], limits: tuple[float, float], title: str, caption: str) -> str:
     rows, columns = plane_db.shape
-    zoom = max(1, _LEAST_SIDE // max(rows, columns))
+    zoom = max(1, _SIDE // max(rows, columns))
     return (
         f'<figure><img src="{gray_image(plane_db, limits)}" width="{columns * zoom}" height="{rows * zoom}" '
         f'alt="{escape(f"Picture of {title}")}"><figcaption>{escape(title)}<br>{escape(caption)}</figcaption></figure>'

@@ -139,7 +139,9 @@ def _summarize_scene(dataset: xr.Dataset, is_array: bool) -> Summary:
             names = list(dataset.data_vars)
             check_quantity(dataset[names[0]])
             if not has_spatial_dimensions(dataset[names[0]]):
-                raise SarcompError(f"its dimensions are {listed(dataset.dims)}")
+                raise SarcompError(
+                    f"its dimensions are {listed(dataset.dims)}" if dataset.dims else "it has no dimensions"
+                )
         else:
             choice = choose_variables(dataset)
             names, kept = choice.names, choice.kept
