@@ -14,7 +14,7 @@ points are not found. The rooms of the package, from top to bottom::
     scenes/       variables, lazy windows, rasters, simulated scenes
     metrics/      metrics of arrays
     radiometry/   scales, decibels, invalid pixels
-    tiling, errors          tiles with halo or overlap; the errors
+    tiling, errors, display tiles with halo or overlap; the errors; words and tables that results show
     pretrained/   models that ship with the package
 
 ``docs/architecture.md`` describes the rooms, and the way of an array through them.

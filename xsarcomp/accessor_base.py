@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -13,6 +13,9 @@ from xsarcomp.codec.target import Target
 from xsarcomp.errors import caller_stacklevel
 from xsarcomp.scenes.choice import choose_variables
 from xsarcomp.scenes.chunking import Sizes
+
+if TYPE_CHECKING:
+    from xsarcomp.evaluation.preview import Preview
 
 _LOGGER = logging.getLogger("xsarcomp")
 _TARGET_ARGUMENTS = tuple(inspect.signature(Target.from_arguments).parameters)
@@ -32,6 +35,16 @@ class Accessor:
 
     def __init__(self, obj: Any):
         self._obj = obj
+
+    def __repr__(self) -> str:
+        from xsarcomp.latents.summary import summary_of
+
+        return summary_of(self._obj, self._dataset).text()
+
+    def _repr_html_(self) -> str:
+        from xsarcomp.latents.summary import summary_of
+
+        return summary_of(self._obj, self._dataset).html()
 
     def _dataset(self) -> xr.Dataset:
         """The dataset to encode."""
@@ -210,6 +223,54 @@ class Accessor:
             shards=shards,
         )
 
+    def preview(
+        self,
+        rates: Iterable[float] = (0.25, 0.5, 1.0, 2.0),
+        *,
+        crop: Mapping[Hashable, slice] | int = 256,
+        variables: Iterable[Hashable] | None = None,
+        scale: str = "auto",
+        model: str | None = None,
+        recompress: bool = False,
+    ) -> "Preview":
+        """Show what several rates take and lose, with pictures: choose one by looking.
+
+        A sample is encoded and decoded: the whole of a plane of up to a million pixels, else some areas of 512 x 512 pixels, of
+        which only those are read. It says how much of the scene it measured. Of dates, the first is taken: choose another with
+        ``isel`` before.
+
+        Parameters
+        ----------
+        rates : iterable of float
+            Bits per pixel.
+        crop : int or mapping of dimension name to slice
+            Side of the crop to show, which is put where the sample has most structure; or its pixels along y and x, up to 512.
+        variables, scale, model, recompress
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        Preview
+            ``table``, ``original`` and ``crops`` are Datasets; notebooks show pictures, and ``save("preview.html")`` writes them.
+
+        Raises
+        ------
+        SarcompError
+            As :meth:`encode` does.
+        DimensionError
+            If the variables have different grids, or no pixel.
+        ConfigurationError
+            If there is no such crop.
+
+        Examples
+        --------
+        ``scene.sarcomp.preview([0.5, 1, 2], crop={"y": slice(0, 300), "x": slice(500, 800)})``
+        """
+        from xsarcomp.evaluation.preview import make_preview
+
+        names = self._choose(variables, scale)
+        return make_preview(self._dataset(), names, rates, crop=crop, scale=scale, model=model, recompress=recompress)
+
     def compare(
         self, original: xr.Dataset | xr.DataArray, *, scale: str | None = None, html: str | PathLike[str] | None = None
     ) -> dict[str, Any]:
@@ -227,8 +288,8 @@ class Accessor:
         Returns
         -------
         dict
-            ``rmse_db``, ``bias_db``, ``max_error_db``, ``enl_ratio``, ``edge_preservation``, ``valid_pixels`` and more, see
-            :func:`xsarcomp.evaluation.compare.compare`.
+            ``bias_db``, ``enl_ratio``, ``edge_preservation``, ``rmse_db``, ``max_error_db``, ``valid_pixels`` and more, those with
+            goals first, see :func:`xsarcomp.evaluation.compare.compare`. It shows itself as a table.
 
         Raises
         ------
@@ -255,7 +316,7 @@ class Accessor:
         Returns
         -------
         dict
-            Variable name to a dictionary of its settings.
+            Variable name to a dictionary of its settings. It shows itself as a table.
         """
         from xsarcomp.latents.info import describe
 

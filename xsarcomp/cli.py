@@ -293,7 +293,11 @@ def compare(original: str, restored: str, scale: str | None, as_json: bool, html
             from xsarcomp.evaluation.report.page import write_report
 
             metrics = write_report(html, *scenes, scale=scale, names=(original, restored))
-    print_json(metrics) if as_json else print_table(metrics)
+    if as_json:
+        print_json(metrics)
+    else:
+        for line in repr(metrics).splitlines():
+            say(line)
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from collections.abc import Set
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from xsarcomp.evaluation.comparison import Comparison
 from xsarcomp.evaluation.map_sums import MapComparer, MapSums
 from xsarcomp.evaluation.matching import array_pairs, scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
@@ -84,7 +85,7 @@ def compare_array_errors(
 
 def compare(
     original: xr.DataArray | xr.Dataset, restored: xr.DataArray | xr.Dataset, *, scale: str | None = None
-) -> dict[str, float | str]:
+) -> Comparison:
     """Compare two xarray objects.
 
     Variables are matched by name; if each side has only one, these two are compared, unless their polarizations differ.
@@ -103,8 +104,9 @@ def compare(
 
     Returns
     -------
-    dict of str to float, int or str
-        The metrics of :func:`compare_arrays`, over all variables together.
+    Comparison
+        A dictionary of float, int or str, those with goals first: the metrics of :func:`compare_arrays`, over all variables
+        together.
 
         Maps: ``water_fraction`` and ``water_iou`` of planes whose name contains their polarization;
         ``change_fraction``, ``change_false_alarm_rate`` and ``change_miss_rate`` between consecutive dates
@@ -127,7 +129,23 @@ def compare(
         texture += TextureSums.from_pair(piece)
         maps += map_comparer.compare(piece)
         scales.add(piece.scale)
-    return errors.metrics() | texture.metrics() | maps.metrics() | {"scale": common_scale(scales, requested=scale)}
+    return all_metrics(errors, texture, maps, scale=common_scale(scales, requested=scale))
+
+
+def all_metrics(errors: ErrorSums, texture: TextureSums, maps: MapSums, *, scale: str) -> Comparison:
+    """Compute the metrics of sums, in the order of a comparison.
+
+    Parameters
+    ----------
+    errors, texture, maps : sums
+    scale : str
+        Scale in which both scenes were given.
+
+    Returns
+    -------
+    Comparison
+    """
+    return Comparison.ordered(errors.metrics() | texture.metrics() | maps.metrics() | {"scale": scale})
 
 
 def common_scale(scales: Set[str], *, requested: str | None = None) -> str:

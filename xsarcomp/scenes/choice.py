@@ -120,7 +120,9 @@ def check_quantity(array: xr.DataArray) -> None:
 def _judge(array: xr.DataArray) -> Judgment:
     """Judge a variable by its texts and its dimensions."""
     if not has_spatial_dimensions(array):
-        return Judgment(Kind.OTHER, f"its dimensions are {_listed(array.dims)}")
+        return Judgment(
+            Kind.OTHER, f"its dimensions are {_listed(array.dims)}" if array.dims else "it has no dimensions"
+        )
     return judge_quantity(array)
 
 

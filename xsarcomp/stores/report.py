@@ -307,3 +307,23 @@ def _asked(request: str | None) -> Target | None:
         return None if request is None else Target.from_request(request)
     except RateError:
         return None
+
+
+def coded_sizes(encoded: xr.Dataset) -> dict[str, int]:
+    """Bytes that latents take in a store, for each variable: they are coded into a store in memory.
+
+    Parameters
+    ----------
+    encoded : xarray.Dataset
+        As ``.sarcomp.encode`` returns it, of a size that fits in memory.
+
+    Returns
+    -------
+    dict of str to int
+        Coded chunks and masks, without metadata: :attr:`StoreReport.payload_bytes` of a store of this variable alone.
+    """
+    store: dict[str, Any] = {}
+    encoded.to_zarr(store, consolidated=False)
+    sizes = stored_sizes(store)
+    variables = [name for name, described in describe(encoded).items() if described["store"] == "latents"]
+    return {name: sum(_chunk_bytes(sizes, part) for part in _parts(encoded, name).values()) for name in variables}

@@ -143,6 +143,17 @@ def test_every_metric_has_its_values_meaning_and_goal(page, report):
     assert page.row("valid_pixels")[1] == f"{report[1]['valid_pixels']:,}"
 
 
+def test_pictures_come_first_then_goals_then_everything_else(report):
+    text = report[0].read_text(encoding="utf-8")
+    places = [
+        'id="variable-1"', "Three pictures of vv", "The tiles of vv", 'id="variable-2"', "Three pictures of vh", 'id="metrics"',
+        "Goals, and errors in short", "<code>bias_db", "<code>rmse_db", "Speckle and texture", 'id="details"', "Two histograms of vv",
+        "Four maps of vv", 'id="scenes"',
+    ]  # fmt: skip
+    found = [text.index(place) for place in places]
+    assert found == sorted(found)
+
+
 def test_columns_of_variables_are_their_own_comparisons(page, scenes):
     for column, name in ((2, "vv"), (3, "vh")):
         alone = compare(scenes[0][name], scenes[1][name])

@@ -165,3 +165,17 @@ def test_what_a_page_asks_for_and_complains_of_is_seen(tmp_path):
     assert any("oops" in line for line in found.complaints)
     assert any("missing is not defined" in line for line in found.complaints)
     assert found.images[0]["width"] == 0
+
+
+def test_a_preview_asks_the_network_for_nothing_and_shows_each_pixel_of_its_crops(tmp_path):
+    simulated_dataset((128, 136), 1).sarcomp.preview([1], crop=128).save(tmp_path / "saved.html")
+    found = seen_by_browser((tmp_path / "saved.html").read_text(encoding="utf-8"), tmp_path)
+    assert found.requests == []
+    assert found.complaints == []
+    assert len(found.images) == 4
+    for image in found.images:
+        assert image["complete"]
+        assert (image["width"], image["height"]) == (128, 128)
+        assert image["shown"] == [256, 256]
+    assert all(row["height"] > 10 for row in found.rows)
+    assert found.width <= SIZE[0]

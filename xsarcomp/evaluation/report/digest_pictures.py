@@ -22,13 +22,14 @@ _STRETCH_PERCENTILES = (1.0, 99.0)
 _DIFFERENCE_PERCENTILE = 99.5
 _LOOKS_PERCENTILES = (0.0, 95.0)
 _PANEL_INCHES = 5.0
+_THIRD_INCHES = 3.5
 _TILE_INCHES = 2.6
 _GAP_COLOR = "0.85"
 _ORIGINAL_COLOR, _RESTORED_COLOR = "#1f4e79", "#d95f02"
 
 
 def quicklook_figure(digest: Digest) -> "Figure":
-    """Draw original and restored in one gray stretch, their difference in dB and their ratio.
+    """Draw original and restored in one gray stretch, and their difference in dB.
 
     Parameters
     ----------
@@ -38,40 +39,25 @@ def quicklook_figure(digest: Digest) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
-        Four panels. The difference is restored minus original; the ratio is original over restored power, with a
-        logarithmic color scale. Invalid pixels are gray.
+        Three panels side by side. The difference is restored minus original. Invalid pixels are gray.
 
     Raises
     ------
     MissingDependencyError
         If Matplotlib is not installed.
     """
-    figure = new_figure(_figure_inches(digest, rows=2, columns=2))
-    from matplotlib.colors import LogNorm
-
-    axes = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
+    figure = new_figure(_figure_inches(digest, rows=1, columns=3, panel_inches=_THIRD_INCHES, besides=0.9))
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
     difference_db = digest.restored_db - digest.original_db
-    values_db = np.concatenate((digest.original_db, digest.restored_db), axis=None)
-    low, high = color_limits(values_db, _STRETCH_PERCENTILES)
+    low, high = color_limits(np.concatenate((digest.original_db, digest.restored_db), axis=None), _STRETCH_PERCENTILES)
     largest = _largest(difference_db)
     gray: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high}
-    factor = 10.0 ** (largest / 10.0)
-    panels: tuple[tuple[str, NDArray, dict[str, Any], str], ...] = (
-        ("original", digest.original_db, gray, "dB"),
-        ("restored", digest.restored_db, gray, "dB"),
-        ("restored − original", difference_db, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}, "dB"),
-        (
-            "original / restored",
-            10.0 ** (-difference_db / 10.0),
-            {"cmap": "PuOr", "norm": LogNorm(1 / factor, factor)},
-            "ratio",
-        ),
-    )
-    for panel, (title, plane, style, unit) in zip(axes, panels, strict=True):
-        image = _show(panel, plane, title, **style)
-        bar = figure.colorbar(image, ax=panel, label=unit, shrink=0.85)
-        if unit == "ratio":
-            _set_ratio_ticks(bar, factor)
+    _show(axes[0], digest.original_db, "original", **gray)
+    image = _show(axes[1], digest.restored_db, "restored", **gray)
+    below: dict[str, Any] = {"orientation": "horizontal", "aspect": 40, "pad": 0.02}
+    figure.colorbar(image, ax=list(axes[:2]), label="dB", shrink=0.45, **below)
+    image = _show(axes[2], difference_db, "restored − original", cmap="RdBu_r", vmin=-largest, vmax=largest)
+    figure.colorbar(image, ax=axes[2], label="dB", shrink=0.9, **below)
     return figure
 
 
@@ -116,7 +102,7 @@ def histogram_figure(digest: Digest) -> "Figure":
 
 
 def map_figure(digest: Digest) -> "Figure":
-    """Draw maps of the number of looks of both planes, and of the error.
+    """Draw maps of the number of looks of both planes, of their ratio, and of the error.
 
     Parameters
     ----------
@@ -125,26 +111,35 @@ def map_figure(digest: Digest) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
-        Three panels. The two maps of looks share one color scale: where the second is brighter, speckle was smoothed.
+        Four panels. The two maps of looks share one color scale: where the second is brighter, speckle was smoothed. The ratio
+        is original over restored power, with a logarithmic color scale.
 
     Raises
     ------
     MissingDependencyError
         If Matplotlib is not installed.
     """
-    figure = new_figure(_figure_inches(digest, rows=1, columns=3, panel_inches=_PANEL_INCHES * 2 / 3))
-    axes = figure.subplots(1, 3)
+    figure = new_figure(_figure_inches(digest, rows=2, columns=2))
+    from matplotlib.colors import LogNorm
+
+    axes = figure.subplots(2, 2).ravel()
     looks = np.concatenate((digest.original_looks, digest.restored_looks), axis=None)
     low, high = color_limits(looks, _LOOKS_PERCENTILES)
+    difference_db = digest.restored_db - digest.original_db
+    factor = 10.0 ** (_largest(difference_db) / 10.0)
     viridis: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high}
+    orange: dict[str, Any] = {"cmap": "PuOr", "norm": LogNorm(1 / factor, factor)}
     magma: dict[str, Any] = {"cmap": "magma", "vmin": 0.0, "vmax": _largest(digest.error_map_db)}
     panels = (
         ("looks, original", digest.original_looks, viridis, "looks"),
         ("looks, restored", digest.restored_looks, viridis, "looks"),
+        ("original / restored", 10.0 ** (-difference_db / 10.0), orange, "ratio"),
         ("RMS error", digest.error_map_db, magma, "dB"),
     )
     for panel, (title, plane, style, unit) in zip(axes, panels, strict=True):
-        figure.colorbar(_show(panel, plane, title, **style), ax=panel, label=unit, shrink=0.7)
+        bar = figure.colorbar(_show(panel, plane, title, **style), ax=panel, label=unit, shrink=0.85)
+        if unit == "ratio":
+            _set_ratio_ticks(bar, factor)
     return figure
 
 
@@ -166,7 +161,7 @@ def worst_tiles_figure(digest: Digest) -> "Figure":
         If Matplotlib is not installed.
     """
     tiles = digest.worst_tiles
-    figure = new_figure((max(len(tiles), 1) * _TILE_INCHES + 0.8, 3 * _TILE_INCHES))
+    figure = new_figure((max(len(tiles), 1) * _TILE_INCHES + 0.3, 3 * _TILE_INCHES + 0.7))
     if not tiles:
         return figure
     axes = figure.subplots(3, len(tiles), squeeze=False)
@@ -175,13 +170,14 @@ def worst_tiles_figure(digest: Digest) -> "Figure":
     for column, (tile, difference_db) in enumerate(zip(tiles, differences_db, strict=True)):
         values_db = np.concatenate((tile.original_db, tile.restored_db), axis=None)
         low, high = color_limits(values_db, _STRETCH_PERCENTILES)
-        title = f"{tile.row}, {tile.column}: {tile.rmse_db:.3g} dB"
-        _show(axes[0, column], tile.original_db, title, cmap="gray", vmin=low, vmax=high)
+        title = f"row {tile.row}, column {tile.column}: {tile.rmse_db:.3g} dB"
+        _show(axes[0, column], tile.original_db, title, cmap="gray", vmin=low, vmax=high).axes.title.set_fontsize(8)
         _show(axes[1, column], tile.restored_db, "", cmap="gray", vmin=low, vmax=high)
         image = _show(axes[2, column], difference_db, "", cmap="RdBu_r", vmin=-largest, vmax=largest)
     for panel, name in zip(axes[:, 0], ("original", "restored", "restored − original"), strict=True):
         panel.set_ylabel(name)
-    figure.colorbar(image, ax=list(axes[2]), label="dB", shrink=0.8)
+    below: dict[str, Any] = {"orientation": "horizontal", "aspect": 40, "pad": 0.02}
+    figure.colorbar(image, ax=list(axes[2]), label="dB", shrink=0.45, **below)
     return figure
 
 
@@ -193,11 +189,15 @@ def _show(axes: "Axes", plane: NDArray, title: str, **style: Any) -> "AxesImage"
 
 
 def _figure_inches(
-    digest: Digest, *, rows: int, columns: int, panel_inches: float = _PANEL_INCHES
+    digest: Digest, *, rows: int, columns: int, panel_inches: float = _PANEL_INCHES, besides: float = 0.4
 ) -> tuple[float, float]:
-    """Width and height of a figure whose panels have the shape of the plane, as far as a page can hold them."""
+    """Width and height of a figure whose panels have the shape of the plane, as far as a page can hold them.
+
+    ``besides`` are the inches that titles and color bars of each row take.
+    """
     aspect = float(np.clip(digest.shape[0] / digest.shape[1], 0.3, 1.6))
-    return columns * panel_inches, rows * (panel_inches * 0.82 * aspect + 0.4)
+    share = 0.82 if rows > 1 else 0.98  # of the width, what color bars beside the panels leave
+    return columns * panel_inches, rows * (panel_inches * share * aspect + besides)
 
 
 def _largest(values: NDArray[np.floating]) -> float:

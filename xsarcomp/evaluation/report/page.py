@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from xsarcomp.errors import ConfigurationError, MissingDependencyError
-from xsarcomp.evaluation.compare import common_scale
+from xsarcomp.evaluation.compare import all_metrics, common_scale
+from xsarcomp.evaluation.comparison import LEADING, ORDER, Comparison, verdict
 from xsarcomp.evaluation.glossary import METRICS, Metric
 from xsarcomp.evaluation.map_sums import MapComparer, MapSums
 from xsarcomp.evaluation.matching import scene_pieces
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".html", ".htm")
 _TEMPLATE = "page.html.jinja"
+_FIRST_GROUP = "Goals, and errors in short"
 
 _DOTS_PER_INCH = 110
 _PALETTE_COLORS = 256  # a third of the bytes of full color, and with the method below no color is off by more than 5 %
@@ -45,7 +47,7 @@ def write_report(
     *,
     scale: str | None = None,
     names: tuple[str, str] = ("original", "restored"),
-) -> dict[str, float | str]:
+) -> Comparison:
     """Compare two xarray objects and write the result as one HTML page.
 
     Parameters
@@ -60,8 +62,8 @@ def write_report(
 
     Returns
     -------
-    dict of str to float, int or str
-        The metrics of :func:`xsarcomp.evaluation.compare.compare`.
+    Comparison
+        The metrics of :func:`xsarcomp.evaluation.compare.compare`, a dictionary.
 
     Raises
     ------
@@ -84,22 +86,24 @@ def write_report(
         scales.add(piece.scale)
     for variable in variables.values():
         variable.finish_plane()
-    metrics = _pooled_metrics(variables.values())
+    used_scale = common_scale(scales, requested=scale)
+    metrics = _pooled_metrics(variables.values(), used_scale)
     columns = {"all": metrics}
     if len(variables) > 1:
-        columns |= {name: _pooled_metrics([variable]) for name, variable in variables.items()}
-    used_scale = common_scale(scales, requested=scale)
+        columns |= {name: _pooled_metrics([variable], used_scale) for name, variable in variables.items()}
+    found = verdict(metrics)
     content = template.render(
         names=names,
         version=metadata.version("xsarcomp"),
         facts=list(_facts(original, restored, metrics, used_scale, variables)),
-        verdict=_verdict(metrics),
+        verdict=found,
+        missed=[METRICS[key].title for key in found.missed],
         columns=list(columns),
         groups=_table_groups(columns),
         sections=[_section(name, variable) for name, variable in variables.items() if variable.digest],
     )
     write_atomically(path, content)
-    return metrics | {"scale": used_scale}
+    return metrics
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:
@@ -151,14 +155,14 @@ class _Variable:
         self._plane_errors, self._plane_digest = ErrorSums(), None
 
 
-def _pooled_metrics(variables: Iterable[_Variable]) -> dict[str, float]:
+def _pooled_metrics(variables: Iterable[_Variable], scale: str) -> Comparison:
     """Metrics of several variables together."""
     errors, texture, maps = ErrorSums(), TextureSums(), MapSums()
     for variable in variables:
         errors += variable.errors
         texture += variable.texture
         maps += variable.maps
-    return errors.metrics() | texture.metrics() | maps.metrics()
+    return all_metrics(errors, texture, maps, scale=scale)
 
 
 def _template() -> "Template":
@@ -209,27 +213,6 @@ def _variables(scene: xr.DataArray | xr.Dataset) -> list[tuple[str, xr.DataArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
-    """Goals that the whole comparison meets."""
-
-    met: int = 0
-    """Number of goals that are met."""
-    known: int = 0
-    """Number of goals whose metric is not NaN."""
-    missed: tuple[str, ...] = ()
-    """Titles of the metrics that miss their goal."""
-
-
-def _verdict(metrics: Mapping[str, float]) -> _Verdict:
-    if not metrics["valid_pixels"]:  # the mask has a goal, but says nothing without a valid pixel
-        return _Verdict()
-    answers = {metric.title: metric.is_met(metrics[key]) for key, metric in METRICS.items()}
-    known = {title: is_met for title, is_met in answers.items() if is_met is not None}
-    missed = tuple(title for title, is_met in known.items() if not is_met)
-    return _Verdict(met=len(known) - len(missed), known=len(known), missed=missed)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _TableRow:
     """One metric in the table."""
 
@@ -242,12 +225,14 @@ class _TableRow:
 
 
 def _table_groups(columns: Mapping[str, Mapping[str, float]]) -> dict[str, list[_TableRow]]:
-    """Rows of the table by their heading."""
+    """Rows of the table by their heading; what counts first comes first."""
     groups: dict[str, list[_TableRow]] = {}
-    for key, metric in METRICS.items():
+    for key in dict.fromkeys(ORDER):
+        metric = METRICS[key]
         values = [metrics[key] for metrics in columns.values()]
         cells = tuple((_number(value), metric.is_met(value)) for value in values)
-        groups.setdefault(metric.group, []).append(_TableRow(key=key, metric=metric, cells=cells))
+        group = _FIRST_GROUP if key in LEADING else metric.group
+        groups.setdefault(group, []).append(_TableRow(key=key, metric=metric, cells=cells))
     return groups
 
 
