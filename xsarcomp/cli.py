@@ -28,7 +28,6 @@ from xsarcomp.cli_output import (
     print_jobs,
     print_json,
     print_store,
-    print_table,
     print_verification,
     progress,
     say,

@@ -10,6 +10,7 @@ from xsarcomp.latents.layout import CHUNK_LATENTS
 from xsarcomp.latents.lazy_arrays import LazyBackscatter, LazyValues, lazily
 from xsarcomp.latents.metadata import ATTRIBUTE, LatentsMetadata, part_names
 from xsarcomp.latents.overview import check_factor, coarsen_others, overview_dataset
+from xsarcomp.latents.part_checks import no_latents
 from xsarcomp.latents.positions import POSITION_ATTRIBUTE
 from xsarcomp.latents.quality import at_quality
 from xsarcomp.latents.speckle_keys import speckle_keys
@@ -39,10 +40,11 @@ def decode_opened(
     xarray.Dataset
         Lazy arrays of xarray, no Dask.
     """
-    stored = _stored_metadata(opened)
+    if not (stored := _stored_metadata(opened)):
+        raise no_latents(opened)
     left_out = {part for one in stored.values() if one.name in dropped for part in part_names(one.name).values()}
     kept = opened.drop_vars(left_out, errors="ignore")
-    if stored and not _stored_metadata(kept):
+    if not _stored_metadata(kept):
         return replace_parts(kept, {}, stored)
     source = _fully_decoded(kept, stored, restore)
     if overview is not None:
