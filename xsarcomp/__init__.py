@@ -3,7 +3,8 @@
 ``import xsarcomp`` registers ``.sarcomp`` on DataArray, Dataset and DataTree, and the engine and the codecs where their entry
 points are not found. The rooms of the package, from top to bottom::
 
-    accessor, backend, cli   .sarcomp, engine="sarcomp", the command (with demo, cli_output)
+    accessor, backend, cli   .sarcomp, engine="sarcomp", the command
+    command_line/ arguments, words and output of the command
     benchmarks/   xsarcomp beside classical codecs
     models/       systems that can be trained, a folder each
     training/     one loop for every system

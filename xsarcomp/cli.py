@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xsarcomp import __version__
-from xsarcomp.cli_arguments import (
+from xsarcomp.command_line.arguments import (
     SCALES,
     TIME_OPTION,
     VARIABLES_OPTION,
@@ -20,8 +20,8 @@ from xsarcomp.cli_arguments import (
     split_names,
     with_target_options,
 )
-from xsarcomp.cli_errors import describe, options_in_text, wants_traceback
-from xsarcomp.cli_output import (
+from xsarcomp.command_line.messages import describe, options_in_text, wants_traceback
+from xsarcomp.command_line.output import (
     bar,
     collected_notes,
     print_bands,
@@ -31,9 +31,9 @@ from xsarcomp.cli_output import (
     print_verification,
     progress,
     say,
-    size_text,
     warnings_in_one_line,
 )
+from xsarcomp.display import size
 
 if TYPE_CHECKING:
     from xsarcomp.stores.batch import Job
@@ -105,7 +105,7 @@ def encode(paths: tuple[str, ...], output: str | None, as_json: bool, resume: bo
 
 def _encoded(report: "StoreReport") -> tuple[str, int, int]:
     """What came out of an encoding in words, and the bytes of both sides."""
-    words = f"{size_text(report.stored_bytes)}, {report.bits_per_pixel:.3g} bits per pixel"
+    words = f"{size(report.stored_bytes)}, {report.bits_per_pixel:.3g} bits per pixel"
     return words, 4 * report.pixels, report.stored_bytes
 
 
@@ -210,7 +210,7 @@ def decode(paths: tuple[str, ...], output: str | None, ending: str | None, **opt
     jobs = plan_jobs(some_of(paths), output, f".{ending or 'tif'}")
     if "://" not in output:
         Path(output).mkdir(parents=True, exist_ok=True)
-    if not print_jobs(run_jobs(jobs, work), "decoded", lambda pair: (size_text(pair[1]), *pair)):
+    if not print_jobs(run_jobs(jobs, work), "decoded", lambda pair: (size(pair[1]), *pair)):
         sys.exit(1)
 
 

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 from tests.support.commands import NODATA, run, run_here, stack, write_geotiff
 from tests.support.store_model import all_files
-from xsarcomp import cli, cli_arguments
+from xsarcomp import cli
 from xsarcomp.codec import target
+from xsarcomp.command_line import arguments
 from xsarcomp.radiometry import scales
 from xsarcomp.scenes.simulation import simulated_dataset
 
@@ -350,8 +351,8 @@ def test_wrong_usage_is_explained_with_status_one(folder):
 
 
 def test_the_words_of_the_options_are_those_of_the_package():
-    assert tuple(target.PRESETS) == cli_arguments.PRESETS
-    assert {*cli_arguments.SCALES} == {*scales.SCALES}
+    assert tuple(target.PRESETS) == arguments.PRESETS
+    assert {*arguments.SCALES} == {*scales.SCALES}
 
 
 def test_help_names_every_command_and_says_what_gdal_cannot_open():

@@ -110,7 +110,6 @@ def write_dataset(
             "latents were to be written in Zarr format 2, which has no codec for them: use format 3, or a transparent store, "
             "dataset.sarcomp.encoding(zarr_format=2)"
         )
-    check_target(store)
     if not isinstance(encoding or {}, dict):
         raise ConfigurationError(
             f"encoding is of type {type(encoding).__name__}, expected the dictionary that .sarcomp.encoding(...) returns. Latents "
@@ -121,6 +120,7 @@ def write_dataset(
         raise ConfigurationError(f"mode {mode!r} and resume=True contradict each other: leave mode out to go on")
     store = expanded(store)
     refuse_own_sources(dataset, store, group=group, storage_options=storage_options)
+    check_target(store)
     if isinstance(store, str) and "://" not in store:
         Path(store).parent.mkdir(parents=True, exist_ok=True)
     with writer_lock(store, group=group, storage_options=storage_options), compact_documents():

@@ -13,28 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xsarcomp.cli_errors import describe, options_in_text, wants_traceback
+from xsarcomp.command_line.messages import describe, options_in_text, wants_traceback
+from xsarcomp.display import size, visible
 
 if TYPE_CHECKING:
     from xsarcomp.stores.batch import Outcome
     from xsarcomp.stores.report import StoreReport
     from xsarcomp.stores.verification import VerificationReport
-
-
-def visible(text: str) -> str:
-    """Text with everything that is no visible character written as text: escape sequences and line breaks of names do nothing.
-
-    Parameters
-    ----------
-    text : str
-        Anything: names, attributes and file names may come from a stranger's store.
-
-    Returns
-    -------
-    str
-        Control characters, line breaks, marks of direction and of no width, and broken file names as in Python: ``\\x1b``.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def say(text: Any, *, err: bool = False) -> None:
@@ -47,10 +32,10 @@ def print_store(report: "StoreReport", as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())
         return
-    asked = "" if report.asked_bytes is None else f": {size_text(report.asked_bytes)}"
+    asked = "" if report.asked_bytes is None else f": {size(report.asked_bytes)}"
     values = {
-        "pixel data": f"{size_text(report.payload_bytes)}, {report.bits_per_pixel:.3g} bits per pixel, 1/{report.ratio:.3g} of float32",
-        "whole store": f"{size_text(report.stored_bytes)} in {report.objects} files, {report.stored_bits_per_pixel:.3g} bits per pixel",
+        "pixel data": f"{size(report.payload_bytes)}, {report.bits_per_pixel:.3g} bits per pixel, 1/{report.ratio:.3g} of float32",
+        "whole store": f"{size(report.stored_bytes)} in {report.objects} files, {report.stored_bits_per_pixel:.3g} bits per pixel",
         "asked for": None if report.target is None else f"{report.target}{asked}",
         "pixels": f"{report.pixels} in {len(report.variables)} variable{'s' * (len(report.variables) > 1)}",
         "model": report.model if isinstance(report.model, str) else ", ".join(report.model),
@@ -90,7 +75,7 @@ def print_verification(report: "VerificationReport") -> None:
     values = {
         "result": "no problem found" if report.ok else f"{count} problem{'s' * (count != 1)} found",
         "not listed above": report.unlisted or None,
-        "checked": f"{depth.get(report.depth, 'headers of chunks')}: {size_text(report.bytes)}",
+        "checked": f"{depth.get(report.depth, 'headers of chunks')}: {size(report.bytes)}",
         "chunks": f"{report.stored} of {report.chunks} stored in {report.arrays} arrays; others hold only the fill value, or nothing",
         "perhaps missing": report.unproven or None,
         "manifest": manifest[report.manifest],
@@ -98,14 +83,6 @@ def print_verification(report: "VerificationReport") -> None:
     if report.stored == report.chunks:
         values["chunks"] = f"{report.chunks} in {report.arrays} arrays, all stored"
     print_table({name: value for name, value in values.items() if value is not None})
-
-
-def size_text(size: int) -> str:
-    """Number of bytes in words: ``66.1 kB``."""
-    number, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
-    while number >= 999.5 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    return f"{number:.3g} {units[0]}"
 
 
 def print_jobs(
@@ -151,7 +128,7 @@ def print_jobs(
     change = "" if not size_in or not size_out else f", 1/{size_in / size_out:.3g}"
     if size_out > size_in > 0:
         change = f", {size_out / size_in:.3g} times as much"
-    say(f"{said}: {size_text(size_in)} in, {size_text(size_out)} out{change}")
+    say(f"{said}: {size(size_in)} in, {size(size_out)} out{change}")
     return not failed
 
 

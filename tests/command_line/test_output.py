@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tests.support.commands import run_here
 from xsarcomp import cli
-from xsarcomp.cli_arguments import Moment, Place, split_names
-from xsarcomp.cli_errors import ARGUMENTS, options_in_text
-from xsarcomp.cli_output import print_json, say, size_text, visible
+from xsarcomp.command_line.arguments import Moment, Place, split_names
+from xsarcomp.command_line.messages import ARGUMENTS, options_in_text
+from xsarcomp.command_line.output import print_json, say
+from xsarcomp.display import size as size_text
+from xsarcomp.display import visible
 from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.simulation import simulated_dataset
 from xsarcomp.stores.files import open_store
