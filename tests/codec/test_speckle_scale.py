@@ -99,6 +99,11 @@ def test_without_calm_windows_there_is_no_scale(coder, plane):
     assert measure_speckle_scale([], [], SETTINGS, coder, USUAL_HOMOGENEOUS_VARIANCES_DB2) is None
 
 
+def test_a_ramp_without_speckle_has_a_scale_in_the_range(coder):
+    ramp = np.geomspace(0.01, 0.011, 160 * 160).reshape(160, 160).astype(np.float32)
+    assert SMALLEST <= measure_speckle_scale([ramp], [1], SETTINGS, coder, [0.0] * 64) <= LARGEST
+
+
 def test_a_scale_counts_in_full_at_its_step_and_fades_to_one_at_half_and_at_twice_of_it():
     speckle = Speckle(
         keys=np.array([1, 2], np.uint64),

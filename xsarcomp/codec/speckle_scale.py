@@ -92,9 +92,9 @@ def measure_speckle_scale(
     decoded = [_DecodedPiece(piece, coder, settings.step_db, homogeneous_db2) for piece in pieces]
 
     def inverse_ratio(scale: float) -> float:
-        """Inverse of the median ratio of looks, which is nearly linear in the variance of noise."""
+        """Median over windows of the inverse ratio of looks, which is nearly linear in the variance of noise."""
         restored = np.concatenate([piece.inverse_looks(scale) for piece in decoded])
-        return 1 / float(np.median(original / restored))
+        return float(np.median(restored / original))
 
     scale, found = 1.0, inverse_ratio(1.0)
     if 1 / AIM[1] <= found <= 1 / AIM[0]:
