@@ -1,4 +1,4 @@
-"""Decoding with synthetic speckle against plain decoding: metrics by rate, and the time it takes.
+"""Decoding with synthetic speckle against plain decoding: looks by band and rate, other metrics by rate, and the time it takes.
 
 ::
 
@@ -21,6 +21,7 @@ from xsarcomp.codec.installed_models import installed_models
 from xsarcomp.evaluation.matching import scene_pieces
 from xsarcomp.evaluation.pooling import ErrorSums, TextureSums
 from xsarcomp.scenes.simulation import simulated_dataset
+from xsarcomp.scenes.variables import has_spatial_dimensions, plane_polarizations
 from xsarcomp.stores import files
 
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -58,7 +59,7 @@ def run_speckle(paths: Sequence[str], models: Sequence[str] = (), output: Path |
     for model in models or sorted(installed_models()):
         lines += [f"### {model}", ""]
         yield from lines[-2:]
-        for line in speckle_table(paths, model=model):
+        for line in speckle_tables(paths, model=model):
             lines.append(line)
             yield line
         ratio = decoding_time_ratio(model=model)
@@ -68,10 +69,10 @@ def run_speckle(paths: Sequence[str], models: Sequence[str] = (), output: Path |
         yield write_page(output / "speckle.md", lines[:-1])
 
 
-def speckle_table(
+def speckle_tables(
     paths: Sequence[str], *, model: str | None = None, rates: Sequence[float] = RATES, restore: str = "speckle"
 ) -> Iterator[str]:
-    """Encode scenes at rates, decode them without and with restoration, and compare both with the originals.
+    """Encode each band of scenes alone at rates, decode it without and with restoration, and compare both with the original.
 
     Parameters
     ----------
@@ -87,24 +88,33 @@ def speckle_table(
     Yields
     ------
     str
-        Lines of a Markdown table. Each metric stands as "without -> with"; the last rows are all scenes together.
+        Lines of two Markdown tables, values as "without -> with": the ENL ratio of each band and its extremes, then all metrics
+        of all bands together.
     """
-    scenes = {Path(path).stem: _open_scene(path) for path in paths}
-    yield "| scene | bits per pixel | " + " | ".join(title for title, _, _ in METRICS) + " |"
-    yield "|---|" + "---|" * (1 + len(METRICS))
     modes = (None, restore)
     totals: dict[tuple[float, str | None], Sums] = {}
-    for name, scene in scenes.items():
+    looks: dict[tuple[float, str | None], list[float]] = {(rate, mode): [] for rate in rates for mode in modes}
+    yield "| ENL ratio | " + " | ".join(f"{rate:g} bit" for rate in rates) + " |"
+    yield "|---|" + "---|" * len(rates)
+    for name, band in (each for path in paths for each in _bands(path)):
+        cells = []
         for rate in rates:
-            encoded = scene.sarcomp.encode(bits_per_pixel=rate, model=model)
-            sums = {mode: _error_sums(scene, encoded.sarcomp.decode(restore=mode)) for mode in modes}
-            for mode, (errors, texture) in sums.items():
+            encoded = band.sarcomp.encode(bits_per_pixel=rate, model=model)
+            for mode in modes:
+                errors, texture = _error_sums(band, encoded.sarcomp.decode(restore=mode))
+                looks[rate, mode].append(errors.metrics()["enl_ratio"])
                 all_errors, all_texture = totals.get((rate, mode), (ErrorSums(), TextureSums()))
                 totals[rate, mode] = all_errors + errors, all_texture + texture
-            yield _row(name, rate, sums[None], sums[restore])
-    if len(scenes) > 1:
-        for rate in rates:
-            yield _row("all", rate, totals[rate, None], totals[rate, restore])
+            cells.append(_arrow("{:.3f}", *(looks[rate, mode][-1] for mode in modes)))
+        yield f"| {name} | " + " | ".join(cells) + " |"
+    for name, extreme in (("lowest", min), ("highest", max)):
+        cells = [_arrow("{:.3f}", *(extreme(looks[rate, mode]) for mode in modes)) for rate in rates]
+        yield f"| {name} | " + " | ".join(cells) + " |"
+    yield ""
+    yield "| all bands | " + " | ".join(title for title, _, _ in METRICS) + " |"
+    yield "|---|" + "---|" * len(METRICS)
+    for rate in rates:
+        yield _row(f"{rate:g} bit", totals[rate, None], totals[rate, restore])
 
 
 def decoding_time_ratio(*, model: str | None = None, rate: float = 1.0, restore: str = "speckle") -> float:
@@ -119,8 +129,16 @@ def decoding_time_ratio(*, model: str | None = None, rate: float = 1.0, restore:
     return seconds[restore] / seconds[None]
 
 
-def _open_scene(path: str) -> xr.Dataset:
-    return simulated_dataset((512, 512), seed=5) if path == SIMULATED else files.open_scene(path).load()
+def _bands(path: str) -> Iterator[tuple[str, xr.Dataset]]:
+    """Name each band of a scene, and give it as a dataset of its own."""
+    scene = simulated_dataset((512, 512), seed=5) if path == SIMULATED else files.open_scene(path).load()
+    for name, array in scene.data_vars.items():
+        if not has_spatial_dimensions(array):
+            continue
+        planes = [array.isel(band=number, drop=True) for number in range(array.sizes.get("band", 0))] or [array]
+        for number, (plane, polarization) in enumerate(zip(planes, plane_polarizations(array), strict=True), 1):
+            label = polarization or (f"band {number}" if len(planes) > 1 else str(name))
+            yield f"{Path(path).stem} {label}", plane.rename("sigma0").to_dataset()
 
 
 def _error_sums(original: xr.Dataset, decoded: xr.Dataset) -> Sums:
@@ -130,10 +148,13 @@ def _error_sums(original: xr.Dataset, decoded: xr.Dataset) -> Sums:
     return errors, texture
 
 
-def _row(name: str, rate: float, plain: Sums, restored: Sums) -> str:
+def _row(name: str, plain: Sums, restored: Sums) -> str:
     before, after = (errors.metrics() | texture.metrics() for errors, texture in (plain, restored))
-    cells = [f"{form.format(before[key])} -> {form.format(after[key])}" for _, key, form in METRICS]
-    return f"| {name} | {rate:g} | " + " | ".join(cells) + " |"
+    return f"| {name} | " + " | ".join(_arrow(form, before[key], after[key]) for _, key, form in METRICS) + " |"
+
+
+def _arrow(form: str, before: float, after: float) -> str:
+    return f"{form.format(before)} -> {form.format(after)}"
 
 
 @click.command()

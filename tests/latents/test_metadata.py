@@ -115,6 +115,14 @@ def test_variances_in_homogeneous_areas_are_optional_and_survive():
     assert LatentsMetadata.from_attribute(METADATA.to_attribute()).calm_variances_db2 is None
 
 
+def test_scales_of_speckle_are_optional_and_survive():
+    assert "speckle_scales" not in METADATA.to_attribute()
+    measured = dataclasses.replace(METADATA, speckle_scales={"": 0.93, "band=2": 1.07})
+    found = LatentsMetadata.from_attribute(json.loads(json.dumps(measured.to_attribute(), allow_nan=False)))
+    assert found.speckle_scales == measured.speckle_scales
+    assert LatentsMetadata.from_attribute(METADATA.to_attribute()).speckle_scales is None
+
+
 @pytest.mark.parametrize("value", [None, "text", 3, {}, {"name": "vv"}])
 def test_what_are_no_metadata_is_named_so(value):
     with pytest.raises(NotEncodedError, match="holds no metadata of xsarcomp"):
@@ -141,6 +149,14 @@ def test_metadata_with_another_format_or_other_keys_ask_for_an_update(change):
         {"calm_variances_db2": {"tuple": [1.0] * 63}},
         {"calm_variances_db2": {"tuple": [1.0] * 63 + [-1.0]}},
         {"calm_variances_db2": {"tuple": [1.0] * 63 + [{"float": "nan"}]}},
+        {"speckle_scales": 0.9},
+        {"speckle_scales": [0.9]},
+        {"speckle_scales": {"mapping": {"": 0}}},
+        {"speckle_scales": {"mapping": {"": -1.0}}},
+        {"speckle_scales": {"mapping": {"": 101.0}}},
+        {"speckle_scales": {"mapping": {"": "much"}}},
+        {"speckle_scales": {"mapping": {"": True}}},
+        {"speckle_scales": {"mapping": {"": {"float": "nan"}}}},
     ],
     ids=str,
 )

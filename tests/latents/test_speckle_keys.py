@@ -1,11 +1,14 @@
 """Keys of planes: known by what a plane is, not by where it stands in a selection."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from xsarcomp.latents.speckle_keys import _coordinate_keys
-from xsarcomp.scenes.simulation import simulate_scene
+from xsarcomp.latents.metadata import LatentsMetadata
+from xsarcomp.latents.speckle_keys import _coordinate_texts, speckle_keys
+from xsarcomp.scenes.simulation import simulate_scene, simulate_speckle
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +53,17 @@ def test_each_plane_has_noise_of_its_own(encoded, whole):
     assert np.abs(correlation).max() < 0.25  # 1500 pixels that know their neighbors
 
 
-def test_equal_coordinates_of_other_types_have_one_key():
-    numbers = [_coordinate_keys(np.array([1, 2], dtype), "band") for dtype in ("i2", "i8", "f4", "f8")]
+def test_equal_coordinates_of_other_types_have_one_name():
+    numbers = [_coordinate_texts(np.array([1, 2], dtype), "band") for dtype in ("i2", "i8", "f4", "f8")]
     assert all(keys == numbers[0] for keys in numbers)
     times = [
-        _coordinate_keys(np.array(["2024-01-01T05:30"], f"datetime64[{unit}]"), "time") for unit in ("m", "s", "ns")
+        _coordinate_texts(np.array(["2024-01-01T05:30"], f"datetime64[{unit}]"), "time") for unit in ("m", "s", "ns")
     ]
     assert all(keys == times[0] for keys in times)
-    assert _coordinate_keys(np.array(["vv", "vh"]), "polarization") == _coordinate_keys(
+    assert _coordinate_texts(np.array(["vv", "vh"]), "polarization") == _coordinate_texts(
         np.array(["vv", "vh"], object), "polarization"
     )
-    assert len({*numbers[0], *_coordinate_keys(np.array([1, 2]), "frame")}) == 4
+    assert len({*numbers[0], *_coordinate_texts(np.array([1, 2]), "frame")}) == 4
 
 
 def test_coordinates_that_come_twice_do_not_make_the_same_noise_twice(encoded):
@@ -68,3 +71,53 @@ def test_coordinates_that_come_twice_do_not_make_the_same_noise_twice(encoded):
     noise = np.log(twice.sarcomp.decode(restore="speckle").vv / twice.sarcomp.decode().vv).values[:, 0].reshape(3, -1)
     noise = noise[:, np.isfinite(noise).all(axis=0)]
     assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 0.25
+
+
+def scales(data):
+    """Factor of each plane, in the order of the dimensions."""
+    metadata = LatentsMetadata.from_attribute(data.vv_latents.attrs["sarcomp"])
+    selected = replace(metadata, dims=tuple(name for name in metadata.dims if name in data.sizes))
+    keys = speckle_keys(data, metadata, selected, "speckle")
+    return keys.for_window(tuple((0, data.sizes[name]) for name in selected.leading)).scales
+
+
+@pytest.fixture(scope="module")
+def two_polarizations():
+    """Two dates of VV with usual speckle, and of VH with that of six looks more."""
+    generator = np.random.default_rng(2)
+    planes = np.stack(
+        [[simulate_speckle((112, 120), rng=generator, looks=looks) for looks in (4.4, 26.0)] for _ in range(2)]
+    )
+    return xr.DataArray(
+        0.05 * planes,
+        dims=("time", "polarization", "y", "x"),
+        coords={"time": [1, 2], "polarization": ["VV", "VH"]},
+        name="vv",
+    ).to_dataset()
+
+
+def test_polarizations_in_one_variable_have_scales_of_their_own_and_dates_share_them(two_polarizations):
+    encoded = two_polarizations.sarcomp.encode(bits_per_pixel=0.25, scale="power", model="s1-grd-10m-lapped")
+    noted = encoded.vv_latents.attrs["sarcomp"]["speckle_scales"]["mapping"]
+    assert list(noted) == ["", "polarization=VV", "polarization=VH"]
+    of_planes = scales(encoded).reshape(2, 2)
+    np.testing.assert_array_equal(of_planes[0], of_planes[1])
+    assert of_planes[0, 0] == pytest.approx(noted[""] * noted["polarization=VV"], rel=1e-6)
+    assert abs(np.log(of_planes[0, 0] / of_planes[0, 1])) > 0.02
+    np.testing.assert_allclose(scales(encoded.isel(polarization=1)), of_planes[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(scales(encoded.isel(time=[1])), of_planes[1], rtol=1e-6)
+    renamed = encoded.assign_coords(polarization=["HH", "HV"])
+    np.testing.assert_allclose(scales(renamed), noted[""], rtol=1e-6)
+
+
+def test_a_variable_with_an_error_bound_has_no_scale(two_polarizations):
+    encoded = two_polarizations.isel(time=0).sarcomp.encode(max_error_db=2, scale="power", model="s1-grd-10m-lapped")
+    assert "speckle_scales" not in encoded.vv_latents.attrs["sarcomp"]
+
+
+def test_stores_without_scales_keep_the_noise_of_the_law(two_polarizations):
+    encoded = two_polarizations.sarcomp.encode(bits_per_pixel=0.25, scale="power", model="s1-grd-10m-lapped")
+    attribute = encoded.vv_latents.attrs["sarcomp"]
+    earlier = encoded.copy()
+    earlier["vv_latents"].attrs = {"sarcomp": {key: attribute[key] for key in attribute if key != "speckle_scales"}}
+    np.testing.assert_array_equal(scales(earlier), 1)

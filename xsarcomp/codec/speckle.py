@@ -9,6 +9,7 @@ Noise is a function of the plane's key, the channel and the absolute place of th
 chunks, order or threads. Its expected power is 1, so that mean powers stay those of plain decoding.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -112,9 +113,20 @@ class Speckle:
     """Variances of latents in homogeneous areas, shape (latent=64,), dB2."""
     law: SpeckleLaw = LAW
     """Variance that is missing."""
+    scales: NDArray[np.float32] | None = None
+    """Factors of that variance, shape (plane,), see :mod:`xsarcomp.codec.speckle_scale`; None for 1."""
+    scales_step_db: float = 1.0
+    """Step at which the factors were found."""
 
     def __getitem__(self, planes: slice) -> "Speckle":
-        return replace(self, keys=self.keys[planes])
+        return replace(self, keys=self.keys[planes], scales=None if self.scales is None else self.scales[planes])
+
+    def scales_at(self, step_db: float) -> NDArray[np.float32]:
+        """Factors at a step, shape (plane,): they fade to 1 at half and at twice the step at which they were found."""
+        if self.scales is None:
+            return np.ones(len(self.keys), np.float32)
+        weight = max(0.0, 1 - abs(math.log2(step_db / self.scales_step_db)))
+        return np.asarray(self.scales, np.float32) ** np.float32(weight)
 
 
 def synthesize_with_speckle(
@@ -145,11 +157,38 @@ def synthesize_with_speckle(
     ndarray of float32, shape (plane, y, x), dB above the offset
         y = 8 * (y_latent - 2 * latent_reach), likewise x.
     """
+    points = coder.points(symbols, step_db)
+    latents = coder.reconstruct_with_texture(points, step_db)
+    return synthesize_latents_with_speckle(points, latents, coder, step_db, speckle, rows, columns)
+
+
+def synthesize_latents_with_speckle(
+    points: NDArray[np.int32],
+    latents: NDArray[np.float32],
+    coder: LappedCoder,
+    step_db: float,
+    speckle: Speckle,
+    rows: Places,
+    columns: Places,
+) -> NDArray[np.float32]:
+    """Synthesize latents with synthetic speckle: :func:`synthesize_with_speckle` after the network.
+
+    Parameters
+    ----------
+    points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        See :meth:`LappedCoder.points`.
+    latents : ndarray of float32, dB
+        See :meth:`LappedCoder.reconstruct_with_texture`; they stay as they are.
+    coder, step_db, speckle, rows, columns
+        As for :func:`synthesize_with_speckle`.
+
+    Returns
+    -------
+    ndarray of float32, shape (plane, y, x), dB above the offset
+    """
     with FIRST_USE:
         from xsarcomp.codec.kernels import speckle as speckle_kernels
 
-    points = coder.points(symbols, step_db)
-    latents = coder.reconstruct_with_texture(points, step_db)
     margin = coder.latent_reach - 1  # latents that only the network reads
     inside = (slice(margin, points.shape[2] - margin), slice(margin, points.shape[3] - margin))
     noise = np.empty(latents.shape, np.float32)
@@ -161,7 +200,8 @@ def synthesize_with_speckle(
         step_db, coder.channels_with_trellis(step_db), speckle.homogeneous_db2, has_network=has_network
     )
     gained = np.float32(1 - coder.texture_gain(step_db) ** -2)
-    speckle_kernels.scale(np.ascontiguousarray(points[:, :, *inside]), latents, missing, gained, noise, variances)
+    inner = np.ascontiguousarray(points[:, :, *inside])
+    speckle_kernels.scale(inner, latents, missing, speckle.scales_at(step_db), gained, noise, variances)
     signal = np.ascontiguousarray(lapped.synthesize(latents, coder.basis))
     basis = coder.basis / lapped.BASIS_STEPS
     taps = np.stack([basis[:, 0], (basis**2).sum(axis=1)]).astype(np.float32)

@@ -9,12 +9,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xsarcomp.errors import RadiometryError
-from xsarcomp.evaluation.pairing import CHANNEL_NAMES, check_shapes, is_time, match_variables
+from xsarcomp.evaluation.pairing import check_shapes, is_time, match_variables
 from xsarcomp.evaluation.plane_pair import AxisCoordinates, PlanePair, piece_areas
 from xsarcomp.latents.info import transparent_configuration
 from xsarcomp.latents.loss import LOSS_ATTRIBUTE
 from xsarcomp.metrics import fidelity
 from xsarcomp.radiometry.scales import claimed_scale, infer_scale, negative_share
+from xsarcomp.scenes.variables import CHANNEL_NAMES
 
 _RECORDED_SCALE = re.compile(r", scale (power|amplitude|decibel)\b")
 _MOST_CHANNELS = 4  # a longer band dimension is a stack of dates, since there are only four polarizations

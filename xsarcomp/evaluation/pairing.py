@@ -9,9 +9,13 @@ from xsarcomp.errors import DimensionError
 from xsarcomp.latents.metadata import ATTRIBUTE
 from xsarcomp.scenes.choice import choose_variables
 from xsarcomp.scenes.quantities import Kind, judge_quantity
-from xsarcomp.scenes.variables import band_labels, has_spatial_dimensions, plane_polarizations, spatial_dimensions
-
-CHANNEL_NAMES = ("polarization", "polarisation", "pol", "band")  # files use both spellings
+from xsarcomp.scenes.variables import (
+    CHANNEL_NAMES,
+    band_labels,
+    has_spatial_dimensions,
+    plane_polarizations,
+    spatial_dimensions,
+)
 
 
 def match_variables(

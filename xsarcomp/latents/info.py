@@ -145,7 +145,7 @@ def describe(dataset: xr.Dataset) -> Description:
     for name, array in dataset.variables.items():
         if ATTRIBUTE in array.attrs:
             metadata = with_added_coding(dataset, LatentsMetadata.from_attribute(array.attrs[ATTRIBUTE]))
-            left_out = ("attributes", "encoding", "name", "calm_variances_db2", "fingerprint")
+            left_out = ("attributes", "encoding", "name", "calm_variances_db2", "speckle_scales", "fingerprint")
             described[str(metadata.name)] = {"store": "latents"} | {
                 key: value for key, value in metadata.to_dict().items() if key not in left_out
             }

@@ -24,7 +24,7 @@ METADATA_FORMAT = 1
 """Version of the attribute."""
 GUARANTEE_KEYS = ("max_error_db", "keep_means", "residual_spacing_db")
 """Keys of the guarantees: all are present where there is a guarantee, else none."""
-OPTIONAL_KEYS = ("calm_variances_db2", "fingerprint", "mean_levels")
+OPTIONAL_KEYS = ("calm_variances_db2", "speckle_scales", "fingerprint", "mean_levels")
 """Keys that are present only with a value; stores of older formats lack them."""
 KEYS = (
     "name", "dims", "spatial", "pixels", "corners", "dtype", "scale", "scale_reason", "nodata", "model", "model_id", "anchor",
@@ -32,6 +32,8 @@ KEYS = (
     *GUARANTEE_KEYS, *OPTIONAL_KEYS,
 )  # fmt: skip
 """Keys of the attribute beside "format", in their order."""
+LARGEST_SPECKLE_SCALE = 100.0
+"""Largest factor of the variance of synthetic speckle that a reader accepts."""
 LARGEST_DIMENSIONS = 64
 """Largest number of dimensions of a NumPy array."""
 PARTS = ("latents", "mask", "exact", "residual", "gains", "coding")
@@ -80,6 +82,9 @@ class LatentsMetadata:
     """Entries of the encoding of the original variable that ``KEPT_ENCODING_KEYS`` names."""
     calm_variances_db2: tuple[float, ...] | None = None
     """Variances of the latents in homogeneous areas, dB2, for :mod:`xsarcomp.codec.speckle`; None if too few to measure."""
+    speckle_scales: dict[str, float] | None = None
+    """Factors of the variance of synthetic speckle at the step of the settings: of all planes under the empty text, and beside
+    that of positions such as "band=2"; see :mod:`xsarcomp.latents.speckle_scales`. None where nothing was measured."""
     fingerprint: int | None = None
     """Hash of the settings that joined planes must share, see :mod:`xsarcomp.latents.plane_steps`; None in single planes of the
     first stores."""
@@ -208,6 +213,7 @@ def _check_values(metadata: LatentsMetadata) -> None:
         and not (guarantees.mean_levels and (guarantees.max_error_db is not None or not guarantees.keep_means)),
         "residual_spacing_db": _is_between(guarantees.residual_spacing_db, LARGEST_SPACING_DB)
         and (guarantees.residual_spacing_db > 0) == (guarantees.max_error_db is not None),
+        "speckle_scales": metadata.speckle_scales is None or _are_scales(metadata.speckle_scales),
         "fingerprint": metadata.fingerprint is None
         or (type(metadata.fingerprint) is int and 0 <= metadata.fingerprint < 2**48),
     }
@@ -216,6 +222,14 @@ def _check_values(metadata: LatentsMetadata) -> None:
         raise UnsupportedFormatError(
             f"the metadata have impossible values ({', '.join(wrong) or 'encoding'}): the store is damaged, or update xsarcomp"
         )
+
+
+def _are_scales(value: Any) -> bool:
+    """Check for positive factors by text."""
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and _is_between(factor, LARGEST_SPECKLE_SCALE) and factor > 0
+        for key, factor in value.items()
+    )
 
 
 def _is_between(value: Any, highest: float) -> bool:

@@ -12,7 +12,6 @@ from xsarcomp.codec.installed_models import load_coder, load_domain
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.codec.rate_control import REACH, SMALL_SCENE, Estimate, find_step
 from xsarcomp.codec.settings import Settings
-from xsarcomp.codec.speckle_spectrum import measure_homogeneous_variances
 from xsarcomp.codec.target import Target
 from xsarcomp.codec.window import latent_count
 from xsarcomp.errors import DimensionError, caller_stacklevel
@@ -21,6 +20,7 @@ from xsarcomp.latents.fill_warning import warn_of_fill_values
 from xsarcomp.latents.inspection import Inspection, inspect_variable
 from xsarcomp.latents.metadata import KEPT_ENCODING_KEYS, LatentsMetadata, corner_coordinates, storable_attributes
 from xsarcomp.latents.plane_steps import with_fingerprint
+from xsarcomp.latents.speckle_scales import with_measured_speckle
 from xsarcomp.scenes.sampling import SAMPLE_PIXELS
 from xsarcomp.scenes.variables import spatial_dimensions
 
@@ -135,10 +135,7 @@ def make_plan(dataset: xr.Dataset, names: Iterable[Hashable], target: Target, op
     }
     if options.measures_speckle:
         variables = {
-            name: replace(
-                metadata,
-                calm_variances_db2=measure_homogeneous_variances(inspections[name].windows, metadata.settings, coder),
-            )
+            name: with_measured_speckle(metadata, dataset[name], inspections[name], coder)
             for name, metadata in variables.items()
         }
     return Plan(variables=variables, estimate=estimate)

@@ -23,6 +23,13 @@ class SpeckleKeys:
     """Keys of the positions of each leading dimension."""
     homogeneous_variances_db2: tuple[float, ...]
     """Variances of latents in homogeneous areas, dB2: from the metadata, or usual ones."""
+    scales: tuple[tuple[float, ...], ...] = ()
+    """Factors of the noise's variance by position of each leading dimension, see :mod:`xsarcomp.codec.speckle_scale`; planes
+    have their product."""
+    scale: float = 1.0
+    """Factor of all planes beside these."""
+    scales_step_db: float = 1.0
+    """Step at which they were found."""
 
     def for_window(self, leading: Window) -> Speckle:
         """Select the speckle of the planes of a window, all leading dimensions flattened in C order.
@@ -36,10 +43,16 @@ class SpeckleKeys:
         -------
         Speckle
         """
-        keys = np.array(self.variable, np.uint64)
-        for positions, (start, stop) in zip(self.positions, leading, strict=True):
+        keys, scales = np.array(self.variable, np.uint64), np.array(self.scale, np.float32)
+        for positions, of_positions, (start, stop) in zip(self.positions, self.scales, leading, strict=True):
             keys = keys[..., None] + np.array(positions[start:stop], np.uint64)  # modulo 2**64, in any order
-        return Speckle(keys=keys.reshape(-1), homogeneous_db2=np.array(self.homogeneous_variances_db2))
+            scales = scales[..., None] * np.array(of_positions[start:stop], np.float32)
+        return Speckle(
+            keys=keys.reshape(-1),
+            homogeneous_db2=np.array(self.homogeneous_variances_db2),
+            scales=scales.reshape(-1),
+            scales_step_db=self.scales_step_db,
+        )
 
 
 def speckle_keys(
@@ -83,35 +96,58 @@ def speckle_keys(
             f"{metadata.name!r} was encoded with max_error_db={bound}, which noise would break: decode it without restore"
         )
     variable, positions = _hash_text(str(metadata.name)), []
+    noted = metadata.speckle_scales or {}
+    scale, scales = noted.get("", 1.0), []
     for dim in metadata.dims:
         if dim in metadata.spatial:
             continue
         if dim in selected.dims:
-            positions.append(_position_keys(dataset, dim))
+            texts = position_texts(dataset, dim)
+            positions.append(tuple(map(_hash_text, texts)))
+            scales.append(tuple(noted.get(text, 1.0) for text in texts))
         elif (
             dim in dataset.coords and dataset.coords[dim].ndim == 0
         ):  # a single position was selected: its key counts as in the whole
-            variable += _coordinate_keys(dataset.coords[dim].values[None], dim)[0]
-    variances = metadata.calm_variances_db2 or USUAL_HOMOGENEOUS_VARIANCES_DB2
-    return SpeckleKeys(variable=variable % 2**64, positions=tuple(positions), homogeneous_variances_db2=variances)
+            (text,) = _coordinate_texts(dataset.coords[dim].values[None], dim)
+            variable += _hash_text(text)
+            scale *= noted.get(text, 1.0)
+    return SpeckleKeys(
+        variable=variable % 2**64,
+        positions=tuple(positions),
+        homogeneous_variances_db2=metadata.calm_variances_db2 or USUAL_HOMOGENEOUS_VARIANCES_DB2,
+        scales=tuple(scales),
+        scale=scale,
+        scales_step_db=metadata.settings.step_db,
+    )
 
 
-def _position_keys(dataset: Any, dim: str) -> tuple[int, ...]:
-    """Keys of the positions of a dimension, from its coordinate where its values differ."""
+def position_texts(dataset: Any, dim: str) -> tuple[str, ...]:
+    """Name the positions of a dimension, such as ``band=2``, from its coordinate where its values differ, else ``band#1``.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset or xarray.DataArray
+    dim : str
+
+    Returns
+    -------
+    tuple of str
+        All different.
+    """
     if dim in dataset.coords and dataset.coords[dim].ndim == 1:
-        keys = _coordinate_keys(dataset.coords[dim].values, dim)
-        if len(set(keys)) == len(keys):
-            return keys
-    return tuple(_hash_text(f"{dim}#{position}") for position in range(dataset.sizes[dim]))
+        texts = _coordinate_texts(dataset.coords[dim].values, dim)
+        if len(set(texts)) == len(texts):
+            return texts
+    return tuple(f"{dim}#{position}" for position in range(dataset.sizes[dim]))
 
 
-def _coordinate_keys(values: NDArray, dim: str) -> tuple[int, ...]:
-    """Keys of coordinate values; equal times of any resolution, and equal numbers of any data type, have one key."""
+def _coordinate_texts(values: NDArray, dim: str) -> tuple[str, ...]:
+    """Names of coordinate values; equal times of any resolution, and equal numbers of any data type, have one name."""
     if values.dtype.kind == "M":
         values = values.astype("datetime64[ns]").astype(np.int64)
     elif values.dtype.kind in "iufb":
         values = values.astype(np.float64)
-    return tuple(_hash_text(f"{dim}={value}") for value in values.tolist())
+    return tuple(f"{dim}={value}" for value in values.tolist())
 
 
 def _hash_text(text: str) -> int:

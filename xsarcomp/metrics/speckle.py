@@ -102,7 +102,38 @@ def homogeneous_windows(
     DimensionError
         If the arrays are not two-dimensional or their shapes differ.
     """
-    power, is_valid = checked_plane(original_power, valid)
+    corners, variation = window_variations(original_power, valid, window)
+    count = homogeneous_count(len(corners)) if count is None else count
+    return corners[np.argsort(variation, kind="stable")[:count]]
+
+
+def homogeneous_count(windows: int) -> int:
+    """Number of windows that count as homogeneous: the lowest tenth, but at least 8."""
+    return max(_MIN_WINDOWS, math.ceil(_HOMOGENEOUS_FRACTION * windows))
+
+
+def window_variations(
+    power: NDArray[np.floating], valid: NDArray[np.bool_], window: int = WINDOW_PIXELS
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Compute the coefficient of variation of windows that do not overlap.
+
+    Parameters
+    ----------
+    power, valid, window
+        As for :func:`homogeneous_windows`.
+
+    Returns
+    -------
+    corners : ndarray of int64, shape (window, 2)
+        First row and first column of each window without an invalid pixel and not of constant power.
+    variations : ndarray of float64, shape (window,)
+
+    Raises
+    ------
+    DimensionError
+        If the arrays are not two-dimensional or their shapes differ.
+    """
+    power, is_valid = checked_plane(power, valid)
     window_rows, window_columns = power.shape[0] // window, power.shape[1] // window
     whole = np.s_[: window_rows * window, : window_columns * window]
     tiled = np.where(is_valid[whole], power[whole], 0.0).reshape(window_rows, window, window_columns, window)
@@ -110,10 +141,7 @@ def homogeneous_windows(
     mean, deviation = tiled.mean(axis=(1, 3)), tiled.std(axis=(1, 3))
     # rounding leaves a tiny deviation in constant windows
     corners = np.argwhere(complete & (deviation > 1e-9 * mean))
-    variation = deviation[tuple(corners.T)] / mean[tuple(corners.T)]
-    if count is None:
-        count = max(_MIN_WINDOWS, math.ceil(_HOMOGENEOUS_FRACTION * len(corners)))
-    return corners[np.argsort(variation, kind="stable")[:count]] * window
+    return corners * window, deviation[tuple(corners.T)] / mean[tuple(corners.T)]
 
 
 def enl_ratio(

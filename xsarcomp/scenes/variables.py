@@ -26,6 +26,8 @@ SPATIAL_DIMENSIONS = (
 )
 """Names of the vertical and horizontal dimension, in lower case."""
 
+CHANNEL_NAMES = ("polarization", "polarisation", "pol", "band")
+"""Names of dimensions of polarizations; files use both spellings."""
 _POLARIZATION = re.compile(r"(?:^|[_\-. ])(vv|vh|hh|hv)(?=$|[_\-. ])", re.IGNORECASE)
 _UNNAMED = re.compile(r"dim_\d+")
 

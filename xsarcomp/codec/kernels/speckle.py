@@ -76,6 +76,7 @@ def scale(
     points: ReadOnly4D[np.int32],
     latents: ReadOnly4D[np.float32],
     missing: ReadOnly2D[np.float32],
+    scales: ReadOnly1D[np.float32],
     gained: np.float32,
     noise: Writable4D[np.float32],
     variances: Writable3D[np.float32],
@@ -84,7 +85,8 @@ def scale(
 
     ``variances``, (plane, y, x), receives their mean over the latents of a block, which is that of its pixels.
 
-    ``missing`` has a row for each channel: the variances of points 0, of points 1 and -1, and of all others. ``gained`` is the
+    ``missing`` has a row for each channel: the variances of points 0, of points 1 and -1, and of all others. ``scales``, shape
+    (plane,), are factors of these. ``gained`` is the
     share of a squared latent that the texture gain has added to it.
     """
     planes, channels, height, width = points.shape
@@ -92,6 +94,7 @@ def scale(
     for plane in range(planes):
         for channel in range(channels):
             zero, one, more = missing[channel, 0], missing[channel, 1], missing[channel, 2]
+            zero, one, more = zero * scales[plane], one * scales[plane], more * scales[plane]
             for y in range(height):
                 point, latent = points[plane, channel, y], latents[plane, channel, y]
                 row, variance = noise[plane, channel, y], variances[plane, y]
