@@ -1,74 +1,54 @@
-"""The gate that keeps forks and products of torch apart."""
+"""Products in processes that are forked while threads of the parent multiply and end."""
 
+import faulthandler
 import os
 import signal
 import threading
 
+import numpy as np
 import pytest
+import torch
 
-from xsarcomp.codec.network.forks import FORK_GATE, ForkGate
+from xsarcomp.codec.network.layers import Scratch
+from xsarcomp.codec.network.products import float_product
 
-SECONDS = 60
+SECONDS = 30
+"""After so long a child hangs: its work takes milliseconds."""
+random = np.random.default_rng(1)
+LEVELS = torch.from_numpy(random.integers(-127, 128, (300, 576), dtype=np.int8))
+WEIGHTS = torch.from_numpy(random.integers(-127, 128, (576, 128), dtype=np.int8))
+EXPECTED = LEVELS.numpy().astype(np.int64) @ WEIGHTS.numpy().astype(np.int64)
 
 
-def test_a_fork_waits_until_nobody_is_inside_and_nobody_enters_before_it_is_over():
-    gate, order = ForkGate(), []
-    inside, leave, closed, forked = (threading.Event() for _ in range(4))
-
-    def compute():
-        with gate:
-            inside.set()
-            leave.wait(SECONDS)
-            order.append("left")
-
-    def fork():
-        gate.close()
-        order.append("closed")
-        closed.set()
-        forked.wait(SECONDS)
-        order.append("opened")
-        gate.open()
-
-    def enter_later():
-        closed.wait(SECONDS)
-        with gate:
-            order.append("entered")
-
-    threads = [threading.Thread(target=target) for target in (compute, fork, enter_later)]
-    threads[0].start()
-    assert inside.wait(SECONDS)
-    threads[1].start()
-    threads[2].start()
-    assert not closed.wait(0.05)
-    leave.set()
-    assert closed.wait(SECONDS)
-    forked.set()
-    for thread in threads:
-        thread.join(SECONDS)
-    assert order == ["left", "closed", "opened", "entered"]
+def products_are_exact():
+    found = [float_product(LEVELS, WEIGHTS, scratch).numpy() for scratch in (None, Scratch())]
+    return all(np.array_equal(sums, EXPECTED) for sums in found)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_that_was_forked_beside_busy_threads_finds_the_gate_open():
+def test_a_child_multiplies_exactly_whatever_threads_of_its_parent_were_doing():
+    """Without care, 5 to 35 of 60 such children waited forever for a lock."""
     stop = threading.Event()
 
-    def busy():
+    def begin_and_end():
         while not stop.is_set():
-            with FORK_GATE:
-                pass
+            thread = threading.Thread(target=float_product, args=(LEVELS, WEIGHTS, Scratch()))
+            thread.start()
+            thread.join()
 
-    threads = [threading.Thread(target=busy) for _ in range(3)]
+    threads = [threading.Thread(target=begin_and_end) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
-        for _ in range(20):
+        for _ in range(40):
             if (child := os.fork()) == 0:
+                faulthandler.dump_traceback_later(SECONDS - 5)
                 signal.alarm(SECONDS)
-                with FORK_GATE:
-                    os._exit(0)
+                os._exit(0 if products_are_exact() else 1)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
         stop.set()
         for thread in threads:
-            thread.join(SECONDS)
+            thread.join()
+    assert products_are_exact()

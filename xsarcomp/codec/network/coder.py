@@ -22,7 +22,6 @@ from threadpoolctl import ThreadpoolController
 from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.config import RefinerConfig
-from xsarcomp.codec.network.forks import FORK_GATE
 from xsarcomp.codec.network.gpu import DeviceNetwork, network_on_device, tiles_per_batch
 from xsarcomp.codec.network.network import IntegerNetwork
 from xsarcomp.errors import ModelIntegrityError
@@ -169,7 +168,7 @@ class ResidualCoder(LappedCoder):
         """Compute the latents inside a tile (latent=64, y, x), whatever autocast or gradient mode the caller is in."""
         reach = self.network.config.reach
         latents = super().reconstruct(points[None, :, reach:-reach, reach:-reach], step_db)[0]
-        with FORK_GATE, _one_thread():
+        with _one_thread():
             levels = torch.from_numpy(input_levels(points[None], step_db, self.channels_with_trellis(step_db))[0])
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded

@@ -6,6 +6,7 @@ uses the faster one that it computes exactly.
 """
 
 import functools
+import os
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,16 @@ from xsarcomp.codec.network.layers import Scratch
 Product = Callable[[Tensor, Tensor, Scratch | None], Tensor]
 """Matrix product of levels (row, input) and weights (input, output), both int8; with a scratch the result is in its memory."""
 _ROWS_TRIED = 256
+_forked = False
+"""True in a process that was forked after this module was imported."""
+
+
+def _remember_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_remember_fork)
 
 
 def convolve(levels: Tensor, weights: Tensor, product: Product, scratch: Scratch | None = None) -> Tensor:
@@ -72,8 +83,13 @@ def integer_product(levels: Tensor, weights: Tensor, scratch: Scratch | None = N
 def float_product(levels: Tensor, weights: Tensor, scratch: Scratch | None = None) -> Tensor:
     """Multiply in float32; a :data:`Product`. The result is int32 with a scratch, else float32.
 
-    Levels have 7 bits, so nothing changes where torch may round the factors of float32 products to bfloat16 or TF32.
+    Levels have 7 bits, so nothing changes where torch may round the factors of float32 products to bfloat16 or TF32. A forked
+    process multiplies with NumPy: MKL, which torch uses, guards its memory by spin locks that a thread of the parent may have held,
+    also while it ended, and then the child waits forever.
     """
+    if _forked and levels.device.type == "cpu":
+        sums = np.matmul(levels.numpy().astype(np.float32), weights.numpy().astype(np.float32))
+        return torch.from_numpy(sums if scratch is None else sums.astype(np.int32))
     if scratch is None:
         return levels.to(torch.float32) @ weights.to(torch.float32)
     shape = (len(levels), weights.shape[1])
