@@ -1,6 +1,7 @@
 """The engine's options: they mean what they mean to xarray's Zarr engine, and backscatter is decoded whatever they say."""
 
 import asyncio
+import re
 import shutil
 
 import dask
@@ -79,7 +80,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: re.sub(" object at 0x[0-9a-f]+", "", str(options)))
 def test_other_variables_are_as_the_zarr_engine_opens_them(store, whole, options):
     options = {"decode_timedelta": True} | options
     found = xr.open_dataset(store, engine="sarcomp", **options)

@@ -251,3 +251,14 @@ def test_a_warning_is_given_once_and_not_for_each_rate():
     assert len(caught) == 1
     assert "-9999" in str(caught[0].message)
     assert caught[0].filename == __file__
+
+
+def test_a_rate_out_of_reach_is_left_out_and_named():
+    tiny = simulated_dataset((64, 64), 1)
+    preview = tiny.sarcomp.preview([0.05, 1], crop=64)
+    assert preview.table.bits_per_pixel.values.tolist() == [1]
+    assert list(preview.out_of_reach) == [0.05]
+    assert "Left out: bits_per_pixel=0.05 cannot be met" in repr(preview)
+    assert "Left out: bits_per_pixel=0.05" in preview._repr_html_()
+    with pytest.raises(RateError, match=r"bits_per_pixel=0\.05 cannot be met"):
+        tiny.sarcomp.preview([0.05])

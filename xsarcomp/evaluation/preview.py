@@ -20,6 +20,7 @@ from xsarcomp.evaluation.preview_sample import Area, SceneSample, crop_area, str
 from xsarcomp.latents.append import plan_latents
 from xsarcomp.latents.decode import decode_dataset
 from xsarcomp.latents.encode import encode_dataset
+from xsarcomp.latents.plan import Plan
 from xsarcomp.scenes.variables import spatial_dimensions
 from xsarcomp.stores.report import coded_sizes
 from xsarcomp.whole_files import write_atomically
@@ -63,6 +64,8 @@ class Preview:
     """How much of the scene the figures were measured on, in words."""
     scales: Mapping[Hashable, str]
     """Scale of each variable."""
+    out_of_reach: Mapping[float, str]
+    """Rates that were asked for and cannot be met on this scene, and why."""
 
     def __repr__(self) -> str:
         return "\n".join([f"<xsarcomp> {self._title()}", text_table([_HEADER, *self._rows()], indent=2), self._notes()])
@@ -100,7 +103,7 @@ class Preview:
         return (
             f"Measured on {self.measured_on}. Sizes are those of the whole scene, without metadata. "
             f"Crop: {', '.join(spans)}."
-        )
+        ) + "".join(f" Left out: {reason}" for reason in self.out_of_reach.values())
 
     def _rows(self) -> list[list[Cell]]:
         rows = []
@@ -159,12 +162,12 @@ def make_preview(
     request: dict[str, Any] = {"like": None, "model": model, "scale": scale, "recompress": recompress}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        plans = [plan_latents(sample.planes, list(sample.planes), {RATE: rate}, **request) for rate in asked]
-        scales = {name: metadata.settings.scale for name, metadata in plans[0].variables.items()}
+        plans, out_of_reach = _plans(sample.planes, asked, request)
+        scales = {name: metadata.settings.scale for name, metadata in next(iter(plans.values())).variables.items()}
         place = chosen or structured_crop(sample, crop if isinstance(crop, int) else CROP_PIXELS, scales)
-        results = [_measured(sample, encode_dataset(sample.planes, plan), scales, place) for plan in plans]
+        results = [_measured(sample, encode_dataset(sample.planes, plan), scales, place) for plan in plans.values()]
     _warn_once(caught)
-    coordinate = {RATE: (RATE, np.array(asked), {"long_name": "bits per pixel asked for"})}
+    coordinate = {RATE: (RATE, np.array(list(plans)), {"long_name": "bits per pixel asked for"})}
     pixels = _place_in_scene(sample, place)
     coordinates = {dim: dataset[dim][span] for dim, span in pixels.items() if dim in dataset.coords}
     return Preview(
@@ -174,7 +177,27 @@ def make_preview(
         crop=pixels,
         measured_on=_measured_on(sample),
         scales=scales,
+        out_of_reach=out_of_reach,
     )
+
+
+def _plans(
+    planes: xr.Dataset, rates: Iterable[float], request: Mapping[str, Any]
+) -> tuple[dict[float, Plan], dict[float, str]]:
+    """Plans by rate, and the reasons of rates that cannot be met; at least one can.
+
+    A small scene needs some bits for each block: the lowest rates may be out of its reach.
+    """
+    plans: dict[float, Plan] = {}
+    reasons: dict[float, str] = {}
+    for rate in rates:
+        try:
+            plans[rate] = plan_latents(planes, list(planes), {RATE: rate}, **request)
+        except RateError as error:
+            reasons[rate], last = str(error), error
+    if not plans:
+        raise last
+    return plans, reasons
 
 
 def _warn_once(caught: Iterable[warnings.WarningMessage]) -> None:
