@@ -313,8 +313,8 @@ def test_objects_that_do_not_fit_are_refused(dataset):
     cases = {
         "in restored, expected": dataset[["vv"]],
         "two equal": dataset.isel(x=slice(60)),
-        "other coordinates of 'y'": dataset.isel(y=slice(None, None, -1)),
-        "other coordinates of 'x'": dataset.assign_coords(x=dataset.x + 10),
+        "other coordinates 'y' of 'vv'": dataset.isel(y=slice(None, None, -1)),
+        "other coordinates 'x' of 'vv'": dataset.assign_coords(x=dataset.x + 10),
         "found dimensions": dataset.expand_dims("time"),
         "expected xarray": np.ones((2, 100, 120)),
     }

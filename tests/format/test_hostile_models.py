@@ -45,7 +45,7 @@ from xsarcomp.scenes.simulation import simulated_dataset
 pytestmark = pytest.mark.slow
 
 MUTATIONS, LONG_MUTATIONS = 500, 100_000
-SECONDS = 1.0
+SECONDS = 5.0
 MEBIBYTES = 64
 STEPS = (0.5, 2.0, 20.0)
 

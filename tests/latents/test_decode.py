@@ -128,7 +128,7 @@ def encoded_plane():
 
 
 def test_a_dataset_without_latents_is_refused_with_advice(scene):
-    with pytest.raises(NotEncodedError, match="decode\\(\\) takes what encode\\(\\) made"):
+    with pytest.raises(NotEncodedError, match=r"expected what encode\(\) made"):
         scene.sarcomp.decode()
 
 

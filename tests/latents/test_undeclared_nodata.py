@@ -94,6 +94,7 @@ def test_a_date_is_encoded_like_one_without_an_area_and_the_other_way_round():
         scene().sarcomp.encode(like=empty.sarcomp.encode())
 
 
+@pytest.mark.slow
 def test_an_area_that_the_sample_missed_is_warned_of_while_it_is_encoded():
     data = backscatter((2304, 2304), seed=7)[["vv"]]
     positions = xr.DataArray(np.arange(data.vv.size).reshape(data.vv.shape), dims=("y", "x"))

@@ -242,7 +242,7 @@ def write_sharded(wide, kind, store, **request):
     wide.to_zarr(store, encoding=encoding, consolidated=False)
 
 
-@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("request_name", ["bound", pytest.param("rate", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_shards_hold_what_chunks_hold_and_a_window_reads_its_own_chunks_alone(wide, kind, request_name):
     plain, sharded = zarr.storage.MemoryStore(), CountingStore()
@@ -293,7 +293,7 @@ def test_blocks_of_dask_that_would_write_parts_of_shards_are_refused(wide, kind)
 # several writers, and a history
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["latents", pytest.param("transparent", marks=pytest.mark.soak)])
 def test_threads_of_dask_write_everywhere_what_one_thread_writes(place, scene, kind):
     if isinstance(place.target, zarr.storage.ZipStore):
         pytest.skip("a zip file takes one writer")

@@ -167,9 +167,9 @@ PROCESSORS = {
 @pytest.mark.parametrize(
     ("method", "threads", "processor"),
     [
-        ("fork", 1, "this processor"),
+        pytest.param("fork", 1, "this processor", marks=pytest.mark.soak),
         ("fork", 2, "this processor"),
-        ("spawn", 1, "this processor"),
+        pytest.param("spawn", 1, "this processor", marks=pytest.mark.soak),
         ("spawn", 2, "without AVX-512"),
         ("spawn", 1, "without AVX"),
     ],

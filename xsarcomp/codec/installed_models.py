@@ -98,16 +98,13 @@ def resolve_model(model: str | None = None) -> str:
 
 def _not_found(wanted: str, models: Mapping[str, dict[str, Any]]) -> ModelNotFoundError:
     """Error for a model that is not installed."""
-    if wanted.endswith((".safetensors", ".json", ".toml")):
-        return ModelNotFoundError(
-            f"model is {wanted[:300]!r}, a file: expected a name. Set XSARCOMP_MODEL_PATH to the folder of the file, and give its name "
-            f"without the ending: model={Path(wanted).stem!r}"
-        )
+    is_file = wanted.endswith((".safetensors", ".json"))
+    hint = f" Give the name without the ending: model={Path(wanted).stem!r}." if is_file else ""
     configured = os.environ.get("XSARCOMP_MODEL_PATH", "")
     return ModelNotFoundError(
         f"model {wanted[:80]!r} is not installed. Installed: {', '.join(sorted(models)) or 'none'}. Looked in the "
         f"package and in the folders of XSARCOMP_MODEL_PATH ({configured[:300] or 'not set'}): put the model's .safetensors "
-        "and .json files there, or update xsarcomp."
+        f"and .json files there, or update xsarcomp.{hint}"
     )
 
 
