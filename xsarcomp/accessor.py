@@ -27,7 +27,7 @@ class DatasetAccessor(Accessor):
             Edge of a block in pixels: returns one value for each block, the mean in decibels of its valid and filled pixels.
             It needs only the lowest latents, and is many times as fast. Coordinates are the centers of the blocks.
         quality : {"best", "fast"}
-            "fast" leaves the network of the model out: decoding takes less than half of the time, and the error grows by 1 to 6 %.
+            "fast" leaves the network of the model out: decoding takes about half of the time, and the error grows by 1 to 6 %.
             Kept means stay kept; variables with ``max_error_db`` refuse it. An overview needs no network anyway.
 
         Returns

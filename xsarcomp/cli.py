@@ -185,7 +185,7 @@ def append(source: str, store: str, dim: str | None, time: datetime | None) -> N
     type=Words(("best", "fast")),
     default="best",
     show_default=True,
-    help="fast: decode without the network, in less than half of the time, with 1 to 6 % more error.",
+    help="fast: decode without the network, in about half of the time, with 1 to 6 % more error.",
 )
 def decode(paths: tuple[str, ...], output: str | None, ending: str | None, **options: Any) -> None:
     """Decode STORE into TARGET, a GeoTIFF (.tif), NetCDF (.nc) or plain Zarr (.zarr) by its ending.
