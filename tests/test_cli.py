@@ -295,6 +295,7 @@ def test_speckle_is_restored_on_request_and_not_in_transparent_stores(folder):
     assert not (folder / "no.nc").exists()
 
 
+@pytest.mark.soak
 @pytest.mark.data
 def test_real_scenes_go_through_the_commands(sar_data, tmp_path):
     scene = sar_data / "validation/grd_decibel/awc00.tif"  # a quarter is nodata

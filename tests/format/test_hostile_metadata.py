@@ -23,7 +23,7 @@ from xsarcomp.stores.verification import verify_store
 
 pytestmark = pytest.mark.slow
 
-QUICK, LONG = 60, 5000
+QUICK, LONG = 30, 5000
 SECONDS = 1.0
 MEBIBYTES = 64
 KINDS = ("transparent", "transparent format 2", "transparent with a bound", "latents", "latents with a bound")

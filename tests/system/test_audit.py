@@ -245,6 +245,7 @@ def test_decoding_reads_the_store_and_the_models_and_does_nothing_else(stores, t
     assert (tmp_path / "subject.tif").exists()
 
 
+@pytest.mark.soak
 def test_a_decoder_that_did_anything_else_would_be_noticed(stores, tmp_path):
     seen = audited(stores, tmp_path, "intruder")["seen"]
     assert not [event for event in NOTICED if not any(one.startswith(event) for one in seen)]

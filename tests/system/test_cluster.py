@@ -124,6 +124,7 @@ def with_sources(keys, sources):
     return found
 
 
+@pytest.mark.soak
 def test_a_killed_worker_costs_what_it_had_made_and_no_block_of_the_other(tmp_path):
     scene = large_scene((1536, 2560), chunk=512, border=False)[["vv"]]
     encoded = scene.sarcomp.encode(bits_per_pixel=1, scale="decibel", model="s1-grd-10m-lapped")
