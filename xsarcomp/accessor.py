@@ -216,7 +216,7 @@ class DataArrayAccessor(Accessor):
         """
         self._named_dataset().sarcomp.to_zarr(store, **options)
 
-    def decode(self, *, restore: str | None = None, overview: int | None = None) -> xr.DataArray:
+    def decode(self, *, restore: str | None = None, overview: int | None = None, quality: str = "best") -> xr.DataArray:
         """Refuse, with advice: latents are a Dataset, so that the mask stays with them.
 
         Raises

@@ -120,7 +120,7 @@ class DataTreeAccessor:
 
         Parameters
         ----------
-        restore, overview
+        restore, overview, quality
             As for :meth:`DatasetAccessor.decode`. Of an overview, the coordinates that groups inherit are coarsened too.
 
         Returns

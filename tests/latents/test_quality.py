@@ -6,7 +6,10 @@ import xarray as xr
 
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.errors import ConfigurationError
+from xsarcomp.latents.decode import align_parts, read_latents_metadata
+from xsarcomp.latents.lazy_arrays import LazyBackscatter
 from xsarcomp.latents.loss import LOSS_ATTRIBUTE, LOSS_SETTINGS, WITHOUT_NETWORK
+from xsarcomp.latents.quality import at_quality
 from xsarcomp.scenes.simulation import simulated_dataset
 
 
@@ -54,6 +57,15 @@ def test_every_way_to_decode_gives_the_same_values(encoded, store):
             assert found[name].attrs == expected[name].attrs
     window = {"y": slice(70, 130), "x": slice(20, 90)}
     np.testing.assert_array_equal(by_engine.vv.isel(window).values, expected.vv.isel(window).values)
+
+
+def test_a_lazy_variable_without_the_network_reads_fewer_latents_around_an_index(store):
+    margins = {}
+    dataset = xr.open_zarr(store, consolidated=False, chunks=None)
+    metadata = next(iter(read_latents_metadata(dataset).values()))
+    for quality in ("best", "fast"):
+        margins[quality] = LazyBackscatter(*align_parts(dataset, at_quality(metadata, quality))).margin
+    assert margins["fast"] < margins["best"]
 
 
 def test_the_record_says_that_the_network_was_left_out(encoded):

@@ -67,6 +67,16 @@ def test_every_document_of_a_store_is_one_line(chip, tmp_path):
         json.loads(text)
 
 
+def test_every_document_of_a_tree_is_one_line_its_consolidated_metadata_too(chip, tmp_path):
+    xr.DataTree.from_dict({"/": xr.Dataset(), "/a": chip}).sarcomp.encode(**REQUEST).sarcomp.to_zarr(
+        tmp_path / "a.zarr"
+    )
+    found = all_files(tmp_path / "a.zarr")
+    documents = [content for name, content in found.items() if name.endswith("zarr.json")]
+    assert "consolidated_metadata" in json.loads(found["zarr.json"])
+    assert not any(b"\n" in document for document in documents)
+
+
 def test_a_coordinate_of_equal_steps_takes_a_hundredth(tmp_path):
     steps = xr.Dataset(coords={"x": 600_005 + 10.0 * np.arange(20_000), "lon": ("x", np.linspace(9.1, 11.2, 20_000))})
     steps.sarcomp.to_zarr(tmp_path / "a")

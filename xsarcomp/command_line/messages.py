@@ -33,6 +33,12 @@ def _assigned(found: re.Match[str]) -> str:
     return f"{option} {words}".rstrip()
 
 
+def _called(found: re.Match[str]) -> str:
+    """Command for a call, with its argument."""
+    argument = f" {_option(found[2])} {found[3]}" if found[2] else ""
+    return f"xsarcomp {found[1]}{argument}"
+
+
 WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r" To replace a date, write its region, encode\(like=store\)\.to_zarr\(\.\.\., region=\.\.\.\)", ""),
     (r"(?:\w+\.)?sarcomp\.encode\(\.\.\.\)\.sarcomp\.to_zarr\(\.\.\.\)", "xsarcomp encode SOURCE STORE"),
@@ -43,7 +49,7 @@ WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"scene\.assign_coords\(time=\.\.\.\)", "--time 2024-05-01T05:30"),
     (r"\.sarcomp\.(decode|encode|append|compare)\((?:\.\.\.)?\)", r"xsarcomp \1"),
     (r"with \.sarcomp\.to_zarr", "with xsarcomp encode"),
-    (r"(?<![\w.])(encode|decode)\((?!like)(?:(\w+)='(\w+)')?\)", lambda found: _called(found)),
+    (r"(?<![\w.])(encode|decode)\((?!like)(?:(\w+)='(\w+)')?\)", _called),
     (r"encode\(like=store\)", "xsarcomp append"),
     (r"scene\.rio\.reproject_match", "gdalwarp"),
     (r"array\.attrs\['nodata'\] = (-?[\w.+]*\w)", r"gdal_edit.py -a_nodata \1 FILE for a GeoTIFF"),
@@ -57,12 +63,6 @@ WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"without resume\b", "without --resume"),
 )
 """Patterns in messages, which speak of Python, and what stands for them on the command line; in this order."""
-
-
-def _called(found: re.Match[str]) -> str:
-    """Command for a call, with its argument."""
-    argument = f" {_option(found[2])} {found[3]}" if found[2] else ""
-    return f"xsarcomp {found[1]}{argument}"
 
 
 def options_in_text(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xsarcomp.codec.target import Target
+from xsarcomp.codec.target import FLOAT32_BITS, Target
 from xsarcomp.display import Cell, listed, short, size, text_table
 from xsarcomp.errors import ConfigurationError, RateError, caller_stacklevel
 from xsarcomp.evaluation.matching import scene_pieces
@@ -25,8 +25,6 @@ from xsarcomp.scenes.variables import spatial_dimensions
 from xsarcomp.stores.report import coded_sizes
 from xsarcomp.whole_files import write_atomically
 
-RATES = (0.25, 0.5, 1.0, 2.0)
-"""Rates of a preview unless others are asked for, bits per pixel."""
 CROP_PIXELS = 256
 """Side of the crop unless another is asked for."""
 RATE = "bits_per_pixel"
@@ -34,7 +32,7 @@ RATE = "bits_per_pixel"
 TOGETHER = "all"
 """Name of all variables together in the table."""
 
-_LEAST_CROP_PIXELS, _FLOAT32_BITS = 8, 32
+_LEAST_CROP_PIXELS = 8
 _UNITS = {
     "stored_bytes": "bytes",
     "stored_bits_per_pixel": "bits",
@@ -310,7 +308,7 @@ def _figures(
     return {
         "stored_bytes": stored,
         "stored_bits_per_pixel": 8 * stored / total,
-        "ratio": _FLOAT32_BITS / 8 * total / stored if stored else math.inf,
+        "ratio": FLOAT32_BITS / 8 * total / stored if stored else math.inf,
         **{key: metrics[key] for key in ("rmse_db", "bias_db", "enl_ratio", "edge_preservation")},
     }
 

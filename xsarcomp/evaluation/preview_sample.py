@@ -11,9 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xsarcomp.errors import ConfigurationError, DimensionError
-from xsarcomp.evaluation.pairing import CHANNEL_NAMES
 from xsarcomp.metrics.fidelity import decibel_from_power, power_and_validity
-from xsarcomp.scenes.variables import band_labels, declared_nodata, spatial_dimensions
+from xsarcomp.scenes.variables import CHANNEL_NAMES, band_labels, declared_nodata, spatial_dimensions
 
 WHOLE_PIXELS = 2**20
 """Largest number of pixels of a plane that is taken as a whole."""

@@ -188,7 +188,8 @@ class LazyBackscatter(LazyArray):
     @property
     def margin(self) -> int:
         """Pixels beside one that are decoded with it: its tile, and the latents that the coder reads around."""
-        return TILE + BLOCK * (load_coder(self.metadata.model_id).latent_reach + 1)
+        coder = load_coder(self.metadata.model_id, network=self.metadata.uses_network)
+        return TILE + BLOCK * (coder.latent_reach + 1)
 
     def read(self, window: Window) -> NDArray:
         """Decode a window of pixels."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from xsarcomp.codec.target import FLOAT32_BITS, PRESETS
 from xsarcomp.display import Summary, listed, number, short, size
 from xsarcomp.errors import SarcompError
 from xsarcomp.latents.info import guarantee_words, transparent_configuration, type_words
@@ -18,8 +19,6 @@ from xsarcomp.radiometry.scales import claimed_scale
 from xsarcomp.scenes.choice import check_quantity, choose_variables
 from xsarcomp.scenes.variables import has_spatial_dimensions, is_lazy
 
-_FLOAT32_BYTES = 4
-_DEFAULT_BITS = 1.0  # of the preset "analysis"
 _COMPARE = (".compare(original)", "measure what was lost; html= writes a report")
 _SCENE_METHODS = (
     (".preview()", "choose a rate by looking: size, errors and pictures"),
@@ -155,7 +154,7 @@ def _summarize_scene(dataset: xr.Dataset, is_array: bool) -> Summary:
         first = [f"{short(name, 60)} ({short(reason, 80)})" for name, reason in list(kept.items())[:5]]
         facts.append(("to keep exactly", ", ".join(first) + _more(list(kept)[5:])))
     count = _float32_bytes(dataset, names)
-    coded = size(count * _DEFAULT_BITS / 32)
+    coded = size(count * PRESETS["analysis"] / FLOAT32_BITS)
     facts.append(("size", f"{size(count)} as float32, about {coded} at 1 bit per pixel, the default"))
     return Summary(title="backscatter, not compressed", facts=tuple(facts), methods=_SCENE_METHODS)
 
@@ -185,4 +184,4 @@ def _dimensions(sizes: Mapping[Any, int], others: Iterable[Hashable] = ()) -> st
 
 
 def _float32_bytes(dataset: xr.Dataset, names: Iterable[Hashable]) -> int:
-    return sum(_FLOAT32_BYTES * math.prod(dataset.variables[name].shape) for name in names)
+    return sum(FLOAT32_BITS // 8 * math.prod(dataset.variables[name].shape) for name in names)

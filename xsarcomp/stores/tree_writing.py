@@ -9,6 +9,7 @@ import zarr
 
 from xsarcomp.errors import CorruptStreamError
 from xsarcomp.latents.trees import errors_of_group
+from xsarcomp.stores.compact import compact_documents
 from xsarcomp.stores.locations import expanded
 from xsarcomp.stores.locking import writer_lock
 from xsarcomp.stores.manifest import GROUP
@@ -45,7 +46,7 @@ def write_tree(
             refuse_own_sources(dataset, store, storage_options=storage_options)
     if isinstance(store, str) and "://" not in store:
         Path(store).parent.mkdir(parents=True, exist_ok=True)
-    with writer_lock(store, storage_options=storage_options):
+    with writer_lock(store, storage_options=storage_options), compact_documents():
         for path, dataset in groups.items():
             with errors_of_group(path):
                 write_dataset(

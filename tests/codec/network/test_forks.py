@@ -28,7 +28,7 @@ def products_are_exact():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_multiplies_exactly_whatever_threads_of_its_parent_were_doing():
-    """Without care, 5 to 35 of 60 such children waited forever for a lock."""
+    """With products of torch, 17 of 60 such children waited forever for a lock."""
     stop = threading.Event()
 
     def begin_and_end():

@@ -84,8 +84,8 @@ def float_product(levels: Tensor, weights: Tensor, scratch: Scratch | None = Non
     """Multiply in float32; a :data:`Product`. The result is int32 with a scratch, else float32.
 
     Levels have 7 bits, so nothing changes where torch may round the factors of float32 products to bfloat16 or TF32. A forked
-    process multiplies with NumPy: MKL, which torch uses, guards its memory by spin locks that a thread of the parent may have held,
-    also while it ended, and then the child waits forever.
+    process multiplies with NumPy: MKL, which torch uses, guards its memory by spin locks that a thread of the parent may have held;
+    then the child waits forever.
     """
     if _forked and levels.device.type == "cpu":
         sums = np.matmul(levels.numpy().astype(np.float32), weights.numpy().astype(np.float32))
