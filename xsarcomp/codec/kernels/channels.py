@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.entropy_tables import LARGEST_MAGNITUDE
 from xsarcomp.codec.kernels import contexts as kernels
+from xsarcomp.codec.kernels import paths as path_kernels
 from xsarcomp.codec.kernels import range_coder as range_kernels
 from xsarcomp.codec.kernels import signs as sign_kernels
 from xsarcomp.codec.kernels import trellis as trellis_kernels
@@ -36,6 +37,7 @@ from xsarcomp.codec.kernels.compile import (
 
 _context_bins, _remember = kernels.context_bins, kernels.remember
 _encode_pass, _decode_pass = range_kernels.encode_pass, range_kernels.decode_pass
+_encode_in_order, _decode_along_paths = path_kernels.encode_in_order, path_kernels.decode_along_paths
 _encode_signs, _decode_signs = range_kernels.encode_signs, range_kernels.decode_signs
 _sign_contexts, _remember_signs = sign_kernels.contexts, sign_kernels.remember
 _advance = trellis_kernels.advance
@@ -95,6 +97,19 @@ class KnownSymbols(NamedTuple):
     """State of the trellis of each block, flat."""
 
 
+class Paths(NamedTuple):
+    """Paths through the trellis, in the order of the kernels' arguments."""
+
+    following: NDArray[np.uint8]
+    """State that follows a state and a parity, shape (state, parity)."""
+    cell: int
+    """Latents along the edge of a cell; 0 where each block is a cell, and paths are those of ``states`` above."""
+    rows: int
+    """Rows of latents that paths go through; the rest pads a chunk at the edge of an array."""
+    columns: int
+    """Columns of latents that paths go through."""
+
+
 @compiled
 def _bins_with_quantizer(
     known: ReadOnly3D[np.uint8],
@@ -115,17 +130,26 @@ def _bins_with_quantizer(
 
 
 @compiled
+def _add_quantizers(quantizers: ReadOnly2D[np.uint8], odd: int, bins: Writable2D[np.uint8]) -> None:
+    """Give the odd quantizer bins of its own, (y, x), which begin with number ``odd``."""
+    for y in range(len(bins)):
+        for x in range(bins.shape[1]):
+            bins[y, x] += quantizers[y, x] * np.uint8(odd)
+
+
+@compiled
 def _make_known(
     symbols: ReadOnly3D[np.int32],
     is_trellised: bool,
     clip: int,
+    following: ReadOnly2D[np.uint8],
     states: Writable1D[np.uint8],
     padded: Writable2D[np.uint8],
 ) -> None:
     """Make the symbols of a channel, (plane, y, x), known to contexts and trellis."""
     points = symbols.copy()
     if is_trellised:
-        _advance(states, points.reshape(-1))
+        _advance(following, states, points.reshape(-1))
     _remember(points, False, clip, padded)
 
 
@@ -139,7 +163,8 @@ def _encoder(sources: str) -> Any:
 
     @compiled
     def encode_channels(
-        symbols: ReadOnly4D[np.int32], order: ReadOnly1D[np.int64], first: int,
+        symbols: ReadOnly4D[np.int32], points: ReadOnly4D[np.int32], quantizers: ReadOnly4D[np.uint8],
+        order: ReadOnly1D[np.int64], first: int,
         # ChannelTables
         trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
         term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
@@ -150,6 +175,7 @@ def _encoder(sources: str) -> Any:
         magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
         factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
         places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
+        following: ReadOnly2D[np.uint8], cell: int, rows: int, columns: int,  # Paths
         state: Writable1D[np.uint64], words: Writable1D[np.uint32], bits: Writable1D[np.uint8],  # range coder
     ) -> int:  # fmt: skip
         """Encode the channels of ``order`` from number ``first`` on; return the number of the next one.
@@ -169,15 +195,22 @@ def _encoder(sources: str) -> Any:
             if words_left < MOST_WORDS * count or bits_left < MOST_BITS * count + 1:
                 return number
             c = order[number]
+            in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(
-                magnitudes, states, trellised[c], term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins
-            )
+                magnitudes, states, trellised[c] and not in_cells,
+                term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins,
+            )  # fmt: skip
             for plane in range(planes):
                 channel_symbols[plane] = symbols[plane, c]
+                if in_cells:
+                    _add_quantizers(quantizers[plane, c], thresholds.shape[1] + 1, bins[plane])
             flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
             for i in range(count):
                 values[i], value_bins[i] = flat_symbols[inside[i]], flat_bins[inside[i]]
-            largest = _encode_pass(values, value_bins, frequencies[c], False, state, words, bits)
+            if in_cells:
+                largest = _encode_in_order(values, value_bins, frequencies[c], state, words, bits)
+            else:
+                largest = _encode_pass(values, value_bins, frequencies[c], False, state, words, bits)
             if largest >= LARGEST_MAGNITUDE:
                 return -largest
             for phase in range(2):
@@ -191,7 +224,10 @@ def _encoder(sources: str) -> Any:
                     _remember_signs(
                         index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
                     )
-            _make_known(channel_symbols, trellised[c], clip, states, magnitudes[c])
+            if in_cells:
+                for plane in range(planes):
+                    channel_symbols[plane] = points[plane, c]
+            _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])
         return order.size
 
     return encode_channels
@@ -213,6 +249,7 @@ def _decoder(sources: str) -> Any:
         magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
         factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
         places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
+        following: ReadOnly2D[np.uint8], cell: int, rows: int, columns: int,  # Paths
         state: Writable1D[np.uint64], words: ReadOnly1D[np.uint32], bits: ReadOnly1D[np.uint8],  # range coder
     ) -> int:  # fmt: skip
         """Decode all channels of ``order`` into ``symbols``; return the status of the range coder, 0 if all is well."""
@@ -223,14 +260,48 @@ def _decoder(sources: str) -> Any:
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
         index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
         agreements = np.empty(count + 1, np.uint16)
+        channel_points, is_coded = (
+            np.zeros((planes, height, width), np.int32),
+            np.zeros((planes, height, width), np.bool_),
+        )
+        flat_coded = is_coded.reshape(-1)
+        for i in range(count):
+            flat_coded[inside[i]] = True
+        edge = max(cell, 1)
+        paths = np.zeros((planes, (height + edge - 1) // edge, (width + edge - 1) // edge), np.uint8)
         for c in order:
+            in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(
-                magnitudes, states, trellised[c], term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins
+                magnitudes, states, trellised[c] and not in_cells,
+                term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins,
+            )  # fmt: skip
+            flat_symbols, flat_bins, flat_points = (
+                channel_symbols.reshape(-1),
+                bins.reshape(-1),
+                channel_points.reshape(-1),
             )
-            flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
-            for i in range(count):
-                value_bins[i] = flat_bins[inside[i]]
-            status = _decode_pass(value_bins, frequencies[c], False, state, words, bits, values)
+            if in_cells:
+                status = _decode_along_paths(
+                    following,
+                    cell,
+                    rows,
+                    columns,
+                    paths,
+                    bins,
+                    frequencies[c],
+                    is_coded,
+                    state,
+                    words,
+                    bits,
+                    channel_symbols,
+                    channel_points,
+                )
+                for i in range(count):
+                    values[i] = flat_symbols[inside[i]]
+            else:
+                for i in range(count):
+                    value_bins[i] = flat_bins[inside[i]]
+                status = _decode_pass(value_bins, frequencies[c], False, state, words, bits, values)
             if status:
                 return status
             for phase in range(2):
@@ -246,15 +317,19 @@ def _decoder(sources: str) -> Any:
                     _remember_signs(
                         index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
                     )
-            for i in range(count):
-                flat_symbols[inside[i]] = values[i]
+            if in_cells:  # points, as they are stored, with the signs of their symbols
+                for i in range(count):
+                    flat_symbols[inside[i]] = -flat_points[inside[i]] if values[i] < 0 else flat_points[inside[i]]
+            else:
+                for i in range(count):
+                    flat_symbols[inside[i]] = values[i]
             for plane in range(planes):
                 symbols[plane, c] = channel_symbols[plane]
-            _make_known(channel_symbols, trellised[c], clip, states, magnitudes[c])
+            _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])
         return 0
 
     return decode_channels
 
 
-_SOURCES = _sources(kernels, range_kernels, sign_kernels, trellis_kernels)
+_SOURCES = _sources(kernels, path_kernels, range_kernels, sign_kernels, trellis_kernels)
 encode_channels, decode_channels = _encoder(_SOURCES), _decoder(_SOURCES)
