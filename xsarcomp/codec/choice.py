@@ -123,20 +123,15 @@ def _choose_paths(
     # a path goes through one cell, which is a plane here, or through one block
     to_paths = (1, 2, 3, 0) if trellis.has_cells else (1, 0, 2, 3)
     count = len(with_trellis) * (wanted[0, 0].size if trellis.has_cells else 1)
-    along = np.abs(wanted.transpose(to_paths) / (trellis.spacing * step_db)).astype(np.float32).reshape(count, -1)
+    magnitudes = np.abs(wanted / (trellis.spacing * step_db)).astype(np.float32)
+    along = np.ascontiguousarray(magnitudes.transpose(to_paths).reshape(count, -1))
+    bins_along = np.ascontiguousarray(bins.transpose(to_paths).reshape(count, -1))
     points = np.empty(along.shape, np.int32)
-    trellis_kernels.choose_paths(
-        trellis.next_states,
-        trellis.previous_states,
-        along,
-        np.ascontiguousarray(bins.transpose(to_paths)).reshape(count, -1),
-        prices,
-        point_shifts,
-        points,
-    )
+    states = trellis.next_states, trellis.previous_states
+    trellis_kernels.choose_paths(*states, along, bins_along, prices, point_shifts, points)
     shape = [wanted.shape[axis] for axis in to_paths]
-    magnitudes = points.reshape(shape).transpose(np.argsort(to_paths))
-    chosen[:, with_trellis] = np.where(wanted < 0, -magnitudes, magnitudes)
+    found = points.reshape(shape).transpose(np.argsort(to_paths))
+    chosen[:, with_trellis] = np.where(wanted < 0, -found, found)
 
 
 def initial_points(

@@ -271,19 +271,15 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
 
 
 def _without_padding(latents: NDArray[np.int32]) -> tuple[NDArray[np.int32], tuple[int, int] | None]:
-    """Latents with 0 for ``ABSENT``, with which Zarr pads chunks at the edge, and the rows and columns before the padding.
-
-    None for these if nothing is absent, or not only at the lower and right edge.
-    """
+    """Latents with 0 for ``ABSENT``, with which Zarr pads chunks at the edge, and the rows and columns that are not padding."""
     absent = latents == ABSENT
     if not absent.any():
         return latents, None
-    is_there = ~absent[0, 0]
-    rows, columns = int(is_there.any(1).sum()), int(is_there.any(0).sum())
-    expected = np.zeros_like(is_there)
-    expected[:rows, :columns] = True
-    is_padding = rows > 0 and bool((absent == ~expected).all())
-    return np.where(absent, np.int32(0), latents), (rows, columns) if is_padding else None
+    rows, columns = int((~absent[0, 0]).any(1).sum()), int((~absent[0, 0]).any(0).sum())
+    padding = np.ones(absent.shape[2:], bool)
+    padding[:rows, :columns] = False
+    is_at_the_edge = rows > 0 and bool((absent == padding).all())
+    return np.where(absent, np.int32(0), latents), (rows, columns) if is_at_the_edge else None
 
 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:

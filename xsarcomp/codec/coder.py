@@ -65,6 +65,11 @@ class LappedCoder:
         return 0 if self.trellis.has_cells else QUANTIZER_REACH
 
     @property
+    def signal_reach(self) -> int:
+        """Pixels around a latent's block on which its symbol depends, beyond its cell."""
+        return lapped.OVERLAP + lapped.BLOCK * self.quantizer_reach
+
+    @property
     def latent_reach(self) -> int:
         """Latents around a tile that are read to decode it: one, for the overlap of the transform."""
         return 1

@@ -151,13 +151,8 @@ def encode_symbols(
     check_magnitude(max(int(lowest.max(initial=0)), -int(lowest.min(initial=0))))
     shape = _shape_of(symbols)
     coding_tables, paths = _tables_and_paths(symbols, tables, anchor, extent)
-    if paths is None:
-        head = SymbolHead(coded_channel_count(symbols), quiet_blocks(symbols))
-    else:
-        is_padded = paths.extent != shape[2:]
-        head = SymbolHead(
-            coded_channel_count(symbols), quiet_blocks(symbols), paths.cell, paths.extent if is_padded else None
-        )
+    cells = () if paths is None else (paths.cell, paths.extent if paths.extent != shape[2:] else None)
+    head = SymbolHead(coded_channel_count(symbols), quiet_blocks(symbols), *cells)
     coder = RangeEncoder()
 
     def encode_pass(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: TableKey) -> NDArray[np.int32]:

@@ -27,7 +27,6 @@ from xsarcomp.codec.window import (
     latent_count,
     mirrored_pixel_indices,
     signal_from_backscatter,
-    signal_reach,
 )
 from xsarcomp.errors import RateError
 from xsarcomp.radiometry.pixel_classes import EXACT, VALID, exact_values
@@ -93,7 +92,7 @@ class _AnalyzedSample:
         bits = LEVEL_BITS if guarantees.mean_levels else GAIN_BITS
         self.fixed_bits = bits * classes.size / TILE**2 if guarantees.keep_means else 0.0
         self.classes, self.valid = classes, classes == VALID
-        self.signal, reach = signal, signal_reach(coder)
+        self.signal, reach = signal, coder.signal_reach
         rows, columns = (
             mirrored_pixel_indices(-reach, latent_count(size) * lapped.BLOCK + reach, size) for size in signal.shape[1:]
         )

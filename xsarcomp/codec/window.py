@@ -34,11 +34,6 @@ TILE_LATENTS = 128
 """Latents along the edge of a tile in :func:`encode_window` and :func:`decode_window`: bounds their memory."""
 
 
-def signal_reach(coder: LappedCoder) -> int:
-    """Pixels around a window on which its symbols depend, beyond its cells."""
-    return lapped.OVERLAP + lapped.BLOCK * coder.quantizer_reach
-
-
 def latent_count(pixels: int) -> int:
     """Number of latents along an axis of ``pixels`` pixels."""
     return -(-pixels // lapped.BLOCK)
@@ -148,7 +143,7 @@ def encode_window(
         first, last = start * lapped.BLOCK - reach, stop * lapped.BLOCK + reach
         return mirrored_pixel_indices(first, last, axis.size) - axis.first
 
-    reach = signal_reach(coder)
+    reach = coder.signal_reach
     shape = (len(signal), lapped.CHANNELS, rows.latents.size, columns.latents.size)
     symbols = np.empty(shape, np.int32)
     for top, bottom in aligned_spans(*rows.latents, TILE_LATENTS):

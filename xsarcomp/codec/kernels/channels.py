@@ -130,11 +130,46 @@ def _bins_with_quantizer(
 
 
 @compiled
-def _add_quantizers(quantizers: ReadOnly2D[np.uint8], odd: int, bins: Writable2D[np.uint8]) -> None:
-    """Give the odd quantizer bins of its own, (y, x), which begin with number ``odd``."""
-    for y in range(len(bins)):
-        for x in range(bins.shape[1]):
-            bins[y, x] += quantizers[y, x] * np.uint8(odd)
+def _copy_channel(symbols: ReadOnly4D[np.int32], channel: int, copied: Writable3D[np.int32]) -> None:
+    """Copy a channel of (plane, latent=64, y, x)."""
+    for plane in range(len(copied)):
+        copied[plane] = symbols[plane, channel]
+
+
+@compiled
+def _add_quantizers(quantizers: ReadOnly4D[np.uint8], channel: int, odd: int, bins: Writable3D[np.uint8]) -> None:
+    """Give the odd quantizer bins of its own, (plane, y, x), which begin with number ``odd``."""
+    for plane in range(len(bins)):
+        for y in range(bins.shape[1]):
+            for x in range(bins.shape[2]):
+                bins[plane, y, x] += quantizers[plane, channel, y, x] * np.uint8(odd)
+
+
+@compiled
+def _gather(
+    symbols: ReadOnly1D[np.int32],
+    bins: ReadOnly1D[np.uint8],
+    inside: ReadOnly1D[np.int64],
+    values: Writable1D[np.int32],
+    value_bins: Writable1D[np.uint8],
+) -> None:
+    """Gather symbols and bins of the coded latents."""
+    for i in range(inside.size):
+        values[i], value_bins[i] = symbols[inside[i]], bins[inside[i]]
+
+
+@compiled
+def _spread(
+    values: ReadOnly1D[np.int32],
+    inside: ReadOnly1D[np.int64],
+    in_cells: bool,
+    points: ReadOnly1D[np.int32],
+    symbols: Writable1D[np.int32],
+) -> None:
+    """Put decoded symbols at their places; where paths go through cells, the points that they stand for, as they are stored."""
+    for i in range(inside.size):
+        point = points[inside[i]]
+        symbols[inside[i]] = (-point if values[i] < 0 else point) if in_cells else values[i]
 
 
 @compiled
@@ -200,13 +235,10 @@ def _encoder(sources: str) -> Any:
                 magnitudes, states, trellised[c] and not in_cells,
                 term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins,
             )  # fmt: skip
-            for plane in range(planes):
-                channel_symbols[plane] = symbols[plane, c]
-                if in_cells:
-                    _add_quantizers(quantizers[plane, c], thresholds.shape[1] + 1, bins[plane])
-            flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
-            for i in range(count):
-                values[i], value_bins[i] = flat_symbols[inside[i]], flat_bins[inside[i]]
+            _copy_channel(symbols, c, channel_symbols)
+            if in_cells:
+                _add_quantizers(quantizers, c, thresholds.shape[1] + 1, bins)
+            _gather(channel_symbols.reshape(-1), bins.reshape(-1), inside, values, value_bins)
             if in_cells:
                 largest = _encode_in_order(values, value_bins, frequencies[c], state, words, bits)
             else:
@@ -221,12 +253,10 @@ def _encoder(sources: str) -> Any:
                 )  # fmt: skip
                 if signs:
                     _encode_signs(values, index[:signs], predicted[:signs], agreements[:signs], state, words)
-                    _remember_signs(
-                        index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
-                    )
+                    padded = signed[c].reshape(planes, height + 2, width + 2)
+                    _remember_signs(index[:signs], places, values, value_clip, padded)
             if in_cells:
-                for plane in range(planes):
-                    channel_symbols[plane] = points[plane, c]
+                _copy_channel(points, c, channel_symbols)
             _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])
         return order.size
 
@@ -260,47 +290,23 @@ def _decoder(sources: str) -> Any:
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
         index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
         agreements = np.empty(count + 1, np.uint16)
-        channel_points, is_coded = (
-            np.zeros((planes, height, width), np.int32),
-            np.zeros((planes, height, width), np.bool_),
-        )
-        flat_coded = is_coded.reshape(-1)
-        for i in range(count):
-            flat_coded[inside[i]] = True
-        edge = max(cell, 1)
-        paths = np.zeros((planes, (height + edge - 1) // edge, (width + edge - 1) // edge), np.uint8)
+        channel_points = np.zeros((planes, height, width), np.int32)
+        paths = np.zeros((planes, height // max(cell, 1) + 1, width // max(cell, 1) + 1), np.uint8)
+        is_coded = np.zeros((planes, height, width), np.bool_)
+        is_coded.reshape(-1)[inside] = True
         for c in order:
             in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(
                 magnitudes, states, trellised[c] and not in_cells,
                 term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins,
             )  # fmt: skip
-            flat_symbols, flat_bins, flat_points = (
-                channel_symbols.reshape(-1),
-                bins.reshape(-1),
-                channel_points.reshape(-1),
-            )
             if in_cells:
                 status = _decode_along_paths(
-                    following,
-                    cell,
-                    rows,
-                    columns,
-                    paths,
-                    bins,
-                    frequencies[c],
-                    is_coded,
-                    state,
-                    words,
-                    bits,
-                    channel_symbols,
-                    channel_points,
-                )
-                for i in range(count):
-                    values[i] = flat_symbols[inside[i]]
-            else:
-                for i in range(count):
-                    value_bins[i] = flat_bins[inside[i]]
+                    following, cell, rows, columns, paths, bins, frequencies[c], is_coded, state, words, bits,
+                    channel_symbols, channel_points,
+                )  # fmt: skip
+            _gather(channel_symbols.reshape(-1), bins.reshape(-1), inside, values, value_bins)
+            if not in_cells:
                 status = _decode_pass(value_bins, frequencies[c], False, state, words, bits, values)
             if status:
                 return status
@@ -314,15 +320,9 @@ def _decoder(sources: str) -> Any:
                     status = _decode_signs(index[:signs], predicted[:signs], agreements[:signs], state, words, values)
                     if status:
                         return status
-                    _remember_signs(
-                        index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
-                    )
-            if in_cells:  # points, as they are stored, with the signs of their symbols
-                for i in range(count):
-                    flat_symbols[inside[i]] = -flat_points[inside[i]] if values[i] < 0 else flat_points[inside[i]]
-            else:
-                for i in range(count):
-                    flat_symbols[inside[i]] = values[i]
+                    padded = signed[c].reshape(planes, height + 2, width + 2)
+                    _remember_signs(index[:signs], places, values, value_clip, padded)
+            _spread(values, inside, in_cells, channel_points.reshape(-1), channel_symbols.reshape(-1))
             for plane in range(planes):
                 symbols[plane, c] = channel_symbols[plane]
             _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])

@@ -73,6 +73,43 @@ def encode_in_order(
 
 
 @compiled
+def decode_magnitude(
+    row: ReadOnly1D[np.uint16],
+    cumulative: ReadOnly1D[np.uint16],
+    state: Writable1D[np.uint64],
+    words: ReadOnly1D[np.uint32],
+    bits: ReadOnly1D[np.uint8],
+) -> int:
+    """Decode a magnitude with a table ``row`` and its sums, see :func:`accumulate`; return it, or a status below 0."""
+    low, width, magnitude = state[LOW], state[WIDTH], np.int64(0)
+    scale = (width >> np.uint64(PROBABILITY_BITS)) << np.uint64(_EXTRA_BITS)
+    width = scale * np.uint64(row[0])
+    if low >= width:  # most are zero, and a division takes as long as all the rest
+        quantile, token = low // scale, np.uint64(1)
+        if quantile >= np.uint64(2**16):
+            return IMPOSSIBLE_WORDS
+        while token < np.uint64(TOKENS - 1) and np.uint64(cumulative[token + np.uint64(1)]) <= quantile:
+            token += np.uint64(1)
+        low -= scale * np.uint64(cumulative[token])
+        width = scale * np.uint64(row[token])
+        magnitude = np.int64(TOKEN_START[token])
+        if token >= np.uint64(DIRECT_TOKENS):
+            count = np.int64(state[BIT])
+            if count + TOKEN_BITS[token] > bits.size:
+                return MISSING_BITS
+            for bit in range(TOKEN_BITS[token]):
+                magnitude += np.int64(bits[count + bit]) << np.int64(bit)
+            state[BIT] = np.uint64(count + TOKEN_BITS[token])
+    if width < _SMALLEST_WIDTH:
+        word = np.int64(state[WORD])
+        low = low << _WORD_BITS | np.uint64(words[word] if word < words.size else 0)
+        width <<= _WORD_BITS
+        state[WORD] = np.uint64(word + 1)
+    state[LOW], state[WIDTH] = low, width
+    return magnitude
+
+
+@compiled
 def decode_along_paths(
     following: ReadOnly2D[np.uint8],
     cell: int,
@@ -94,49 +131,23 @@ def decode_along_paths(
     (plane, row of cells, column of cells), are led on. ``bins`` are without the quantizer, whose tables are in the second half of
     ``frequencies``.
     """
-    bin_count = np.uint64(len(frequencies) // 2)
+    bin_count = len(frequencies) // 2
     cumulative = np.empty((len(frequencies), TOKENS + 1), np.uint16)
     accumulate(frequencies, cumulative)
-    low, range_width, word, count = state[LOW], state[WIDTH], np.int64(state[WORD]), np.int64(state[BIT])
     for plane in range(len(bins)):
         for y in range(rows):
             row_states = states[plane, y // cell]
             for x in range(columns):
                 column = np.uint64(x) // np.uint64(cell)
                 path = row_states[column]
-                quantizer = np.int32(path & 1)
-                magnitude = np.int32(0)
+                quantizer = np.int64(path & 1)
+                magnitude = np.int64(0)
                 if is_coded[plane, y, x]:
-                    row = np.uint64(bins[plane, y, x]) + np.uint64(quantizer) * bin_count
-                    scale = (range_width >> np.uint64(PROBABILITY_BITS)) << np.uint64(_EXTRA_BITS)
-                    share = scale * np.uint64(frequencies[row, 0])
-                    if low < share:
-                        range_width = share
-                    else:
-                        quantile = low // scale
-                        if quantile >= np.uint64(2**16):
-                            return IMPOSSIBLE_WORDS
-                        token = np.uint64(1)
-                        while (
-                            token < np.uint64(TOKENS - 1)
-                            and np.uint64(cumulative[row, token + np.uint64(1)]) <= quantile
-                        ):
-                            token += np.uint64(1)
-                        low -= scale * np.uint64(cumulative[row, token])
-                        range_width = scale * np.uint64(frequencies[row, token])
-                        magnitude = np.int32(TOKEN_START[token])
-                        if token >= np.uint64(DIRECT_TOKENS):
-                            if count + TOKEN_BITS[token] > bits.size:
-                                return MISSING_BITS
-                            for bit in range(TOKEN_BITS[token]):
-                                magnitude += np.int32(bits[count + bit]) << np.int32(bit)
-                            count += TOKEN_BITS[token]
-                    if range_width < _SMALLEST_WIDTH:
-                        low = low << _WORD_BITS | np.uint64(words[word] if word < words.size else 0)
-                        range_width <<= _WORD_BITS
-                        word += 1
+                    row = np.int64(bins[plane, y, x]) + quantizer * bin_count
+                    magnitude = decode_magnitude(frequencies[row], cumulative[row], state, words, bits)
+                    if magnitude < 0:
+                        return magnitude
                 symbols[plane, y, x] = magnitude
-                points[plane, y, x] = 2 * magnitude - quantizer * np.int32(magnitude > 0)
+                points[plane, y, x] = 2 * magnitude - quantizer * (magnitude > 0)
                 row_states[column] = following[path, magnitude & 1]
-    state[LOW], state[WIDTH], state[WORD], state[BIT] = low, range_width, np.uint64(word), np.uint64(count)
     return 0

@@ -50,8 +50,8 @@ class AnchorFit(NamedTuple):
     """Fields of :class:`~xsarcomp.codec.entropy_tables.EntropyTables` without their anchor axis."""
     shifts: NDArray[np.float32]
     """Distances of the reconstruction points, shape (latent=64, SHIFT_CLASSES); see :func:`fit_shifts`."""
-    symbols: list[NDArray[np.int32]]
-    """Symbols of each scene that the last tables were fitted to, shape (plane, latent=64, y_latent, x_latent)."""
+    points: list[NDArray[np.int32]]
+    """Points of each scene that the last tables were fitted to, shape (plane, latent=64, y_latent, x_latent)."""
 
 
 class _FittedRounds(NamedTuple):
@@ -242,7 +242,7 @@ def fit_anchor(
         fitted = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
     # the choice of symbols does not depend on signs, so their tables are fitted once, to the last symbols
     symbols = [_paths(scene, fitted.arrays["trellised"]).symbols for scene in fitted.points]
-    return AnchorFit(fitted.arrays | fit_signs(symbols), fitted.shifts, symbols)
+    return AnchorFit(fitted.arrays | fit_signs(symbols), fitted.shifts, fitted.points)
 
 
 def _paths(points: NDArray[np.int32], trellised: NDArray[np.bool_]) -> CellPaths:
