@@ -137,6 +137,13 @@ def _copy_channel(symbols: ReadOnly4D[np.int32], channel: int, copied: Writable3
 
 
 @compiled
+def _paste_channel(channel_symbols: ReadOnly3D[np.int32], channel: int, symbols: Writable4D[np.int32]) -> None:
+    """Copy the symbols of one channel, (plane, y, x), to those of all."""
+    for plane in range(len(symbols)):
+        symbols[plane, channel] = channel_symbols[plane]
+
+
+@compiled
 def _add_quantizers(quantizers: ReadOnly4D[np.uint8], channel: int, odd: int, bins: Writable3D[np.uint8]) -> None:
     """Give the odd quantizer bins of its own, (plane, y, x), which begin with number ``odd``."""
     for plane in range(len(bins)):
@@ -188,6 +195,39 @@ def _make_known(
     _remember(points, False, clip, padded)
 
 
+@compiled
+def _has_room(
+    count: int, state: Writable1D[np.uint64], words: Writable1D[np.uint32], bits: Writable1D[np.uint8]
+) -> bool:
+    """Whether ``words`` and ``bits`` have room for so many symbols."""
+    words_left, bits_left = words.size - np.int64(state[WORD]), bits.size - np.int64(state[BIT])
+    return bool(words_left >= MOST_WORDS * count and bits_left > MOST_BITS * count)
+
+
+@compiled
+def _encode_values(
+    in_cells: bool,
+    values: ReadOnly1D[np.int32],
+    bins: ReadOnly1D[np.uint8],
+    frequencies: ReadOnly2D[np.uint16],
+    state: Writable1D[np.uint64],
+    words: Writable1D[np.uint32],
+    bits: Writable1D[np.uint8],
+) -> int:
+    """Encode magnitudes one after the other, or bin by bin; return the largest, as :func:`encode_pass`."""
+    if in_cells:
+        return _encode_in_order(values, bins, frequencies, state, words, bits)
+    return _encode_pass(values, bins, frequencies, False, state, words, bits)
+
+
+@compiled
+def _mask(places: ReadOnly1D[np.int64], size: int) -> Writable1D[np.bool_]:
+    """True at given places, False elsewhere."""
+    mask = np.zeros(size, np.bool_)
+    mask[places] = True
+    return mask
+
+
 def _sources(*modules: ModuleType) -> str:
     """Digest of the files of modules: those that the kernels below call into."""
     return hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
@@ -200,14 +240,12 @@ def _encoder(sources: str) -> Any:
     def encode_channels(
         symbols: ReadOnly4D[np.int32], points: ReadOnly4D[np.int32], quantizers: ReadOnly4D[np.uint8],
         order: ReadOnly1D[np.int64], first: int,
-        # ChannelTables
-        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
+        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],  # ChannelTables
         term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
         sign_term_channels: ReadOnly3D[np.int16], sign_term_kinds: ReadOnly3D[np.uint8],
         sign_term_weights: ReadOnly3D[np.int16], sign_thresholds: ReadOnly3D[np.int32],
         sign_frequencies: ReadOnly4D[np.uint16],
-        # KnownSymbols
-        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
+        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],  # KnownSymbols
         factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
         places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
         following: ReadOnly2D[np.uint8], cell: int, rows: int, columns: int,  # Paths
@@ -220,14 +258,12 @@ def _encoder(sources: str) -> Any:
         """
         assert sources
         planes, _, height, width = symbols.shape
-        count = inside.size
-        bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.empty((planes, height, width), np.int32)
+        count, size = inside.size, inside.size + 1
+        bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.zeros((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
-        index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
-        agreements = np.empty(count + 1, np.uint16)
+        index, predicted, agreements = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.uint16)
         for number in range(first, order.size):
-            words_left, bits_left = words.size - np.int64(state[WORD]), bits.size - np.int64(state[BIT])
-            if words_left < MOST_WORDS * count or bits_left < MOST_BITS * count + 1:
+            if not _has_room(count, state, words, bits):
                 return number
             c = order[number]
             in_cells = trellised[c] and cell > 0
@@ -239,10 +275,7 @@ def _encoder(sources: str) -> Any:
             if in_cells:
                 _add_quantizers(quantizers, c, thresholds.shape[1] + 1, bins)
             _gather(channel_symbols.reshape(-1), bins.reshape(-1), inside, values, value_bins)
-            if in_cells:
-                largest = _encode_in_order(values, value_bins, frequencies[c], state, words, bits)
-            else:
-                largest = _encode_pass(values, value_bins, frequencies[c], False, state, words, bits)
+            largest = _encode_values(in_cells, values, value_bins, frequencies[c], state, words, bits)
             if largest >= LARGEST_MAGNITUDE:
                 return -largest
             for phase in range(2):
@@ -269,14 +302,12 @@ def _decoder(sources: str) -> Any:
     @compiled
     def decode_channels(
         symbols: Writable4D[np.int32], order: ReadOnly1D[np.int64],
-        # ChannelTables
-        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
+        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],  # ChannelTables
         term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
         sign_term_channels: ReadOnly3D[np.int16], sign_term_kinds: ReadOnly3D[np.uint8],
         sign_term_weights: ReadOnly3D[np.int16], sign_thresholds: ReadOnly3D[np.int32],
         sign_frequencies: ReadOnly4D[np.uint16],
-        # KnownSymbols
-        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
+        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],  # KnownSymbols
         factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
         places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
         following: ReadOnly2D[np.uint8], cell: int, rows: int, columns: int,  # Paths
@@ -285,15 +316,13 @@ def _decoder(sources: str) -> Any:
         """Decode all channels of ``order`` into ``symbols``; return the status of the range coder, 0 if all is well."""
         assert sources
         planes, _, height, width = symbols.shape
-        count = inside.size
+        count, size = inside.size, inside.size + 1
         bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.zeros((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
-        index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
-        agreements = np.empty(count + 1, np.uint16)
+        index, predicted, agreements = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.uint16)
         channel_points = np.zeros((planes, height, width), np.int32)
         paths = np.zeros((planes, height // max(cell, 1) + 1, width // max(cell, 1) + 1), np.uint8)
-        is_coded = np.zeros((planes, height, width), np.bool_)
-        is_coded.reshape(-1)[inside] = True
+        is_coded = _mask(inside, planes * height * width).reshape(planes, height, width)
         for c in order:
             in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(
@@ -323,8 +352,7 @@ def _decoder(sources: str) -> Any:
                     padded = signed[c].reshape(planes, height + 2, width + 2)
                     _remember_signs(index[:signs], places, values, value_clip, padded)
             _spread(values, inside, in_cells, channel_points.reshape(-1), channel_symbols.reshape(-1))
-            for plane in range(planes):
-                symbols[plane, c] = channel_symbols[plane]
+            _paste_channel(channel_symbols, c, symbols)
             _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])
         return 0
 

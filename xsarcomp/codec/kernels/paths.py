@@ -106,7 +106,7 @@ def decode_magnitude(
         width <<= _WORD_BITS
         state[WORD] = np.uint64(word + 1)
     state[LOW], state[WIDTH] = low, width
-    return magnitude
+    return int(magnitude)
 
 
 @compiled

@@ -160,7 +160,7 @@ def trace_back(
         state = np.int64(0)
         for other in range(1, costs.shape[0]):
             if costs[other, x] < costs[state, x]:
-                state = other
+                state = np.int64(other)
         for i in range(chosen.shape[0] - 1, -1, -1):
             place = places[state]
             parity = np.int64(decisions[i, place // BITS, x] >> np.uint32(place % BITS)) & 1

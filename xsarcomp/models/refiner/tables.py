@@ -1,8 +1,9 @@
 """Fit the tables of the entropy coder to the training split: context weights, thresholds, frequencies."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,16 +152,15 @@ def _empty_anchor() -> dict[str, NDArray]:
 
 def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]) -> None:
     """Fill thresholds and tables of the lowest channel: one sweep collects values and spreads, then they are counted."""
-    single = EntropyTables(**{name: array[None] for name, array in arrays.items()})
+    stacked: dict[str, Any] = {name: array[None] for name, array in arrays.items()}
+    single = EntropyTables(**stacked)
     values_and_bins: dict[int, list[tuple[NDArray[np.int32], NDArray[np.uint8]]]] = {}
     # so many thresholds that the number of a bin tells the spread, in the sweep that collects them
     spreads = np.unique(np.rint(np.geomspace(1, 4000, 200))).astype(np.int32)[:250]
-    probe = EntropyTables(
-        **{
-            **{name: getattr(single, name) for name in EntropyTables.names()},
-            "lowest_thresholds": np.tile(spreads, (1, LOWEST_TABLES, 1)),
-            "lowest_frequencies": np.tile(_frequencies(np.ones(TOKENS)), (1, LOWEST_TABLES, len(spreads) + 1, 1)),
-        }
+    probe = dataclasses.replace(
+        single,
+        lowest_thresholds=np.tile(spreads, (1, LOWEST_TABLES, 1)),
+        lowest_frequencies=np.tile(_frequencies(np.ones(TOKENS)), (1, LOWEST_TABLES, len(spreads) + 1, 1)),
     )
 
     def transfer(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: tuple[int, ...]) -> NDArray[np.int32]:
