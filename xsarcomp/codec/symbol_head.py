@@ -1,4 +1,4 @@
-"""The head of a symbol section: which channels, blocks and cells are coded. ``docs/format.md``, section 3.6, is normative."""
+"""The head of a symbol section: which channels, blocks and cells are coded. ``docs/format.md``, section 3, is normative."""
 
 import math
 import struct
