@@ -8,18 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.block_paths import optimized_symbols
 from tests.support.format_decoder import points_from_the_format, restored_from_the_format
 from xsarcomp.codec import lapped
-from xsarcomp.codec.coder import (
-    LARGEST_STEP_DB,
-    QUANTIZER_REACH,
-    SMALLEST_STEP_DB,
-    choose_points,
-    initial_points,
-    optimized_symbols,
-)
+from xsarcomp.codec.choice import choose_points, initial_points
+from xsarcomp.codec.coder import LARGEST_STEP_DB, QUANTIZER_REACH, SMALLEST_STEP_DB
 from xsarcomp.codec.entropy_coding import estimate_bits
 from xsarcomp.codec.quantization import dequantize, points_from_symbols, spacings_db, symbols_from_points
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 from xsarcomp.errors import RateError
 
 
@@ -114,9 +110,9 @@ def test_lowest_channel_is_rounded_to_the_nearest_step(coder, latents):
     np.testing.assert_array_equal(symbols[:, 0], np.rint(latents[:, 0, inside, inside] / 3.6))
 
 
-def test_the_small_model_has_a_trellis_where_symbols_are_busy_and_none_where_they_are_rare(coder):
+def test_the_small_model_has_a_trellis_where_symbols_are_busy(coder):
     used = coder.tables.trellised.sum(1)
-    assert used[0] > used[1] > 0 == used[2]
+    assert used[0] > used[1] > used[2]
     assert [coder.channels_with_trellis(step_db).sum() for step_db in (1.1, 4.0, 12.0)] == used.tolist()
 
 
@@ -132,7 +128,7 @@ def test_optimised_symbols_are_never_larger_than_rounded_ones_without_a_trellis(
 def test_points_of_a_path_lie_within_two_spacings_of_their_latents_or_are_zero(coder, latents):
     trellised = coder.tables.trellised[0]
     points = points_from_symbols(optimized_symbols(latents, coder.tables, 0, coder.shifts[0], 1.0, 0.12), trellised)
-    distance = np.abs(latents / spacings_db(1.0, trellised)[:, None, None] - points)[:, trellised]
+    distance = np.abs(latents / spacings_db(1.0, trellised, BLOCK_TRELLIS)[:, None, None] - points)[:, trellised]
     # points of a quantizer and a parity are four apart; in the odd quantizer 0, 3, 7, ... have a larger first gap
     assert ((distance <= 2 + 1e-5) | (points[:, trellised] == 0) | (np.abs(points[:, trellised]) == 3)).all()
 
@@ -152,7 +148,11 @@ def test_latents_of_symbols_are_those_of_the_format_to_the_bit(coder, step_db):
 
 def test_dearer_bits_lower_the_rate_and_raise_the_error(coder, latents):
     trellised = coder.tables.trellised[0]
-    start, shifts, spacings = initial_points(latents, trellised, 1.0), coder.shifts[0], spacings_db(1.0, trellised)
+    start, shifts, spacings = (
+        initial_points(latents, trellised, 1.0, BLOCK_TRELLIS),
+        coder.shifts[0],
+        spacings_db(1.0, trellised, BLOCK_TRELLIS),
+    )
     rates, errors = [], []
     for lagrangian in (0.0, 0.12, 0.5, 2.0):
         chosen = choose_points(latents, start, coder.tables, 0, shifts, 1.0, lagrangian)

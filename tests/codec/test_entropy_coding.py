@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.block_paths import optimized_symbols
 from tests.support.format_decoder import (
     RangeDecoderFromTheFormat,
     bin_from_the_format,
     points_from_the_format,
     signs_from_the_format,
 )
-from xsarcomp.codec.coder import optimized_symbols
 from xsarcomp.codec.contexts import busy_latents, quiet_blocks, traverse
 from xsarcomp.codec.entropy_coding import (
     coded_channel_count,
@@ -31,11 +31,13 @@ from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, LARGEST_MAGNITUDE, toke
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.kernels import channels as channel_kernels
 from xsarcomp.codec.kernels import contexts as kernels
+from xsarcomp.codec.kernels import paths as path_kernels
 from xsarcomp.codec.kernels import range_coder as range_kernels
 from xsarcomp.codec.kernels import signs as sign_kernels
 from xsarcomp.codec.kernels import trellis as trellis_kernels
 from xsarcomp.codec.range_coder import RangeDecoder, RangeEncoder
 from xsarcomp.codec.signs import SignedValues, traverse_signs
+from xsarcomp.codec.symbol_head import SymbolHead
 from xsarcomp.errors import CorruptStreamError, LimitExceededError
 
 # A value of the lowest channel is coded as a difference of two of them, which must itself be below the limit.
@@ -273,20 +275,21 @@ def coded_pass_by_pass(symbols, tables, anchor, busy):
             traverse_signs(known, tables, anchor, key[2], flat, coder.encode_signs)
         return values
 
-    traverse(symbols, symbols.shape, tables, anchor, transfer, coded_channel_count(symbols), busy)
+    traverse(symbols, symbols.shape, tables, anchor, transfer, coded_channel_count(symbols), busy, None)
     return coder.finish()
 
 
 def coded_at_once(symbols, tables, anchor, busy):
     coder = RangeEncoder()
-    encode_channels(coder, symbols, tables, anchor, coded_channel_count(symbols), busy)
+    encode_channels(coder, symbols, tables, anchor, coded_channel_count(symbols), busy, None)
     return coder.finish()
 
 
 @given(symbols=symbol_arrays())
 @settings(deadline=None, max_examples=120)
 def test_one_call_gives_the_words_and_bits_of_all_passes_and_reads_them(tables, symbols):
-    busy, anchor = busy_latents(quiet_blocks(symbols), symbols.shape), len(symbols) % 3
+    quiet, anchor = quiet_blocks(symbols), len(symbols) % 3
+    busy = busy_latents(quiet, symbols.shape)
     words, bits = coded_at_once(symbols, tables, anchor, busy)
     expected = coded_pass_by_pass(symbols, tables, anchor, busy)
     np.testing.assert_array_equal(words, expected[0])
@@ -294,7 +297,7 @@ def test_one_call_gives_the_words_and_bits_of_all_passes_and_reads_them(tables, 
     decoded = np.zeros_like(symbols)
     decoded[:, 0] = symbols[:, 0]
     if (channels := coded_channel_count(symbols)) > 1:
-        decode_channels(RangeDecoder(words, bits), decoded, tables, anchor, channels, busy)
+        decode_channels(RangeDecoder(words, bits), decoded, tables, anchor, SymbolHead(channels, quiet))
     np.testing.assert_array_equal(decoded, symbols)
 
 
@@ -326,12 +329,12 @@ def test_missing_bits_and_impossible_words_are_refused(tables, what):
     decoded = np.zeros_like(symbols)
     decoded[:, 0] = symbols[:, 0]
     with pytest.raises(CorruptStreamError):
-        decode_channels(RangeDecoder(words, bits), decoded, tables, 0, 64, None)
+        decode_channels(RangeDecoder(words, bits), decoded, tables, 0, SymbolHead(64, None))
 
 
 def test_the_cache_of_machine_code_depends_on_the_files_that_are_called_into():
-    modules = (kernels, range_kernels, sign_kernels, trellis_kernels)
+    modules = (kernels, path_kernels, range_kernels, sign_kernels, trellis_kernels)
     digest = channel_kernels._sources(*modules)
     for kernel in (channel_kernels.encode_channels, channel_kernels.decode_channels):
         assert digest in [cell.cell_contents for cell in kernel.py_func.__closure__]
-    assert channel_kernels._sources(*modules[:3]) != digest
+    assert channel_kernels._sources(*modules[:4]) != digest

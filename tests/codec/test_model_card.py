@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsarcomp.codec.model_card import CARD_FORMAT, ModelCard
+from xsarcomp.codec.trellis import BLOCK_TRELLIS, CELL_TRELLIS
 from xsarcomp.errors import ModelIntegrityError
 
 CARD = ModelCard(
@@ -104,7 +105,9 @@ def changed_record(**changes):
     return json.dumps({**json.loads(CARD.to_json()), **changes})
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ModelCard)] + ["format"])
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(ModelCard) if field.name != "trellis"] + ["format"]
+)
 def test_card_that_lacks_a_field_is_refused(name):
     record = json.loads(CARD.to_json())
     del record[name]
@@ -173,3 +176,13 @@ def test_changed_character_gives_a_valid_card_or_an_integrity_error(position, ch
     except ModelIntegrityError:
         return
     assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_cards_of_the_first_models_name_no_trellis_and_later_ones_do():
+    assert "trellis" not in json.loads(CARD.to_json())
+    card = dataclasses.replace(CARD, trellis=CELL_TRELLIS)
+    assert json.loads(card.to_json())["trellis"] == {"cell": 16, "states": 128, "spacing": 0.625}
+    assert ModelCard.from_json(card.to_json()) == card
+    assert ModelCard.from_json(CARD.to_json()).trellis == BLOCK_TRELLIS
+    with pytest.raises(ModelIntegrityError, match="trellis"):
+        ModelCard.from_json(card.to_json().replace("128", "129"))

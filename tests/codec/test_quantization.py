@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests.support.block_paths import optimized_symbols
 from tests.support.format_decoder import points_from_the_format, restored_from_the_format
 from tests.support.numpy_formulation import numpy_bins, random_tables
-from xsarcomp.codec.coder import QUANTIZER_PASSES, choose_points, initial_points, optimized_symbols
+from xsarcomp.codec.choice import QUANTIZER_PASSES, choose_points, initial_points
 from xsarcomp.codec.contexts import busy_latents, quiet_blocks, traverse
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, DIRECT_TOKENS, LARGEST_MAGNITUDE
@@ -25,6 +26,7 @@ from xsarcomp.codec.quantization import (
     spacings_db,
     symbols_from_points,
 )
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 
 ANCHORS_DB = np.array([0.25, 0.5, 1.0, 3.6, 10.0])
 scaled_latents = arrays.arrays(np.float64, (1, 2, 3, 5), elements=st.floats(-300, 300))
@@ -251,7 +253,7 @@ def test_symbols_without_a_trellis_are_points_already():
 
 def test_points_of_a_trellis_lie_nearer_than_a_step():
     has_trellis = np.arange(CHANNELS) % 2 == 1
-    assert spacings_db(3.2, has_trellis).tolist() == [3.2, 0.5625 * 3.2] * 32
+    assert spacings_db(3.2, has_trellis, BLOCK_TRELLIS).tolist() == [3.2, 0.5625 * 3.2] * 32
 
 
 @given(seed=st.integers(0, 2**32), is_quiet=st.booleans())
@@ -294,7 +296,7 @@ def test_points_of_a_coded_stream_are_those_that_were_chosen(coder):
     latents = generator.laplace(0, 1, (2, CHANNELS, 12, 11)) * falling[:, None, None]
     step_db, anchor = 1.0, coder.anchor(1.0)
     has_trellis = coder.channels_with_trellis(step_db)
-    points = initial_points(latents, has_trellis, step_db)
+    points = initial_points(latents, has_trellis, step_db, BLOCK_TRELLIS)
     for _ in range(QUANTIZER_PASSES):
         points = choose_points(latents, points, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)
     symbols = optimized_symbols(latents, coder.tables, anchor, coder.shifts[anchor], step_db, 0.12)

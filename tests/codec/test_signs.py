@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.block_paths import optimized_symbols
 from tests.support.format_decoder import RangeDecoderFromTheFormat, sign_prediction, sign_weights, signs_from_the_format
 from xsarcomp.codec import lapped
-from xsarcomp.codec.coder import optimized_symbols
 from xsarcomp.codec.entropy_coding import coded_channel_count, decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.codec.entropy_tables import (
     CHANNEL_ORDER,

@@ -22,6 +22,7 @@ from xsarcomp.codec.model_file import coder_from_bytes
 from xsarcomp.codec.network import coder as inference
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.network import IntegerNetwork, expected_shapes
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 from xsarcomp.models.refiner.network import RefinerConfig
 
 pytestmark = pytest.mark.slow
@@ -201,7 +202,7 @@ def integer_example():
 
 def test_offsets_have_the_digest_that_every_machine_must_find():
     network, symbols = integer_example()
-    levels = input_levels(symbols, STEP_DB, np.zeros(64, bool))[0]
+    levels = input_levels(symbols, STEP_DB, np.zeros(64, bool), BLOCK_TRELLIS.spacing)[0]
     offsets = network(torch.from_numpy(levels), STEP_DB).numpy()
     assert offsets.shape == (5, 4, 64)
     assert np.unique(offsets).size > 1000

@@ -6,7 +6,6 @@ import xarray as xr
 
 from xsarcomp.codec.installed_models import load_coder
 from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.codec.window import SIGNAL_REACH
 
 pytestmark = pytest.mark.slow
 
@@ -121,8 +120,8 @@ def test_inside_its_chunks_a_transparent_store_is_the_latents_store(tmp_path):
     record = encoded.sarcomp.info()["vv"]
     found = transparent(original, record, (edge, edge), tmp_path / "a.zarr")
     difference = np.abs(10 * np.log10(found.values / encoded.sarcomp.decode().vv.values))
-    # a symbol sees the mirror image beyond the chunk within SIGNAL_REACH, a pixel the symbols within the model's reach
-    margin = SIGNAL_REACH + BLOCK * (load_coder(record["model_id"]).latent_reach + 1)
+    # a symbol sees the mirror image beyond the chunk within the signal reach of the coder, a pixel the symbols within the model's reach
+    margin = load_coder(record["model_id"]).signal_reach + BLOCK * (load_coder(record["model_id"]).latent_reach + 1)
     from_border = np.minimum(np.arange(2 * edge) % edge, edge - 1 - np.arange(2 * edge) % edge)
     outer = np.minimum(np.arange(2 * edge), 2 * edge - 1 - np.arange(2 * edge)) == from_border
     far = (from_border >= margin) | outer

@@ -229,6 +229,7 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
     ----------
     latents : ndarray of int32, shape (..., latent, y_latent, x_latent)
         64 symbols of each block; as the 65th, optionally, the mean level of a tile at its first block and 0 at the others.
+        ``ABSENT`` beyond the edge of an array, which is decoded as 0.
     anchor : int
         Index of the table set of the model.
     coder : LappedCoder
@@ -252,7 +253,7 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
             f"latents of type {latents.dtype} and shape {latents.shape} were given, expected int32 and {CHANNELS} latents, or one "
             "more, in the third dimension from the end: write them in the chunks that encode() chose"
         )
-    values = np.ascontiguousarray(latents, np.int32).reshape(-1, *latents.shape[-3:])
+    values, extent = _without_padding(np.ascontiguousarray(latents, np.int32).reshape(-1, *latents.shape[-3:]))
     symbols = np.ascontiguousarray(values[:, :CHANNELS])
     frame = Frame(
         kind=LATENTS,
@@ -263,10 +264,22 @@ def encode_latents(latents: NDArray[np.int32], anchor: int, coder: LappedCoder) 
         scale="",
         model_id=coder.model_id,
         symbol_hash=symbol_hash(symbols),
-        symbols=encode_symbols(symbols, coder.tables, anchor),
+        symbols=encode_symbols(symbols, coder.tables, anchor, extent),
         mean_levels=b"" if values.shape[1] == CHANNELS else pack_levels(levels_from_channel(values[:, CHANNELS])),
     )
     return write_frame(verbatim_if_shorter(frame, values))
+
+
+def _without_padding(latents: NDArray[np.int32]) -> tuple[NDArray[np.int32], tuple[int, int] | None]:
+    """Latents with 0 for ``ABSENT``, with which Zarr pads chunks at the edge, and the rows and columns that are not padding."""
+    absent = latents == ABSENT
+    if not absent.any():
+        return latents, None
+    rows, columns = int((~absent[0, 0]).any(1).sum()), int((~absent[0, 0]).any(0).sum())
+    padding = np.ones(absent.shape[2:], bool)
+    padding[:rows, :columns] = False
+    is_at_the_edge = rows > 0 and bool((absent == padding).all())
+    return np.where(absent, np.int32(0), latents), (rows, columns) if is_at_the_edge else None
 
 
 def decode_latents(content: bytes, coder: LappedCoder) -> NDArray[np.int32]:

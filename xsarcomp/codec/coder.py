@@ -5,7 +5,7 @@ another :meth:`~LappedCoder.reconstruct` (:mod:`xsarcomp.codec.network.coder`); 
 interface and never torch.
 
 Encoding is :meth:`~LappedCoder.analyze`, then :meth:`~LappedCoder.quantize`, which searches symbols that are cheap for
-their error (:func:`optimized_symbols`). Decoding is :meth:`~LappedCoder.synthesize`.
+their error (:mod:`xsarcomp.codec.choice`). Decoding is :meth:`~LappedCoder.synthesize`.
 """
 
 import dataclasses
@@ -15,23 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp.codec import lapped
-from xsarcomp.codec.contexts import Magnitudes
-from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, DIRECT_TOKENS, EntropyTables
-from xsarcomp.codec.kernels.compile import FIRST_USE
+from xsarcomp.codec.choice import QUANTIZER_PASSES, optimized_points, points_of_cells
+from xsarcomp.codec.entropy_tables import EntropyTables
 from xsarcomp.codec.model_card import ModelCard
 from xsarcomp.codec.quantization import (
-    POINT_SPACING,
     dequantize,
     nearest_anchor,
     points_from_symbols,
-    quantize_deadzone,
     spacings_db,
     symbols_from_points,
 )
+from xsarcomp.codec.trellis import Trellis
 from xsarcomp.errors import RateError
 
-QUANTIZER_PASSES = 3
-"""Passes in which the encoder improves its choice of symbols."""
 QUANTIZER_REACH = QUANTIZER_PASSES
 """Latents around a latent on which its symbol depends: each pass reads the direct neighbors."""
 LAGRANGIAN_SLOPE, LAGRANGIAN_SLOPE_PER_DB, LARGEST_LAGRANGIAN_SLOPE = 0.7, 0.11, 1.45
@@ -40,158 +36,6 @@ addition for each dB of the step of the set, and the largest sum. Measured on va
 to 10 % where the tables change, with it by about 1 %."""
 SMALLEST_STEP_DB, LARGEST_STEP_DB = 0.02, 64.0
 """Quantization steps that the format allows."""
-
-
-def choose_points(
-    latents: NDArray[np.float64],
-    points: NDArray[np.int32],
-    tables: EntropyTables,
-    anchor: int,
-    shifts: NDArray[np.float32],
-    step_db: float,
-    lagrangian: float,
-) -> NDArray[np.int32]:
-    """Choose rate-distortion optimized points, with contexts from an earlier choice.
-
-    The cost of a choice is its squared error plus weighted code length. In channels with trellis, the cheapest path of each
-    block is chosen (:mod:`xsarcomp.codec.quantization`). In the others, each symbol is chosen alone: candidates are the
-    nearest integer, the one below it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the
-    nearest.
-
-    Because contexts come from a finished choice and not from the choices being made, a choice depends only on the next
-    neighbors and not on where a tile begins.
-
-    Parameters
-    ----------
-    latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
-    points : ndarray of int32, same shape
-        Points of an earlier, simpler choice; they need not lie on a path.
-    tables : EntropyTables
-        Tables of the model.
-    anchor : int
-        Index of the table set.
-    shifts : ndarray of float32, shape (latent=64, SHIFT_CLASSES)
-        Shifts of the centroids, see :func:`xsarcomp.codec.quantization.dequantize`.
-    step_db : float
-        Quantization step in dB.
-    lagrangian : float
-        Squared steps that one bit is worth.
-
-    Returns
-    -------
-    ndarray of int32, same shape
-        Points.
-
-    References
-    ----------
-    Sullivan and Wiegand (1998), IEEE Signal Processing Magazine 15(6), for the Lagrangian formulation.
-    """
-    with FIRST_USE:
-        from xsarcomp.codec.kernels import contexts as kernels
-
-    known = Magnitudes()
-    for channel in CHANNEL_ORDER:
-        known.add(channel, points[:, channel])
-    latents = np.ascontiguousarray(latents, np.float64)
-    shifts = np.ascontiguousarray(shifts, np.float32)
-    chosen = np.empty(points.shape, np.int32)
-    chosen[:, 0] = np.rint(latents[:, 0] / step_db)
-    with_trellis = [channel for channel in CHANNEL_ORDER if tables.trellised[anchor, channel]]
-    without_trellis = [channel for channel in CHANNEL_ORDER[1:] if channel not in with_trellis]
-    code_length = np.ascontiguousarray(tables.code_length[anchor])
-    kernels.choose(
-        latents,
-        step_db,
-        np.array(without_trellis, np.int64),
-        known.padded,
-        np.ascontiguousarray(tables.term_channels[anchor]),
-        np.ascontiguousarray(tables.term_kinds[anchor]),
-        np.ascontiguousarray(tables.term_weights[anchor]),
-        np.ascontiguousarray(tables.thresholds[anchor]),
-        code_length,
-        shifts,
-        lagrangian,
-        chosen,
-    )
-    if with_trellis:
-        bins = np.stack([known.bins(tables, anchor, channel) for channel in with_trellis])
-        _choose_paths(latents, bins, with_trellis, code_length, shifts, step_db, lagrangian, chosen)
-    return chosen
-
-
-def _choose_paths(
-    latents: NDArray[np.float64],
-    bins: NDArray[np.uint8],
-    with_trellis: list[int],
-    code_length: NDArray[np.float32],
-    shifts: NDArray[np.float32],
-    step_db: float,
-    lagrangian: float,
-    chosen: NDArray[np.int32],
-) -> None:
-    """Fill the channels with trellis of ``chosen``.
-
-    ``bins`` are their context bins without the part of the quantizer, shape (channel, plane, y_latent, x_latent).
-    """
-    with FIRST_USE:
-        from xsarcomp.codec.kernels import contexts as kernels
-        from xsarcomp.codec.kernels import trellis as trellis_kernels
-
-    prices = np.empty((len(with_trellis), code_length.shape[1] * DIRECT_TOKENS), np.float32)
-    for channel, row in zip(with_trellis, prices, strict=True):
-        kernels.weigh(code_length[channel], lagrangian / POINT_SPACING**2, row)  # squared spacings, not steps
-    channels = np.array(with_trellis, np.int64)
-    trellis_kernels.choose_paths(latents, POINT_SPACING * step_db, channels, bins, prices, shifts, chosen)
-
-
-def initial_points(latents: NDArray[np.float64], has_trellis: NDArray[np.bool_], step_db: float) -> NDArray[np.int32]:
-    """Compute the points from which the optimized choice starts: with a deadzone, the lowest channel rounded to the nearest.
-
-    Parameters
-    ----------
-    latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
-        As the analysis returns them.
-    has_trellis : ndarray of bool, shape (latent=64,)
-        Channels with trellis.
-    step_db : float
-        Quantization step in dB.
-
-    Returns
-    -------
-    ndarray of int32, same shape as ``latents``
-    """
-    points = quantize_deadzone(latents, spacings_db(step_db, has_trellis))
-    points[:, 0] = np.rint(latents[:, 0] / step_db)
-    return points
-
-
-def optimized_symbols(
-    latents: NDArray[np.float64],
-    tables: EntropyTables,
-    anchor: int,
-    shifts: NDArray[np.float32],
-    step_db: float,
-    lagrangian: float,
-) -> NDArray[np.int32]:
-    """Choose the symbols of an encoder: :func:`initial_points`, then ``QUANTIZER_PASSES`` times :func:`choose_points`.
-
-    Parameters
-    ----------
-    latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
-        As the analysis returns them.
-    tables, anchor, shifts, step_db, lagrangian
-        As for :func:`choose_points`.
-
-    Returns
-    -------
-    ndarray of int32, same shape
-        Symbols. Those less than ``QUANTIZER_REACH`` from an edge depend on where the array ends.
-    """
-    has_trellis = tables.trellised[anchor]
-    points = initial_points(latents, has_trellis, step_db)
-    for _ in range(QUANTIZER_PASSES):
-        points = choose_points(latents, points, tables, anchor, shifts, step_db, lagrangian)
-    return symbols_from_points(points, has_trellis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +53,21 @@ class LappedCoder:
     shifts: NDArray[np.float32]
     """Shifts of the centroids, shape (anchor, latent=64, SHIFT_CLASSES), see
     :func:`xsarcomp.codec.quantization.dequantize`."""
+
+    @property
+    def trellis(self) -> Trellis:
+        """States and cells of trellis-coded quantization."""
+        return self.tables.trellis
+
+    @property
+    def quantizer_reach(self) -> int:
+        """Latents around a latent on which its symbol depends, beyond its cell."""
+        return 0 if self.trellis.has_cells else QUANTIZER_REACH
+
+    @property
+    def signal_reach(self) -> int:
+        """Pixels around a latent's block on which its symbol depends, beyond its cell."""
+        return lapped.OVERLAP + lapped.BLOCK * self.quantizer_reach
 
     @property
     def latent_reach(self) -> int:
@@ -271,12 +130,12 @@ class LappedCoder:
         return lapped.analyze(signal, self.basis)
 
     def quantize(self, latents: NDArray[np.float64], step_db: float) -> NDArray[np.int32]:
-        """Choose the symbols of latents.
+        """Choose the symbols of latents; where paths go through cells, their points.
 
         Parameters
         ----------
         latents : ndarray of float64, shape (plane, latent=64, y_latent, x_latent), dB
-            With ``QUANTIZER_REACH`` latents around, for which no symbols are returned.
+            With ``quantizer_reach`` latents around, for which no symbols are returned.
         step_db : float
             Quantization step in dB.
 
@@ -289,13 +148,23 @@ class LappedCoder:
         anchor_step_db = self.card.anchor_steps_db[anchor]
         slope = min(LAGRANGIAN_SLOPE + LAGRANGIAN_SLOPE_PER_DB * anchor_step_db, LARGEST_LAGRANGIAN_SLOPE)
         lagrangian = self.card.lagrangian * (step_db / anchor_step_db) ** slope
-        symbols = optimized_symbols(latents, self.tables, anchor, self.shifts[anchor], step_db, lagrangian)
+
+        def choose(latents: NDArray[np.float64]) -> NDArray[np.int32]:
+            return optimized_points(latents, self.tables, anchor, self.shifts[anchor], step_db, lagrangian)
+
+        if self.trellis.has_cells:
+            return points_of_cells(latents, self.trellis.cell, choose)
+        symbols = symbols_from_points(choose(latents), self.tables.trellised[anchor])
         inside = slice(QUANTIZER_REACH, -QUANTIZER_REACH)
         return np.ascontiguousarray(symbols[:, :, inside, inside])
 
     def channels_with_trellis(self, step_db: float) -> NDArray[np.bool_]:
         """Channels that are quantized with a trellis at a step, shape (latent=64,)."""
         return self.tables.trellised[self.anchor(step_db)]
+
+    def spacings_db(self, step_db: float) -> NDArray[np.float64]:
+        """Distance of two points of each channel at a step, shape (latent=64,), dB."""
+        return spacings_db(step_db, self.channels_with_trellis(step_db), self.trellis)
 
     def points(self, symbols: NDArray[np.int32], step_db: float) -> NDArray[np.int32]:
         """Compute the points that symbols stand for; see :func:`xsarcomp.codec.quantization.points_from_symbols`.
@@ -312,7 +181,7 @@ class LappedCoder:
         ndarray of int32, same shape
             In units of the spacing of their channel.
         """
-        return points_from_symbols(symbols, self.channels_with_trellis(step_db))
+        return symbols if self.trellis.has_cells else points_from_symbols(symbols, self.channels_with_trellis(step_db))
 
     def reconstruct(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Reconstruct latents from points.
@@ -329,9 +198,7 @@ class LappedCoder:
         ndarray of float32, shape (plane, latent=64, y_latent - 2 * margin, x_latent - 2 * margin), dB
             The margin is ``latent_reach - 1``: one latent around remains for the synthesis.
         """
-        return dequantize(
-            points, self.shifts[self.anchor(step_db)], spacings_db(step_db, self.channels_with_trellis(step_db))
-        )
+        return dequantize(points, self.shifts[self.anchor(step_db)], self.spacings_db(step_db))
 
     def reconstruct_with_texture(self, points: NDArray[np.int32], step_db: float) -> NDArray[np.float32]:
         """Reconstruct latents and multiply all but the lowest by the texture gain, as the synthesis needs them.

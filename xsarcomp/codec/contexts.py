@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS, EntropyTables
 from xsarcomp.codec.kernels.compile import FIRST_USE
-from xsarcomp.codec.quantization import QuantizerStates
+from xsarcomp.codec.quantization import CellPaths, QuantizerStates
 
 CONTEXT_CLIP = 255
 """Magnitudes are clipped to this in a context."""
@@ -204,6 +204,7 @@ def traverse(
     transfer: Transfer,
     coded_channels: int = CHANNELS,
     busy: NDArray[np.bool_] | None = None,
+    paths: CellPaths | None = None,
 ) -> NDArray[np.int32]:
     """Call a function for each pass of a chunk in coding order. Only this function knows the order.
 
@@ -225,6 +226,9 @@ def traverse(
         Number of channels in ``CHANNEL_ORDER`` that are coded; those after them are zero and skipped.
     busy : ndarray of bool, shape (plane, y_latent, x_latent), optional
         Latents to code in all channels but the lowest; the others are zero there and skipped. All if not given.
+    paths : CellPaths, optional
+        Quantizers and points of the symbols, where paths go through cells. A decoder cannot have them before it decodes, so
+        such symbols are decoded by :func:`xsarcomp.codec.entropy_coding.decode_channels` alone.
 
     Returns
     -------
@@ -241,11 +245,15 @@ def traverse(
         else:
             bins = known.bins(tables, anchor, channel)
             if has_trellis:
-                bins += states.quantizers * np.uint8(tables.thresholds.shape[-1] + 1)
+                quantizers = states.quantizers if paths is None else paths.quantizers[:, channel]
+                bins += quantizers * np.uint8(tables.thresholds.shape[-1] + 1)
             if busy is None:
                 values[:, channel] = transfer(channel_symbols, bins, (anchor, 0, channel))
             else:
                 busy_symbols = None if channel_symbols is None else channel_symbols[busy]
                 values[:, channel][busy] = transfer(busy_symbols, bins[busy], (anchor, 0, channel))
-        known.add(channel, states.advance(values[:, channel]) if has_trellis else values[:, channel])
+        if has_trellis:
+            known.add(channel, states.advance(values[:, channel]) if paths is None else paths.points[:, channel])
+        else:
+            known.add(channel, values[:, channel])
     return values

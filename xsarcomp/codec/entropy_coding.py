@@ -16,7 +16,6 @@ those of ``traverse`` and :func:`xsarcomp.codec.signs.traverse_signs`; the tests
 of tables of a model; its index is called ``anchor``.
 """
 
-import math
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.contexts import (
     CONTEXT_CLIP,
-    QUIET_EDGE,
     Magnitudes,
     TableKey,
     busy_latents,
@@ -40,19 +38,18 @@ from xsarcomp.codec.entropy_tables import (
     TOKEN_BITS,
     EntropyTables,
     tokens_of,
+    without_trellis,
 )
 from xsarcomp.codec.kernels.compile import FIRST_USE
+from xsarcomp.codec.quantization import CellPaths, find_cells
 from xsarcomp.codec.range_coder import RangeDecoder, RangeEncoder, check_magnitude
 from xsarcomp.codec.signs import FACTORS, FEATURE_CLIP, VALUE_CLIP, SignedValues, traverse_signs
+from xsarcomp.codec.symbol_head import SymbolHead, SymbolsShape, read_head
+from xsarcomp.codec.trellis import Trellis
 from xsarcomp.errors import CorruptStreamError
 
 if TYPE_CHECKING:
     from xsarcomp.codec.kernels.channels import ChannelTables, KnownSymbols
-
-_QUIET_FLAG = 0x80
-
-SymbolsShape = tuple[int, int, int, int]
-"""Shape of the symbols of a chunk, (plane, latent=64, y_latent, x_latent)."""
 
 
 def coded_channel_count(symbols: NDArray[np.int32]) -> int:
@@ -79,6 +76,8 @@ def estimate_bits(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int
     """
     quiet = quiet_blocks(symbols)
     busy = busy_latents(quiet, _shape_of(symbols))
+    tables, paths = _tables_and_paths(symbols, tables, anchor)
+    symbols = symbols if paths is None else paths.symbols
     known = SignedValues(_shape_of(symbols), busy)
     known.add_lowest(symbols[:, 0])
     bits = 0.0 if quiet is None else float(quiet.size)
@@ -106,12 +105,24 @@ def estimate_bits(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int
             traverse_signs(known, tables, anchor, table, np.ascontiguousarray(values).reshape(-1), add_sign_bits)
         return values
 
-    traverse(symbols, _shape_of(symbols), tables, anchor, add_bits, coded_channel_count(symbols), busy)
+    traverse(symbols, _shape_of(symbols), tables, anchor, add_bits, coded_channel_count(symbols), busy, paths)
     return bits
 
 
-def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: int) -> bytes:
-    """Encode a chunk of symbols.
+def _tables_and_paths(
+    latents: NDArray[np.int32], tables: EntropyTables, anchor: int, extent: tuple[int, int] | None = None
+) -> tuple[EntropyTables, CellPaths | None]:
+    """Paths of latents that are points, and the tables that code them: points without paths are coded as if without trellis."""
+    if not tables.trellis.has_cells:
+        return tables, None
+    paths = find_cells(latents, tables.trellised[anchor], tables.trellis, extent)
+    return (without_trellis(tables), None) if paths is None else (tables, paths)
+
+
+def encode_symbols(
+    symbols: NDArray[np.int32], tables: EntropyTables, anchor: int, extent: tuple[int, int] | None = None
+) -> bytes:
+    """Encode a chunk of symbols; of points, where paths go through cells.
 
     Parameters
     ----------
@@ -121,12 +132,14 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
         Tables of the model.
     anchor : int
         Index of the table set.
+    extent : tuple of int, optional
+        Rows and columns of latents that are there; the rest is zero and pads a chunk at the edge of an array. All if not given.
 
     Returns
     -------
     bytes
-        Number of coded channels, with the highest bit set if quiet blocks are named (u8); a bit for each block, if so; number
-        of range coder words (u32), words (u32 each), bypass bits; little-endian.
+        A :class:`~xsarcomp.codec.symbol_head.SymbolHead`; number of range coder words (u32), words (u32 each), bypass bits;
+        little-endian.
 
     Raises
     ------
@@ -136,8 +149,10 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
     # before differences of symbols are taken, which could leave 32 bits
     lowest = symbols[:, 0]
     check_magnitude(max(int(lowest.max(initial=0)), -int(lowest.min(initial=0))))
-    channels, quiet = coded_channel_count(symbols), quiet_blocks(symbols)
     shape = _shape_of(symbols)
+    coding_tables, paths = _tables_and_paths(symbols, tables, anchor, extent)
+    cells = () if paths is None else (paths.cell, paths.extent if paths.extent != shape[2:] else None)
+    head = SymbolHead(coded_channel_count(symbols), quiet_blocks(symbols), *cells)
     coder = RangeEncoder()
 
     def encode_pass(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: TableKey) -> NDArray[np.int32]:
@@ -146,12 +161,16 @@ def encode_symbols(symbols: NDArray[np.int32], tables: EntropyTables, anchor: in
         coder.encode(flat, bins.reshape(-1), tables.lowest_frequencies[anchor, key[2]], has_signs=True)
         return values
 
-    traverse(symbols, (shape[0], 1, *shape[2:]), tables, anchor, encode_pass, min(channels, 1))
-    if channels > 1:
-        encode_channels(coder, symbols, tables, anchor, channels, busy_latents(quiet, shape))
+    traverse(symbols, (shape[0], 1, *shape[2:]), tables, anchor, encode_pass, min(head.channels, 1))
+    if head.channels > 1:
+        encode_channels(coder, symbols, coding_tables, anchor, head.channels, head.busy(shape), paths)
     words, bits = coder.finish()
-    head = bytes([channels]) if quiet is None else bytes([channels | _QUIET_FLAG]) + np.packbits(quiet).tobytes()
-    return head + len(words).to_bytes(4, "little") + words.astype("<u4").tobytes() + np.packbits(bits).tobytes()
+    return (
+        head.to_bytes(tables.trellis)
+        + len(words).to_bytes(4, "little")
+        + words.astype("<u4").tobytes()
+        + np.packbits(bits).tobytes()
+    )
 
 
 def decode_symbols(payload: bytes, shape: SymbolsShape, tables: EntropyTables, anchor: int) -> NDArray[np.int32]:
@@ -175,12 +194,12 @@ def decode_symbols(payload: bytes, shape: SymbolsShape, tables: EntropyTables, a
     CorruptStreamError
         If the payload is too short, too long, or not possible under the tables.
     """
-    channels, quiet, decoder = _open_payload(payload, shape)
-    symbols = _decode_all(decoder, shape, tables, anchor, channels, busy_latents(quiet, shape))
+    head, decoder = _open_payload(payload, shape, tables.trellis)
+    symbols = _decode_all(decoder, shape, tables, anchor, head)
     if not decoder.is_exhausted():
         raise CorruptStreamError("the symbol section does not end where its symbols end")
     _check_magnitudes(symbols)
-    if coded_channel_count(symbols) != channels or not _same_blocks(quiet, quiet_blocks(symbols)):
+    if coded_channel_count(symbols) != head.channels or not _same_blocks(head.quiet, quiet_blocks(symbols)):
         raise CorruptStreamError("the symbol section names other channels or quiet blocks than its symbols have")
     return symbols
 
@@ -202,8 +221,8 @@ def decode_lowest_channel(payload: bytes, shape: SymbolsShape, tables: EntropyTa
     CorruptStreamError
         If the part of the payload that was read is too short or not possible under the tables.
     """
-    channels, _, decoder = _open_payload(payload, shape)
-    lowest = _decode_lowest(decoder, shape, tables, anchor, channels)
+    head, decoder = _open_payload(payload, shape, tables.trellis)
+    lowest = _decode_lowest(decoder, shape, tables, anchor, head.channels)
     _check_magnitudes(lowest)
     return lowest[:, 0]
 
@@ -213,30 +232,16 @@ def _shape_of(symbols: NDArray[np.int32]) -> SymbolsShape:
     return planes, channels, height, width
 
 
-def _open_payload(payload: bytes, shape: SymbolsShape) -> tuple[int, NDArray[np.bool_] | None, RangeDecoder]:
-    """Number of coded channels, quiet blocks if they are named, and a decoder of the words and bits."""
-    channels, quiet, start = _read_head(payload, shape)
+def _open_payload(payload: bytes, shape: SymbolsShape, trellis: Trellis) -> tuple[SymbolHead, RangeDecoder]:
+    """Head of a symbol section, and a decoder of its words and bits."""
+    head, start = read_head(payload, shape, trellis)
     words_stop = start + 4 + 4 * int.from_bytes(payload[start : start + 4], "little")
     if start + 4 > len(payload) or words_stop > len(payload):
         raise CorruptStreamError(
             f"the symbol section holds {len(payload)} bytes, its range coder words end at {words_stop}"
         )
     words = np.frombuffer(payload[start + 4 : words_stop], "<u4")
-    return channels, quiet, RangeDecoder(words, np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8)))
-
-
-def _read_head(payload: bytes, shape: SymbolsShape) -> tuple[int, NDArray[np.bool_] | None, int]:
-    """Number of coded channels, quiet blocks if they are named, and the position where the head ends."""
-    if not payload or payload[0] & ~_QUIET_FLAG > CHANNELS:
-        raise CorruptStreamError("the symbol section is empty or names more channels than there are")
-    if not payload[0] & _QUIET_FLAG:
-        return payload[0], None, 1
-    blocks = (shape[0], -(-shape[2] // QUIET_EDGE), -(-shape[3] // QUIET_EDGE))
-    stop = 1 + -(-math.prod(blocks) // 8)
-    if stop > len(payload):
-        raise CorruptStreamError(f"the symbol section holds {len(payload)} bytes, its quiet blocks end at {stop}")
-    bits = np.unpackbits(np.frombuffer(payload[1:stop], np.uint8), count=math.prod(blocks))
-    return payload[0] & ~_QUIET_FLAG, bits.reshape(blocks).astype(bool), stop
+    return head, RangeDecoder(words, np.unpackbits(np.frombuffer(payload[words_stop:], np.uint8)))
 
 
 def _decode_lowest(
@@ -252,19 +257,14 @@ def _decode_lowest(
 
 
 def _decode_all(
-    coder: RangeDecoder,
-    shape: SymbolsShape,
-    tables: EntropyTables,
-    anchor: int,
-    channels: int,
-    busy: NDArray[np.bool_] | None,
+    coder: RangeDecoder, shape: SymbolsShape, tables: EntropyTables, anchor: int, head: SymbolHead
 ) -> NDArray[np.int32]:
-    """Symbols of the first channels; the lowest before the others, because the signs of all others depend on it."""
+    """Latents of the coded channels; the lowest before the others, because the signs of all others depend on it."""
     symbols = np.zeros(shape, np.int32)
-    symbols[:, :1] = _decode_lowest(coder, shape, tables, anchor, channels)
-    if channels > 1:
+    symbols[:, :1] = _decode_lowest(coder, shape, tables, anchor, head.channels)
+    if head.channels > 1:
         _check_magnitudes(symbols[:, 0])
-        decode_channels(coder, symbols, tables, anchor, channels, busy)
+        decode_channels(coder, symbols, tables, anchor, head)
     return symbols
 
 
@@ -327,6 +327,7 @@ def encode_channels(
     anchor: int,
     coded_channels: int,
     busy: NDArray[np.bool_] | None,
+    paths: CellPaths | None,
 ) -> None:
     """Encode all channels but the lowest, which is encoded before.
 
@@ -344,6 +345,8 @@ def encode_channels(
         Number of channels in ``CHANNEL_ORDER`` that are coded; those after them are zero.
     busy : ndarray of bool, shape (plane, y_latent, x_latent), or None
         Latents to code; the others are zero. All if None.
+    paths : CellPaths or None
+        Paths of ``symbols``, where these are points on paths through cells.
 
     Raises
     ------
@@ -353,21 +356,22 @@ def encode_channels(
     kernels, order = _kernels(), _order(coded_channels)
     symbols = np.ascontiguousarray(symbols, np.int32)
     channel_tables, known = _channel_tables(tables, anchor), _known_symbols(np.ascontiguousarray(symbols[:, 0]), busy)
+    points, quantizers, cell = symbols, np.zeros((1, 1, 1, 1), np.uint8), 0  # only read where there are paths
+    if paths is not None:
+        points, symbols, quantizers, cell = paths.points, paths.symbols, paths.quantizers, paths.cell
+    path_arguments = kernels.Paths(tables.trellis.next_states, cell, *symbols.shape[2:])
 
     def encode(number: int, *buffers: NDArray) -> int:
-        return kernels.encode_channels(symbols, order, number, *channel_tables, *known, *buffers)
+        return kernels.encode_channels(
+            symbols, points, quantizers, order, number, *channel_tables, *known, *path_arguments, *buffers
+        )
 
     count = known.inside.size
     coder.encode_steps(encode, order.size, kernels.MOST_WORDS * count, kernels.MOST_BITS * count)
 
 
 def decode_channels(
-    coder: RangeDecoder,
-    symbols: NDArray[np.int32],
-    tables: EntropyTables,
-    anchor: int,
-    coded_channels: int,
-    busy: NDArray[np.bool_] | None,
+    coder: RangeDecoder, symbols: NDArray[np.int32], tables: EntropyTables, anchor: int, head: SymbolHead
 ) -> None:
     """Decode all channels but the lowest in place; the inverse of :func:`encode_channels`.
 
@@ -376,14 +380,20 @@ def decode_channels(
     coder : RangeDecoder
         Decoder that has read the lowest channel.
     symbols : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
-        With the lowest channel; the others are filled.
-    tables, anchor, coded_channels, busy
+        With the lowest channel; the others are filled, with points where paths go through cells.
+    tables, anchor
         As for encoding.
+    head : SymbolHead
+        Head of the symbol section.
 
     Raises
     ------
     CorruptStreamError
         If no encoder wrote these words and bits.
     """
-    channel_tables, known = _channel_tables(tables, anchor), _known_symbols(np.ascontiguousarray(symbols[:, 0]), busy)
-    coder.decode_all(_kernels().decode_channels, symbols, _order(coded_channels), *channel_tables, *known)
+    shape = _shape_of(symbols)
+    tables = without_trellis(tables) if tables.trellis.has_cells and not head.cell else tables
+    channel_tables = _channel_tables(tables, anchor)
+    known = _known_symbols(np.ascontiguousarray(symbols[:, 0]), head.busy(shape))
+    paths = _kernels().Paths(tables.trellis.next_states, head.cell, *(head.extent or shape[2:]))
+    coder.decode_all(_kernels().decode_channels, symbols, _order(head.channels), *channel_tables, *known, *paths)

@@ -5,12 +5,13 @@ the *anchor*: it is the first dimension of all arrays of :class:`EntropyTables`.
 are those that :mod:`xsarcomp.codec.quantization` quantizes with one.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xsarcomp.codec.trellis import BLOCK_TRELLIS, Trellis
 from xsarcomp.errors import LimitExceededError, ModelIntegrityError
 
 CHANNELS = 64
@@ -89,6 +90,8 @@ class EntropyTables:
     sign_frequencies: NDArray[np.uint16]
     """Shape (anchor, channel=64, phase=2, class=3, bin=8): how many times in 65536 a sign is the predicted one; the class
     is the magnitude less 1, at most 2. Channel 0 is unused."""
+    trellis: Trellis = BLOCK_TRELLIS
+    """States and cells of the trellis; stands in the model card, and is no array."""
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -169,13 +172,18 @@ class EntropyTables:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Names of the arrays, as in a model file."""
-        return tuple(field.name for field in fields(cls))
+        return tuple(field.name for field in fields(cls) if field.name != "trellis")
 
     @cached_property
     def code_length(self) -> NDArray[np.float32]:
         """Bits of each token without its bypass bits, shape (anchor, channel=64, 2 bins, token)."""
         # logarithms differ in their last bit between processors; rounding makes the choice of symbols the same on all
         return (np.rint((16 - np.log2(self.frequencies.astype(np.float64))) * 2**12) / 2**12).astype(np.float32)
+
+
+def without_trellis(tables: EntropyTables) -> EntropyTables:
+    """Make tables that code points as symbols of channels without trellis, whatever quantizer they belong to."""
+    return replace(tables, trellised=np.zeros_like(tables.trellised))
 
 
 def tokens_of(magnitudes: NDArray[np.int32]) -> NDArray[np.uint8]:

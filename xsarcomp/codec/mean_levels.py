@@ -20,7 +20,6 @@ from xsarcomp.codec.entropy_tables import LARGEST_MAGNITUDE
 from xsarcomp.codec.frame import symbol_hash
 from xsarcomp.codec.kernels.compile import FIRST_USE
 from xsarcomp.codec.lapped import BLOCK
-from xsarcomp.codec.quantization import spacings_db
 from xsarcomp.codec.residual_coding import decode_integers, encode_integers
 from xsarcomp.codec.tile_means import TILE, spread_over_tiles, tile_count
 from xsarcomp.errors import CorruptStreamError, DimensionError
@@ -111,7 +110,7 @@ def _predicted_db(symbols: NDArray[np.int32], coder: LappedCoder, step_db: float
         from xsarcomp.codec.kernels import tile_means as kernels
 
     points = np.ascontiguousarray(coder.points(symbols, step_db), np.int32)
-    spacings = np.asarray(spacings_db(step_db, coder.channels_with_trellis(step_db)), np.float64)
+    spacings = np.asarray(coder.spacings_db(step_db), np.float64)
     tiles = (-(-size // TILE_LATENTS) for size in symbols.shape[2:])
     sums = np.zeros((len(symbols), 3, *tiles), np.float64)
     kernels.add_latents(points, spacings, TILE_LATENTS, sums)

@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import asdict, dataclass, fields
 
+from xsarcomp.codec.trellis import BLOCK_TRELLIS, Trellis
 from xsarcomp.errors import ModelError, ModelIntegrityError
 
 CARD_FORMAT = 1
@@ -47,6 +48,8 @@ class ModelCard:
     texture_gains: tuple[float, ...]
     """Factor of all latents but the lowest at the step of each table set, which restores variance that quantization removed;
     interpolated between."""
+    trellis: Trellis = BLOCK_TRELLIS
+    """States and cells of trellis-coded quantization."""
 
     def __post_init__(self) -> None:
         numbers = (self.offset_db, self.lowest_db, self.highest_db, self.lagrangian)
@@ -84,8 +87,11 @@ class ModelCard:
             raise ModelIntegrityError(f"the model card is not valid: {'; '.join(problems)}. Install the model again.")
 
     def to_json(self) -> str:
-        """Canonical JSON text: keys sorted, no spaces."""
-        return json.dumps({"format": CARD_FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        """Canonical JSON text: keys sorted, no spaces. Cards of the first models name no trellis."""
+        content = asdict(self)
+        if self.trellis == BLOCK_TRELLIS:
+            del content["trellis"]
+        return json.dumps({"format": CARD_FORMAT, **content}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ModelCard":
@@ -126,7 +132,7 @@ class ModelCard:
                 f"the model card has format {version!r}, this version of xsarcomp reads {CARD_FORMAT}: update xsarcomp"
             )
         names = {field.name for field in fields(cls)}
-        if set(content) != names:
+        if set(content) | {"trellis"} != names:
             raise ModelIntegrityError(
                 f"the model card lacks {sorted(names - set(content))} or has unknown {sorted(set(content) - names)}"
             )
@@ -137,6 +143,8 @@ class ModelCard:
                 content[name] = tuple(_number(value) for value in content[name])
             for name in ("offset_db", "lowest_db", "highest_db", "lagrangian"):
                 content[name] = _number(content[name])
+            if "trellis" in content:
+                content["trellis"] = Trellis.from_json(content["trellis"])
             return cls(**content)
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelIntegrityError(f"the model card holds a value of the wrong type ({error})") from error

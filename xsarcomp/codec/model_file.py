@@ -90,11 +90,8 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
     """
     arrays, card_text = arrays_and_card(content)
     card = ModelCard.from_json(card_text)
-    network = {
-        name.removeprefix(_NETWORK_PREFIX): arrays.pop(name)
-        for name in list(arrays)
-        if name.startswith(_NETWORK_PREFIX)
-    }
+    network = network_arrays(arrays)
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(_NETWORK_PREFIX)}
     expected = {"lapped_basis", "shifts", ODD_FREQUENCIES, *EntropyTables.names()}
     if set(arrays) != expected:
         raise ModelIntegrityError(f"the model file holds arrays {sorted(arrays)}, expected {sorted(expected)}")
@@ -103,7 +100,7 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
     if card.network is None and network:
         raise ModelIntegrityError(f"the model file holds weights {sorted(network)}, but its card names no network")
     arrays["frequencies"] = joined_frequencies(arrays)
-    tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()})
+    tables = EntropyTables(**{name: arrays[name] for name in EntropyTables.names()}, trellis=card.trellis)
     if len(tables.frequencies) != anchors:
         raise ModelIntegrityError(f"the model has {len(tables.frequencies)} table sets for {anchors} anchor steps")
     make_coder = LappedCoder if card.network is None else _coder_with_network(card, network)
@@ -114,6 +111,13 @@ def coder_from_bytes(content: bytes) -> LappedCoder:
         tables=tables,
         shifts=arrays["shifts"],
     )
+
+
+def network_arrays(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Weights of the network among the arrays of a model file, without the prefix of their names; empty without a network."""
+    return {
+        name.removeprefix(_NETWORK_PREFIX): array for name, array in arrays.items() if name.startswith(_NETWORK_PREFIX)
+    }
 
 
 def _coder_with_network(card: ModelCard, weights: Mapping[str, NDArray]) -> Callable[..., LappedCoder]:

@@ -23,17 +23,17 @@ Coding (VVC) standard*, IEEE Transactions on Circuits and Systems for Video Tech
 for the zero of both quantizers.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER
 from xsarcomp.codec.kernels.compile import FIRST_USE
+from xsarcomp.codec.trellis import BLOCK_TRELLIS, Trellis
 
 SHIFT_CLASSES = 6
 """Magnitude classes with a reconstruction point of their own: 1 to 5, and 6 or more."""
-POINT_SPACING = 0.5625
-"""Distance of two points of the grid with trellis, in steps. At one half, a quantizer alone would be as fine as that of the
-other channels; the path makes up for a little more, so that both kinds of channels pay the same for a decibel."""
 
 
 def nearest_anchor(step_db: float, anchor_steps_db: NDArray[np.float64]) -> int:
@@ -57,7 +57,7 @@ def nearest_anchor(step_db: float, anchor_steps_db: NDArray[np.float64]) -> int:
     return int(np.argmin(np.abs(np.log(np.asarray(anchor_steps_db)) - np.log(step_db))))
 
 
-def spacings_db(step_db: float, has_trellis: NDArray[np.bool_]) -> NDArray[np.float64]:
+def spacings_db(step_db: float, has_trellis: NDArray[np.bool_], trellis: Trellis) -> NDArray[np.float64]:
     """Compute the distance of two points of each channel.
 
     Parameters
@@ -66,12 +66,14 @@ def spacings_db(step_db: float, has_trellis: NDArray[np.bool_]) -> NDArray[np.fl
         Quantization step in dB.
     has_trellis : ndarray of bool, shape (latent=64,)
         Channels with trellis.
+    trellis : Trellis
+        Its points lie ``trellis.spacing`` steps apart.
 
     Returns
     -------
     ndarray of float64, shape (latent=64,), dB
     """
-    return np.where(has_trellis, POINT_SPACING * step_db, step_db)
+    return np.where(has_trellis, trellis.spacing * step_db, step_db)
 
 
 def quantize_deadzone(
@@ -148,12 +150,10 @@ def points_from_symbols(symbols: NDArray[np.int32], has_trellis: NDArray[np.bool
     """
     if not has_trellis.any():
         return symbols
-    with FIRST_USE:
-        from xsarcomp.codec.kernels import trellis as trellis_kernels
-
-    points = np.array(symbols, np.int32, order="C")
-    channels = np.array([channel for channel in CHANNEL_ORDER if has_trellis[channel]])
-    trellis_kernels.replace_by_points(channels, points)
+    points, states = np.array(symbols, np.int32, order="C"), QuantizerStates((symbols.shape[0], *symbols.shape[2:]))
+    for channel in CHANNEL_ORDER:
+        if has_trellis[channel]:
+            points[:, channel] = states.advance(points[:, channel])
     return points
 
 
@@ -211,5 +211,59 @@ class QuantizerStates:
         ndarray of int32, same shape
         """
         points = np.array(symbols, np.int32, order="C")
-        self._kernels.advance(self._states.reshape(-1), points.reshape(-1))
+        self._kernels.advance(BLOCK_TRELLIS.next_states, self._states.reshape(-1), points.reshape(-1))
         return points
+
+
+class CellPaths(NamedTuple):
+    """Points that lie on paths through cells, with what an entropy coder needs of them."""
+
+    cell: int
+    """Latents along the edge of a cell."""
+    points: NDArray[np.int32]
+    """Shape (plane, latent=64, y_latent, x_latent)."""
+    symbols: NDArray[np.int32]
+    """Same shape."""
+    quantizers: NDArray[np.uint8]
+    """Quantizer of each symbol, 0 (even) or 1 (odd); same shape."""
+    extent: tuple[int, int]
+    """Rows and columns of latents that paths go through."""
+
+
+def find_cells(
+    points: NDArray[np.int32],
+    has_trellis: NDArray[np.bool_],
+    trellis: Trellis,
+    extent: tuple[int, int] | None = None,
+) -> CellPaths | None:
+    """Find the largest cells through which points lie on paths.
+
+    Parameters
+    ----------
+    points : ndarray of int32, shape (plane, latent=64, y_latent, x_latent)
+        Points of a chunk, which begins a cell.
+    has_trellis : ndarray of bool, shape (latent=64,)
+        Channels with trellis.
+    trellis : Trellis
+        Of the model.
+    extent : tuple of int, optional
+        Rows and columns of latents that are there; the rest pads a chunk at the edge of an array. All if not given.
+
+    Returns
+    -------
+    CellPaths or None
+        None if the points are not those of an encoder, or their cells do not begin where the chunk begins.
+    """
+    with FIRST_USE:
+        from xsarcomp.codec.kernels import trellis as trellis_kernels
+
+    points = np.ascontiguousarray(points, np.int32)
+    channels = np.array([channel for channel in CHANNEL_ORDER if has_trellis[channel]], np.int64)
+    symbols, quantizers = points.copy(), np.zeros(points.shape, np.uint8)
+    rows, columns = extent or points.shape[2:]
+    cell = trellis.cell
+    while cell:
+        if trellis_kernels.split_paths(trellis.next_states, cell, rows, columns, channels, points, symbols, quantizers):
+            return CellPaths(cell, points, symbols, quantizers, (rows, columns))
+        cell //= 2
+    return None

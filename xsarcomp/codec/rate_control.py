@@ -22,7 +22,6 @@ from xsarcomp.codec.settings import Settings
 from xsarcomp.codec.target import TOLERANCE, Target
 from xsarcomp.codec.tile_means import TILE
 from xsarcomp.codec.window import (
-    SIGNAL_REACH,
     classify_backscatter,
     decode_planes,
     latent_count,
@@ -93,10 +92,9 @@ class _AnalyzedSample:
         bits = LEVEL_BITS if guarantees.mean_levels else GAIN_BITS
         self.fixed_bits = bits * classes.size / TILE**2 if guarantees.keep_means else 0.0
         self.classes, self.valid = classes, classes == VALID
-        self.signal = signal
+        self.signal, reach = signal, coder.signal_reach
         rows, columns = (
-            mirrored_pixel_indices(-SIGNAL_REACH, latent_count(size) * lapped.BLOCK + SIGNAL_REACH, size)
-            for size in signal.shape[1:]
+            mirrored_pixel_indices(-reach, latent_count(size) * lapped.BLOCK + reach, size) for size in signal.shape[1:]
         )
         self.latents = coder.analyze(signal[:, rows][:, :, columns])
 

@@ -27,9 +27,7 @@ from xsarcomp.radiometry.filling import FILL_BLOCK, fill_invalid
 from xsarcomp.radiometry.pixel_classes import classify, exact_values, reinsert_invalid
 from xsarcomp.tiling import Span, aligned_spans, reflect_indices, round_up
 
-SIGNAL_REACH = lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH
-"""Pixels around a window on which its symbols depend."""
-PIXEL_REACH = round_up(SIGNAL_REACH, FILL_BLOCK) + FILL_BLOCK
+PIXEL_REACH = round_up(lapped.OVERLAP + lapped.BLOCK * QUANTIZER_REACH, FILL_BLOCK) + FILL_BLOCK
 """Pixels around a window that are read to encode it. Filling of invalid pixels looks further than the transform, and the
 signal around a window must be filled as in the whole scene."""
 TILE_LATENTS = 128
@@ -142,9 +140,10 @@ def encode_window(
     """
 
     def pixels_around(start: int, stop: int, axis: Axis) -> NDArray[np.intp]:
-        first, last = start * lapped.BLOCK - SIGNAL_REACH, stop * lapped.BLOCK + SIGNAL_REACH
+        first, last = start * lapped.BLOCK - reach, stop * lapped.BLOCK + reach
         return mirrored_pixel_indices(first, last, axis.size) - axis.first
 
+    reach = coder.signal_reach
     shape = (len(signal), lapped.CHANNELS, rows.latents.size, columns.latents.size)
     symbols = np.empty(shape, np.int32)
     for top, bottom in aligned_spans(*rows.latents, TILE_LATENTS):

@@ -196,7 +196,7 @@ class LatentsCodec(_ChunkCodec, ArrayBytesCodecPartialDecodeMixin):
             )
 
     def _encode(self, values: NDArray, chunk_spec: "ArraySpec") -> bytes:
-        return chunk.encode_latents(_without_padding(values), self.anchor, load_coder(self.model))
+        return chunk.encode_latents(values, self.anchor, load_coder(self.model))
 
     def _decode(self, content: bytes, chunk_spec: "ArraySpec") -> NDArray:
         return chunk.decode_latents(content, load_coder(self.model))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.numpy_formulation import DIAGONAL, DIRECT, numpy_bins, numpy_points, random_tables
-from xsarcomp.codec.coder import choose_points, initial_points
+from xsarcomp.codec.choice import choose_points, initial_points
 from xsarcomp.codec.contexts import Magnitudes, traverse
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, LOWEST_SPACINGS
 from xsarcomp.codec.installed_models import load_coder
@@ -21,6 +21,7 @@ from xsarcomp.codec.kernels import contexts as kernels
 from xsarcomp.codec.kernels import trellis as trellis_kernels
 from xsarcomp.codec.kernels.compile import ReadOnly1D, Writable3D, compiled
 from xsarcomp.codec.quantization import SHIFT_CLASSES
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ def cases(draw):
 def test_points_are_those_of_numpy_to_the_last_one(case):
     latents, tables, anchor, shifts, step_db, lagrangian = case
     trellised = tables.trellised[anchor]
-    start = initial_points(latents, trellised, step_db)
+    start = initial_points(latents, trellised, step_db, BLOCK_TRELLIS)
     scaled = latents / np.where(trellised, 0.5625 * step_db, step_db)[:, None, None]
     rounded = (np.sign(scaled) * np.floor(np.abs(scaled) + 0.4)).astype(np.int32)
     rounded[:, 0] = np.rint(scaled[:, 0])
@@ -67,7 +68,7 @@ def test_points_are_those_of_numpy_to_the_last_one(case):
 @settings(deadline=None, max_examples=40)
 def test_context_bins_are_those_of_numpy(case):
     latents, tables, anchor, _, step_db, _ = case
-    points = initial_points(latents, tables.trellised[anchor], step_db)
+    points = initial_points(latents, tables.trellised[anchor], step_db, BLOCK_TRELLIS)
     known = Magnitudes()
     for channel in CHANNEL_ORDER:
         if channel:
@@ -159,7 +160,8 @@ def test_annotations_are_the_signature_of_a_kernel():
 def test_groups_of_arguments_have_the_order_of_the_kernels(name):
     arguments = list(inspect.signature(getattr(channel_kernels, name).py_func).parameters)
     start = arguments.index("trellised")
-    assert arguments[start:-3] == [*channel_kernels.ChannelTables._fields, *channel_kernels.KnownSymbols._fields]
+    groups = (channel_kernels.ChannelTables, channel_kernels.KnownSymbols, channel_kernels.Paths)
+    assert arguments[start:-3] == [name for group in groups for name in group._fields]
 
 
 def dispatchers():
@@ -181,7 +183,7 @@ def test_calls_never_compile_whatever_arrays_come():
     read.setflags(write=False)
     results = []
     for latents in (case, read, np.asfortranarray(case), np.pad(case, 1)[1:-1, 1:-1, 1:-1, 1:-1]):
-        start = initial_points(latents, tables.trellised[3], 1.0)
+        start = initial_points(latents, tables.trellised[3], 1.0, BLOCK_TRELLIS)
         start.setflags(write=False)
         results.append(choose_points(latents, np.asfortranarray(start), tables, 3, shifts, 1.0, 0.1))
     for result in results[1:]:

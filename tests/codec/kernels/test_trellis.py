@@ -8,19 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.block_paths import optimized_symbols
 from tests.support.format_decoder import points_from_the_format
 from tests.support.numpy_formulation import numpy_bins, random_tables
-from xsarcomp.codec.coder import choose_points, initial_points, optimized_symbols
+from xsarcomp.codec.choice import choose_points, initial_points
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, DIRECT_TOKENS
 from xsarcomp.codec.kernels import trellis as trellis_kernels
-from xsarcomp.codec.quantization import (
-    POINT_SPACING,
-    SHIFT_CLASSES,
-    points_from_symbols,
-    spacings_db,
-    symbols_from_points,
-)
+from xsarcomp.codec.quantization import SHIFT_CLASSES, points_from_symbols, spacings_db, symbols_from_points
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 
 
 @st.composite
@@ -72,7 +68,7 @@ def path_costs(latents, bins, lengths, shifts, lagrangian, symbols=None):
 def test_no_path_through_the_candidates_is_cheaper_than_the_chosen_one(case):
     latents, tables, shifts, step_db, lagrangian = case
     trellised = tables.trellised[0]
-    start = initial_points(latents, trellised, step_db)
+    start = initial_points(latents, trellised, step_db, BLOCK_TRELLIS)
     chosen = choose_points(latents, start, tables, 0, shifts, step_db, lagrangian)
     symbols = symbols_from_points(chosen, trellised)
     # what was chosen is a path at all
@@ -91,7 +87,7 @@ def test_no_path_through_the_candidates_is_cheaper_than_the_chosen_one(case):
 def test_blocks_that_are_tied_are_chosen_alike_wherever_they_stand(coder):
     """All latents lie on a point or in the middle of two."""
     generator = np.random.default_rng(1)
-    block = generator.integers(-9, 10, CHANNELS) * 0.5 * POINT_SPACING
+    block = generator.integers(-9, 10, CHANNELS) * 0.5 * BLOCK_TRELLIS.spacing
     latents = np.tile(block[None, :, None, None], (2, 1, 9, 8))
     chosen = optimized_symbols(latents, coder.tables, 0, coder.shifts[0], 1.0, 0.0)
     assert np.unique(chosen[:, 1:].transpose(0, 2, 3, 1).reshape(-1, CHANNELS - 1), axis=0).shape[0] == 1
@@ -110,12 +106,15 @@ RISING = np.tile(np.arange(DIRECT_TOKENS, dtype=np.float32), (CHANNELS, 2, 1))
 def paths_of(latents, spacing, lagrangian, lengths):
     """Points of the cheapest paths through all channels but the lowest, without contexts and shifts."""
     channels = np.array(CHANNEL_ORDER[1:])
-    bins = np.zeros((len(channels), len(latents), *latents.shape[2:]), np.uint8)
+    along = np.abs(latents[:, channels] / spacing).astype(np.float32).transpose(1, 0, 2, 3).reshape(len(channels), -1)
     bits = lengths[channels] + (np.arange(DIRECT_TOKENS) > 0)  # a sign each, but for zero
     prices = (lagrangian * bits).astype(np.float32).reshape(len(channels), -1)
-    shifts, points = np.zeros((CHANNELS, SHIFT_CLASSES), np.float32), np.zeros(latents.shape, np.int32)
-    trellis_kernels.choose_paths(latents, spacing, channels, bins, prices, shifts, points)
-    return points
+    shifts, found = np.zeros((len(channels), 1 + SHIFT_CLASSES), np.float32), np.empty(along.shape, np.int32)
+    states = BLOCK_TRELLIS.next_states, BLOCK_TRELLIS.previous_states
+    trellis_kernels.choose_paths(*states, along, np.zeros(along.shape, np.uint8), prices, shifts, found)
+    points = np.zeros(latents.shape, np.int32)
+    points[:, channels] = found.reshape(len(channels), len(latents), *latents.shape[2:]).transpose(1, 0, 2, 3)
+    return np.sign(latents).astype(np.int32) * points
 
 
 def test_latents_that_are_zero_stay_zero_at_every_anchor(coder):
@@ -142,19 +141,18 @@ def test_huge_latents_get_points_near_them_and_come_back(coder, largest_db):
     symbols = optimized_symbols(latents, coder.tables, 0, coder.shifts[0], step_db, 0.12)
     trellised = coder.tables.trellised[0]
     points = points_from_symbols(symbols, trellised)
-    distance = np.abs(latents / spacings_db(step_db, trellised)[:, None, None] - points)
+    distance = np.abs(latents / spacings_db(step_db, trellised, BLOCK_TRELLIS)[:, None, None] - points)
     assert distance[:, trellised].max() < 2.1
     decoded = decode_symbols(encode_symbols(symbols, coder.tables, 0), symbols.shape, coder.tables, 0)
     np.testing.assert_array_equal(decoded, symbols)
 
 
-def test_all_eight_states_are_reached_and_each_has_two_ways_in():
-    ways = [trellis_kernels.predecessor(state, parity) for state in range(8) for parity in (0, 1)]
-    assert sorted(ways) == sorted([*range(8)] * 2)
-    for state, parity in itertools.product(range(8), (0, 1)):
-        states, symbols = np.array([state], np.uint8), np.array([parity], np.int32)
-        trellis_kernels.advance(states, symbols)
-        assert trellis_kernels.predecessor(int(states[0]), parity) == state
+def test_the_states_of_the_first_models_are_those_of_the_format():
+    for (c, b, z), parity in itertools.product(itertools.product((0, 1), repeat=3), (0, 1)):
+        states, symbols = np.array([z + 2 * b + 4 * c], np.uint8), np.array([parity], np.int32)
+        trellis_kernels.advance(BLOCK_TRELLIS.next_states, states, symbols)
+        assert states[0] == (z ^ b) + 2 * (c ^ parity) + 4 * z
+        assert symbols[0] == 2 * parity - z * parity
 
 
 def entropy(*arrays):

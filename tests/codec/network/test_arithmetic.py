@@ -17,6 +17,7 @@ from xsarcomp.codec.network.arithmetic import (
     input_levels,
     step_powers,
 )
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 
 steps = st.floats(0.02, 64.0)
 
@@ -30,7 +31,9 @@ def levels_of(points, spacing):
     """Levels of points of channel 1, in a row."""
     plane = np.zeros((1, 64, 3, len(points) + 2), np.int32)
     plane[0, 1, 1, 1:-1] = points
-    return input_levels(plane, 1.0, np.full(64, spacing != 1.0) & (np.arange(64) > 0))[0, 0, :, 0]
+    return input_levels(plane, 1.0, np.full(64, spacing != 1.0) & (np.arange(64) > 0), BLOCK_TRELLIS.spacing)[
+        0, 0, :, 0
+    ]
 
 
 @settings(deadline=None)  # the first example may compile kernels
@@ -72,7 +75,7 @@ def test_input_levels_are_those_of_the_format(seed, height, width, bits, step_db
     points = random.integers(-(2**bits), 2**bits + 1, (2, 64, height, width)).astype(np.int32)
     trellised = random.random(64) < random.choice([0.0, 0.5, 1.0])
     trellised[0] = False
-    found = input_levels(points, step_db, trellised)
+    found = input_levels(points, step_db, trellised, BLOCK_TRELLIS.spacing)
     assert found.dtype == np.int8
     assert found.shape == (2, height - 2, width - 2, 72)
     for plane, row, column in np.ndindex(2, height - 2, width - 2):
@@ -91,16 +94,20 @@ def test_input_levels_are_those_of_the_format(seed, height, width, bits, step_db
 def test_extreme_points_saturate_instead_of_wrapping(step_db, extreme):
     points = np.full((1, 64, 3, 3), extreme, np.int32)
     points[:, :, ::2] = -extreme
-    levels = input_levels(points, step_db, np.arange(64) % 2 == 1)[0, 0, 0]
+    levels = input_levels(points, step_db, np.arange(64) % 2 == 1, BLOCK_TRELLIS.spacing)[0, 0, 0]
     assert levels.tolist() == [127] * 63 + [-127, -127, 0, 0, 127, 0, 0, 0, 0]
 
 
 def test_input_levels_do_not_depend_on_the_memory_of_the_points():
     points = np.random.default_rng(1).integers(-9, 10, (2, 64, 7, 8)).astype(np.int32)
     trellised = np.arange(64) % 3 == 1
-    expected = input_levels(points, 3.0, trellised)
-    np.testing.assert_array_equal(input_levels(np.asfortranarray(points), 3.0, trellised), expected)
-    np.testing.assert_array_equal(input_levels(points[:, :, ::-1][:, :, ::-1], 3.0, trellised), expected)
+    expected = input_levels(points, 3.0, trellised, BLOCK_TRELLIS.spacing)
+    np.testing.assert_array_equal(
+        input_levels(np.asfortranarray(points), 3.0, trellised, BLOCK_TRELLIS.spacing), expected
+    )
+    np.testing.assert_array_equal(
+        input_levels(points[:, :, ::-1][:, :, ::-1], 3.0, trellised, BLOCK_TRELLIS.spacing), expected
+    )
 
 
 @given(step_db=steps)

@@ -19,6 +19,7 @@ from xsarcomp.codec.network import coder as coder_module
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.coder import ResidualCoder
 from xsarcomp.codec.settings import Settings
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 from xsarcomp.errors import ModelIntegrityError, RateError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import LatentRefiner, RefinerConfig
@@ -216,7 +217,7 @@ def test_latents_are_reconstruction_points_and_offsets_in_steps(network_coder, c
     reach, trellised = network_coder.latent_reach - 1, network_coder.channels_with_trellis(STEP_DB)
     assert trellised.any()
     centroids = coder.reconstruct(points, STEP_DB)[:, :, reach:-reach, reach:-reach]
-    levels = torch.from_numpy(input_levels(points, STEP_DB, trellised)[0])
+    levels = torch.from_numpy(input_levels(points, STEP_DB, trellised, BLOCK_TRELLIS.spacing)[0])
     offsets = network_coder.network(levels, STEP_DB).numpy()
     expected = centroids + np.float32(STEP_DB) * offsets.transpose(2, 0, 1)[None]
     assert offsets.any()

@@ -15,6 +15,7 @@ from xsarcomp.codec.network import network as integer_network
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.network import STEPS_CACHED, IntegerNetwork, expected_shapes
 from xsarcomp.codec.network.products import float_product, integer_product
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 from xsarcomp.errors import ModelIntegrityError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import RefinerConfig
@@ -106,7 +107,7 @@ def symbols_like(shape, seed, spread=3.0):
 
 def levels_of(symbols, step_db):
     """Input of the network, shape (1, y - 2, x - 2, feature=72), without a trellis: what it does not look at."""
-    return torch.from_numpy(input_levels(symbols[None], step_db, np.zeros(64, bool)))
+    return torch.from_numpy(input_levels(symbols[None], step_db, np.zeros(64, bool), BLOCK_TRELLIS.spacing))
 
 
 def offsets(network, symbols, step_db):

@@ -10,6 +10,7 @@ from tests.support.format_decoder import points_from_the_format
 from xsarcomp.codec import lapped
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.network import IntegerNetwork
+from xsarcomp.codec.trellis import BLOCK_TRELLIS
 from xsarcomp.errors import ConfigurationError
 from xsarcomp.models.refiner.export import integer_arrays
 from xsarcomp.models.refiner.network import LappedAutoencoder, LatentRefiner, RefinerConfig
@@ -35,7 +36,9 @@ NO_TRELLIS = np.zeros(64, bool)
 
 
 def levels_of(symbols):
-    return torch.from_numpy(input_levels(symbols, STEP_DB, NO_TRELLIS)).float().permute(0, 3, 1, 2)
+    return (
+        torch.from_numpy(input_levels(symbols, STEP_DB, NO_TRELLIS, BLOCK_TRELLIS.spacing)).float().permute(0, 3, 1, 2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,10 @@ def signal():
 def test_untrained_network_adds_exactly_nothing(step_db):
     model = LappedAutoencoder(SMALL).eval()
     symbols, reach = symbols_like((2, 64, 14, 13)), model.refiner.reach
-    restored, levels = (symbols * step_db).astype(np.float32), input_levels(symbols, step_db, NO_TRELLIS)
+    restored, levels = (
+        (symbols * step_db).astype(np.float32),
+        input_levels(symbols, step_db, NO_TRELLIS, BLOCK_TRELLIS.spacing),
+    )
     with torch.no_grad():
         refined = model.refine(levels, restored, step_db)
     np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
@@ -62,7 +68,11 @@ def test_untrained_model_is_the_linear_codec(coder, signal):
     points = coder.points(coder.quantize(coder.analyze(signal), STEP_DB), STEP_DB)
     restored, reach = coder.reconstruct(points, STEP_DB), model.refiner.reach
     with torch.no_grad():
-        refined = model.refine(input_levels(points, STEP_DB, coder.channels_with_trellis(STEP_DB)), restored, STEP_DB)
+        refined = model.refine(
+            input_levels(points, STEP_DB, coder.channels_with_trellis(STEP_DB), BLOCK_TRELLIS.spacing),
+            restored,
+            STEP_DB,
+        )
     np.testing.assert_array_equal(refined.numpy(), restored[:, :, reach:-reach, reach:-reach])
 
 
@@ -104,7 +114,12 @@ def test_reach_from_the_layers_is_the_receptive_field(blocks, disturbed_refiner)
     with torch.no_grad():
         trained = [model(levels, STEP_DB).permute(0, 2, 3, 1) for model, levels in scenes]
     decoded = [
-        torch.stack([network(torch.from_numpy(tile), STEP_DB) for tile in input_levels(each, STEP_DB, NO_TRELLIS)])
+        torch.stack(
+            [
+                network(torch.from_numpy(tile), STEP_DB)
+                for tile in input_levels(each, STEP_DB, NO_TRELLIS, BLOCK_TRELLIS.spacing)
+            ]
+        )
         for each in (symbols, changed)
     ]
     for before, after in (trained, decoded):
@@ -133,7 +148,7 @@ def test_a_level_shift_of_a_whole_scene_reaches_one_input_alone():
     for shift in (2, 1000, 2**20):
         shifted = symbols.copy()
         shifted[:, 0] += shift
-        before, after = (input_levels(each, STEP_DB, NO_TRELLIS) for each in (symbols, shifted))
+        before, after = (input_levels(each, STEP_DB, NO_TRELLIS, BLOCK_TRELLIS.spacing) for each in (symbols, shifted))
         differs = (after != before).any((0, 1, 2))
         assert np.flatnonzero(differs).tolist() == [67]
 
@@ -164,7 +179,9 @@ def test_network_trains_on_the_input_and_the_latents_of_decoding(coder, signal):
     assert coder.channels_with_trellis(STEP_DB).any()
     assert symbols.shape[2] == latents.shape[2] - 2 * border
     points, _ = points_from_the_format(symbols, coder.channels_with_trellis(STEP_DB))
-    np.testing.assert_array_equal(levels, input_levels(points, STEP_DB, coder.channels_with_trellis(STEP_DB)))
+    np.testing.assert_array_equal(
+        levels, input_levels(points, STEP_DB, coder.channels_with_trellis(STEP_DB), BLOCK_TRELLIS.spacing)
+    )
     np.testing.assert_array_equal(restored, coder.reconstruct(points, STEP_DB))
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from xsarcomp.codec import lapped
-from xsarcomp.codec.coder import optimized_symbols
+from xsarcomp.codec.choice import optimized_points, points_of_cells
 from xsarcomp.codec.entropy_coding import decode_symbols, encode_symbols, estimate_bits
 from xsarcomp.codec.entropy_tables import CHANNEL_ORDER, CHANNELS, FREQUENCY_TOTAL, TOKENS, EntropyTables
-from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, points_from_symbols, spacings_db
+from xsarcomp.codec.quantization import SHIFT_CLASSES, dequantize, spacings_db
+from xsarcomp.codec.trellis import CELL_TRELLIS
 from xsarcomp.models.refiner import tables
 from xsarcomp.models.refiner.sign_tables import FEWEST_SYMBOLS, candidate_sign_terms, empty_signs, fit_signs
 from xsarcomp.models.refiner.tables import candidate_terms, fit_anchor, fit_shifts, fit_tables
@@ -37,13 +38,17 @@ def fitted(latents):
 
 
 def tables_of(arrays):
-    return EntropyTables(**{name: array[None] for name, array in arrays.items()})
+    return EntropyTables(**{name: array[None] for name, array in arrays.items()}, trellis=CELL_TRELLIS)
 
 
-def restored(scene, arrays, shifts, step_db=STEP_DB):
-    """Latents of symbols under fitted tables, as a decoder finds them."""
-    trellised = arrays["trellised"]
-    return dequantize(points_from_symbols(scene, trellised), shifts, spacings_db(step_db, trellised))
+def restored(points, arrays, shifts, step_db=STEP_DB):
+    """Latents of points under fitted tables, as a decoder finds them."""
+    return dequantize(points, shifts, spacings_db(step_db, arrays["trellised"], CELL_TRELLIS))
+
+
+def chosen(latents, found, shifts, step_db=STEP_DB):
+    """Points that an encoder chooses under fitted tables."""
+    return points_of_cells(latents, 16, lambda cells: optimized_points(cells, found, 0, shifts, step_db, LAGRANGIAN))
 
 
 def test_fitted_tables_obey_the_rules_of_the_format(fitted):
@@ -79,7 +84,7 @@ def test_symbols_come_back_through_the_fitted_tables(fitted):
 
 def test_code_of_an_unseen_scene_is_much_shorter_than_with_uniform_tables(fitted):
     arrays, shifts, _ = fitted
-    unseen = optimized_symbols(latents_of(9), tables_of(arrays), 0, shifts, STEP_DB, LAGRANGIAN)
+    unseen = chosen(latents_of(9), tables_of(arrays), shifts)
     fitted_bits, uniform_bits = (estimate_bits(unseen, tables_of(each), 0) for each in (arrays, tables._empty_anchor()))
     assert fitted_bits < 0.5 * uniform_bits
 
@@ -194,10 +199,9 @@ def test_candidate_sign_terms_read_only_what_is_decoded_before_and_mirror_as_the
 
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_signs_change_nothing_else_in_the_fit(latents, rounds):
-    arrays, _, symbols = fit_anchor(latents[1:], STEP_DB, LAGRANGIAN, rounds=rounds)
+    arrays, _, points = fit_anchor(latents[1:], STEP_DB, LAGRANGIAN, rounds=rounds)
     trellised, generator = arrays["trellised"], np.random.default_rng(0)
     assert trellised.any() == bool(rounds)
-    points = [points_from_symbols(scene, trellised) for scene in symbols]
     for _ in range(rounds + 1):  # each fit draws its samples from the one generator
         again, _ = tables._fit_once(points, trellised, generator, are_paths=bool(rounds))
     for name, array in again.items():
@@ -212,12 +216,11 @@ def busy_channels(count, spread=STEP_DB):
     return latents
 
 
-@pytest.mark.parametrize("count", [tables.TRELLIS_CHANNELS - 1, tables.TRELLIS_CHANNELS, 30])
-def test_a_trellis_is_made_of_the_channels_that_are_worth_it_if_they_are_enough(count):
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_a_trellis_is_made_of_the_channels_that_are_worth_it(count):
     arrays, _, symbols = fit_anchor([busy_channels(count)], STEP_DB, LAGRANGIAN, rounds=1)
     expected = np.zeros(CHANNELS, bool)
-    if count >= tables.TRELLIS_CHANNELS:
-        expected[list(CHANNEL_ORDER[1 : count + 1])] = True
+    expected[list(CHANNEL_ORDER[1 : count + 1])] = True
     np.testing.assert_array_equal(arrays["trellised"], expected)
     assert arrays["trellised"].dtype == bool
     coded = encode_symbols(symbols[0], tables_of(arrays), 0)
@@ -225,7 +228,7 @@ def test_a_trellis_is_made_of_the_channels_that_are_worth_it_if_they_are_enough(
 
 
 def test_channels_with_rare_symbols_stay_out_of_the_trellis():
-    """Four bits in a hundred places are far below the half bit a symbol that a trellis needs."""
+    """Four bits in a hundred places are far below the quarter of a bit a symbol that a trellis needs."""
     latents = busy_channels(30)
     rare = CHANNEL_ORDER[31:40]
     generator = np.random.default_rng(1)
@@ -242,13 +245,13 @@ def test_trellis_needs_fewer_bits_for_the_same_error_of_an_unseen_busy_scene(mon
     def rate_and_error(step_db):
         arrays, shifts, _ = fit_anchor(train, step_db, LAGRANGIAN, rounds=1)
         found = tables_of(arrays)
-        symbols = optimized_symbols(unseen, found, 0, shifts, step_db, LAGRANGIAN)
-        error = float(np.mean((restored(symbols, arrays, shifts, step_db) - unseen) ** 2))
-        return estimate_bits(symbols, found, 0) / symbols.size, error, arrays["trellised"].any()
+        points = chosen(unseen, found, shifts, step_db)
+        error = float(np.mean((restored(points, arrays, shifts, step_db) - unseen) ** 2))
+        return estimate_bits(points, found, 0) / points.size, error, arrays["trellised"].any()
 
     rate, error, is_trellised = rate_and_error(1.2)
     assert is_trellised
-    monkeypatch.setattr(tables, "TRELLIS_CHANNELS", CHANNELS)
+    monkeypatch.setattr(tables, "TRELLIS_BITS", np.inf)
     rates, errors, are_trellised = zip(*(rate_and_error(step_db) for step_db in (1.15, 1.26)), strict=True)
     assert not any(are_trellised)
     assert errors[0] < error < errors[1]

@@ -268,7 +268,7 @@ def test_folder_without_scenes_is_refused(copy, tmp_path):
         (("channels = 8", "width = 8"), "width"),
         (("channels = 8", "channels = 0"), "channels"),
         (("gain_db = 1.0", "gain = 1.0"), "gain"),
-        (("patch = 120", "patch = 64"), "expected at least 120"),
+        (("patch = 120", "patch = 64"), "expected at least 72"),
         (('scale = "power"', 'scale = "linear"'), "linear"),
         (("[[train]]\npattern", "[train]\npattern"), "config.toml"),
         (("[loop]", "[loop"), "config.toml"),
@@ -301,7 +301,7 @@ def test_configuration_of_the_shipped_model_can_be_read():
     path = EXAMPLES / "s1-grd-10m.toml"
     config = read_config(path)
     shipped = installed_models.installed_models()[config.name]["training"]["configuration"]
-    assert config.name == "s1-grd-10m"
+    assert config.name == "s1-grd-10m-v2"
     assert shipped["network"]["channels"] == config.network.channels
     assert shipped["patches"]["patch"] == config.patches.patch
     assert shipped["loop"]["steps"] == config.loop.steps

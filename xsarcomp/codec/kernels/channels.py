@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from xsarcomp.codec.entropy_tables import LARGEST_MAGNITUDE
 from xsarcomp.codec.kernels import contexts as kernels
+from xsarcomp.codec.kernels import paths as path_kernels
 from xsarcomp.codec.kernels import range_coder as range_kernels
 from xsarcomp.codec.kernels import signs as sign_kernels
 from xsarcomp.codec.kernels import trellis as trellis_kernels
@@ -36,6 +37,7 @@ from xsarcomp.codec.kernels.compile import (
 
 _context_bins, _remember = kernels.context_bins, kernels.remember
 _encode_pass, _decode_pass = range_kernels.encode_pass, range_kernels.decode_pass
+_encode_in_order, _decode_along_paths = path_kernels.encode_in_order, path_kernels.decode_along_paths
 _encode_signs, _decode_signs = range_kernels.encode_signs, range_kernels.decode_signs
 _sign_contexts, _remember_signs = sign_kernels.contexts, sign_kernels.remember
 _advance = trellis_kernels.advance
@@ -95,6 +97,19 @@ class KnownSymbols(NamedTuple):
     """State of the trellis of each block, flat."""
 
 
+class Paths(NamedTuple):
+    """Paths through the trellis, in the order of the kernels' arguments."""
+
+    following: NDArray[np.uint8]
+    """State that follows a state and a parity, shape (state, parity)."""
+    cell: int
+    """Latents along the edge of a cell; 0 where each block is a cell, and paths are those of ``states`` above."""
+    rows: int
+    """Rows of latents that paths go through; the rest pads a chunk at the edge of an array."""
+    columns: int
+    """Columns of latents that paths go through."""
+
+
 @compiled
 def _bins_with_quantizer(
     known: ReadOnly3D[np.uint8],
@@ -115,18 +130,102 @@ def _bins_with_quantizer(
 
 
 @compiled
+def _copy_channel(symbols: ReadOnly4D[np.int32], channel: int, copied: Writable3D[np.int32]) -> None:
+    """Copy a channel of (plane, latent=64, y, x)."""
+    for plane in range(len(copied)):
+        copied[plane] = symbols[plane, channel]
+
+
+@compiled
+def _paste_channel(channel_symbols: ReadOnly3D[np.int32], channel: int, symbols: Writable4D[np.int32]) -> None:
+    """Copy the symbols of one channel, (plane, y, x), to those of all."""
+    for plane in range(len(symbols)):
+        symbols[plane, channel] = channel_symbols[plane]
+
+
+@compiled
+def _add_quantizers(quantizers: ReadOnly4D[np.uint8], channel: int, odd: int, bins: Writable3D[np.uint8]) -> None:
+    """Give the odd quantizer bins of its own, (plane, y, x), which begin with number ``odd``."""
+    for plane in range(len(bins)):
+        for y in range(bins.shape[1]):
+            for x in range(bins.shape[2]):
+                bins[plane, y, x] += quantizers[plane, channel, y, x] * np.uint8(odd)
+
+
+@compiled
+def _gather(
+    symbols: ReadOnly1D[np.int32],
+    bins: ReadOnly1D[np.uint8],
+    inside: ReadOnly1D[np.int64],
+    values: Writable1D[np.int32],
+    value_bins: Writable1D[np.uint8],
+) -> None:
+    """Gather symbols and bins of the coded latents."""
+    for i in range(inside.size):
+        values[i], value_bins[i] = symbols[inside[i]], bins[inside[i]]
+
+
+@compiled
+def _spread(
+    values: ReadOnly1D[np.int32],
+    inside: ReadOnly1D[np.int64],
+    in_cells: bool,
+    points: ReadOnly1D[np.int32],
+    symbols: Writable1D[np.int32],
+) -> None:
+    """Put decoded symbols at their places; where paths go through cells, the points that they stand for, as they are stored."""
+    for i in range(inside.size):
+        point = points[inside[i]]
+        symbols[inside[i]] = (-point if values[i] < 0 else point) if in_cells else values[i]
+
+
+@compiled
 def _make_known(
     symbols: ReadOnly3D[np.int32],
     is_trellised: bool,
     clip: int,
+    following: ReadOnly2D[np.uint8],
     states: Writable1D[np.uint8],
     padded: Writable2D[np.uint8],
 ) -> None:
     """Make the symbols of a channel, (plane, y, x), known to contexts and trellis."""
     points = symbols.copy()
     if is_trellised:
-        _advance(states, points.reshape(-1))
+        _advance(following, states, points.reshape(-1))
     _remember(points, False, clip, padded)
+
+
+@compiled
+def _has_room(
+    count: int, state: Writable1D[np.uint64], words: Writable1D[np.uint32], bits: Writable1D[np.uint8]
+) -> bool:
+    """Whether ``words`` and ``bits`` have room for so many symbols."""
+    words_left, bits_left = words.size - np.int64(state[WORD]), bits.size - np.int64(state[BIT])
+    return bool(words_left >= MOST_WORDS * count and bits_left > MOST_BITS * count)
+
+
+@compiled
+def _encode_values(
+    in_cells: bool,
+    values: ReadOnly1D[np.int32],
+    bins: ReadOnly1D[np.uint8],
+    frequencies: ReadOnly2D[np.uint16],
+    state: Writable1D[np.uint64],
+    words: Writable1D[np.uint32],
+    bits: Writable1D[np.uint8],
+) -> int:
+    """Encode magnitudes one after the other, or bin by bin; return the largest, as :func:`encode_pass`."""
+    if in_cells:
+        return _encode_in_order(values, bins, frequencies, state, words, bits)
+    return _encode_pass(values, bins, frequencies, False, state, words, bits)
+
+
+@compiled
+def _mask(places: ReadOnly1D[np.int64], size: int) -> Writable1D[np.bool_]:
+    """True at given places, False elsewhere."""
+    mask = np.zeros(size, np.bool_)
+    mask[places] = True
+    return mask
 
 
 def _sources(*modules: ModuleType) -> str:
@@ -139,17 +238,17 @@ def _encoder(sources: str) -> Any:
 
     @compiled
     def encode_channels(
-        symbols: ReadOnly4D[np.int32], order: ReadOnly1D[np.int64], first: int,
-        # ChannelTables
-        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
+        symbols: ReadOnly4D[np.int32], points: ReadOnly4D[np.int32], quantizers: ReadOnly4D[np.uint8],
+        order: ReadOnly1D[np.int64], first: int,
+        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],  # ChannelTables
         term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
         sign_term_channels: ReadOnly3D[np.int16], sign_term_kinds: ReadOnly3D[np.uint8],
         sign_term_weights: ReadOnly3D[np.int16], sign_thresholds: ReadOnly3D[np.int32],
         sign_frequencies: ReadOnly4D[np.uint16],
-        # KnownSymbols
-        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
+        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],  # KnownSymbols
         factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
         places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
+        following: ReadOnly2D[np.uint8], cell: int, rows: int, columns: int,  # Paths
         state: Writable1D[np.uint64], words: Writable1D[np.uint32], bits: Writable1D[np.uint8],  # range coder
     ) -> int:  # fmt: skip
         """Encode the channels of ``order`` from number ``first`` on; return the number of the next one.
@@ -159,25 +258,24 @@ def _encoder(sources: str) -> Any:
         """
         assert sources
         planes, _, height, width = symbols.shape
-        count = inside.size
-        bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.empty((planes, height, width), np.int32)
+        count, size = inside.size, inside.size + 1
+        bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.zeros((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
-        index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
-        agreements = np.empty(count + 1, np.uint16)
+        index, predicted, agreements = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.uint16)
         for number in range(first, order.size):
-            words_left, bits_left = words.size - np.int64(state[WORD]), bits.size - np.int64(state[BIT])
-            if words_left < MOST_WORDS * count or bits_left < MOST_BITS * count + 1:
+            if not _has_room(count, state, words, bits):
                 return number
             c = order[number]
+            in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(
-                magnitudes, states, trellised[c], term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins
-            )
-            for plane in range(planes):
-                channel_symbols[plane] = symbols[plane, c]
-            flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
-            for i in range(count):
-                values[i], value_bins[i] = flat_symbols[inside[i]], flat_bins[inside[i]]
-            largest = _encode_pass(values, value_bins, frequencies[c], False, state, words, bits)
+                magnitudes, states, trellised[c] and not in_cells,
+                term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins,
+            )  # fmt: skip
+            _copy_channel(symbols, c, channel_symbols)
+            if in_cells:
+                _add_quantizers(quantizers, c, thresholds.shape[1] + 1, bins)
+            _gather(channel_symbols.reshape(-1), bins.reshape(-1), inside, values, value_bins)
+            largest = _encode_values(in_cells, values, value_bins, frequencies[c], state, words, bits)
             if largest >= LARGEST_MAGNITUDE:
                 return -largest
             for phase in range(2):
@@ -188,10 +286,11 @@ def _encoder(sources: str) -> Any:
                 )  # fmt: skip
                 if signs:
                     _encode_signs(values, index[:signs], predicted[:signs], agreements[:signs], state, words)
-                    _remember_signs(
-                        index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
-                    )
-            _make_known(channel_symbols, trellised[c], clip, states, magnitudes[c])
+                    padded = signed[c].reshape(planes, height + 2, width + 2)
+                    _remember_signs(index[:signs], places, values, value_clip, padded)
+            if in_cells:
+                _copy_channel(points, c, channel_symbols)
+            _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])
         return order.size
 
     return encode_channels
@@ -203,34 +302,41 @@ def _decoder(sources: str) -> Any:
     @compiled
     def decode_channels(
         symbols: Writable4D[np.int32], order: ReadOnly1D[np.int64],
-        # ChannelTables
-        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],
+        trellised: ReadOnly1D[np.bool_], term_channels: ReadOnly2D[np.int16], term_kinds: ReadOnly2D[np.uint8],  # ChannelTables
         term_weights: ReadOnly2D[np.int16], thresholds: ReadOnly2D[np.int32], frequencies: ReadOnly3D[np.uint16],
         sign_term_channels: ReadOnly3D[np.int16], sign_term_kinds: ReadOnly3D[np.uint8],
         sign_term_weights: ReadOnly3D[np.int16], sign_thresholds: ReadOnly3D[np.int32],
         sign_frequencies: ReadOnly4D[np.uint16],
-        # KnownSymbols
-        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],
+        magnitudes: Writable3D[np.uint8], clip: int, signed: Writable2D[np.int32], offsets: ReadOnly2D[np.int64],  # KnownSymbols
         factors: ReadOnly2D[np.int32], value_clip: np.int32, feature_clip: np.int32, inside: ReadOnly1D[np.int64],
         places: ReadOnly1D[np.int64], even: ReadOnly1D[np.int64], odd: ReadOnly1D[np.int64], states: Writable1D[np.uint8],
+        following: ReadOnly2D[np.uint8], cell: int, rows: int, columns: int,  # Paths
         state: Writable1D[np.uint64], words: ReadOnly1D[np.uint32], bits: ReadOnly1D[np.uint8],  # range coder
     ) -> int:  # fmt: skip
         """Decode all channels of ``order`` into ``symbols``; return the status of the range coder, 0 if all is well."""
         assert sources
         planes, _, height, width = symbols.shape
-        count = inside.size
+        count, size = inside.size, inside.size + 1
         bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.zeros((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
-        index, predicted = np.empty(count + 1, np.int64), np.empty(count + 1, np.bool_)
-        agreements = np.empty(count + 1, np.uint16)
+        index, predicted, agreements = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.uint16)
+        channel_points = np.zeros((planes, height, width), np.int32)
+        paths = np.zeros((planes, height // max(cell, 1) + 1, width // max(cell, 1) + 1), np.uint8)
+        is_coded = _mask(inside, planes * height * width).reshape(planes, height, width)
         for c in order:
+            in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(
-                magnitudes, states, trellised[c], term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins
-            )
-            flat_symbols, flat_bins = channel_symbols.reshape(-1), bins.reshape(-1)
-            for i in range(count):
-                value_bins[i] = flat_bins[inside[i]]
-            status = _decode_pass(value_bins, frequencies[c], False, state, words, bits, values)
+                magnitudes, states, trellised[c] and not in_cells,
+                term_channels[c], term_kinds[c], term_weights[c], thresholds[c], bins,
+            )  # fmt: skip
+            if in_cells:
+                status = _decode_along_paths(
+                    following, cell, rows, columns, paths, bins, frequencies[c], is_coded, state, words, bits,
+                    channel_symbols, channel_points,
+                )  # fmt: skip
+            _gather(channel_symbols.reshape(-1), bins.reshape(-1), inside, values, value_bins)
+            if not in_cells:
+                status = _decode_pass(value_bins, frequencies[c], False, state, words, bits, values)
             if status:
                 return status
             for phase in range(2):
@@ -243,18 +349,15 @@ def _decoder(sources: str) -> Any:
                     status = _decode_signs(index[:signs], predicted[:signs], agreements[:signs], state, words, values)
                     if status:
                         return status
-                    _remember_signs(
-                        index[:signs], places, values, value_clip, signed[c].reshape(planes, height + 2, width + 2)
-                    )
-            for i in range(count):
-                flat_symbols[inside[i]] = values[i]
-            for plane in range(planes):
-                symbols[plane, c] = channel_symbols[plane]
-            _make_known(channel_symbols, trellised[c], clip, states, magnitudes[c])
+                    padded = signed[c].reshape(planes, height + 2, width + 2)
+                    _remember_signs(index[:signs], places, values, value_clip, padded)
+            _spread(values, inside, in_cells, channel_points.reshape(-1), channel_symbols.reshape(-1))
+            _paste_channel(channel_symbols, c, symbols)
+            _make_known(channel_symbols, trellised[c] and not in_cells, clip, following, states, magnitudes[c])
         return 0
 
     return decode_channels
 
 
-_SOURCES = _sources(kernels, range_kernels, sign_kernels, trellis_kernels)
+_SOURCES = _sources(kernels, path_kernels, range_kernels, sign_kernels, trellis_kernels)
 encode_channels, decode_channels = _encoder(_SOURCES), _decoder(_SOURCES)

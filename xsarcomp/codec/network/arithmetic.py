@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xsarcomp.codec.kernels.compile import FIRST_USE
-from xsarcomp.codec.quantization import POINT_SPACING
 
 LARGEST_LEVEL = 127
 """Largest magnitude of an activation or a weight."""
@@ -46,7 +45,9 @@ def _levels_by_point(spacing: float) -> NDArray[np.int8]:
     return np.concatenate([-levels[:0:-1], levels])
 
 
-def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[np.bool_]) -> NDArray[np.int8]:
+def input_levels(
+    points: NDArray[np.int32], step_db: float, trellised: NDArray[np.bool_], spacing: float
+) -> NDArray[np.int8]:
     """Compute the input of the network from points.
 
     Parameters
@@ -56,7 +57,9 @@ def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[n
     step_db : float
         Quantization step in dB.
     trellised : ndarray of bool, shape (latent=64,)
-        True for channels whose points lie ``POINT_SPACING`` of a step apart instead of one.
+        True for channels whose points lie ``spacing`` steps apart instead of one.
+    spacing : float
+        That of the trellis of the model.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def input_levels(points: NDArray[np.int32], step_db: float, trellised: NDArray[n
         from xsarcomp.codec.kernels import decoder as decoder_kernels
 
     planes, _, height, width = points.shape
-    listed = np.stack([_levels_by_point(1.0), _levels_by_point(POINT_SPACING)])
+    listed = np.stack([_levels_by_point(1.0), _levels_by_point(spacing)])
     levels = np.empty((planes, height - 2, width - 2, FEATURES), np.int8)
     for plane, result in zip(np.ascontiguousarray(points, np.int32), levels, strict=True):
         decoder_kernels.input_levels(plane, listed, trellised, step_db, BRIGHTNESS_UNIT_DB, result)

@@ -151,7 +151,7 @@ class ResidualCoder(LappedCoder):
         """Compute latents from points on another device, in batches of tiles of one size."""
         reach = self.network.config.reach
         latents = super().reconstruct(np.ascontiguousarray(points[:, :, reach:-reach, reach:-reach]), step_db)
-        levels = input_levels(points, step_db, self.channels_with_trellis(step_db))
+        levels = input_levels(points, step_db, self.channels_with_trellis(step_db), self.trellis.spacing)
         tiles_by_shape: dict[tuple[int, int], list[Tile]] = {}
         for tile in tiles_of(latents.shape, DEVICE_TILE_LATENTS):
             tiles_by_shape.setdefault(tile.shape, []).append(tile)
@@ -169,7 +169,9 @@ class ResidualCoder(LappedCoder):
         reach = self.network.config.reach
         latents = super().reconstruct(points[None, :, reach:-reach, reach:-reach], step_db)[0]
         with _one_thread():
-            levels = torch.from_numpy(input_levels(points[None], step_db, self.channels_with_trellis(step_db))[0])
+            levels = torch.from_numpy(
+                input_levels(points[None], step_db, self.channels_with_trellis(step_db), self.trellis.spacing)[0]
+            )
             offsets = self.network(levels, step_db).permute(2, 0, 1).numpy()
         # two operations of float32, each rounded
         return latents + offsets * np.float32(step_db)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from xsarcomp.codec.coder import QUANTIZER_REACH
 from xsarcomp.codec.lapped import BLOCK
 from xsarcomp.errors import ConfigurationError
 
@@ -25,6 +24,8 @@ class RefinerConfig:
     """Smallest quantization step in training, dB."""
     largest_step_db: float = 20.0
     """Largest quantization step in training, dB."""
+    start_from: str | None = None
+    """Name or id of an installed model, of the same sizes, whose network the training starts from; zero if not given."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.channels <= 1024 and 1 <= self.blocks <= 32):
@@ -55,6 +56,6 @@ class RefinerConfig:
         ConfigurationError
             If the patch is too small.
         """
-        smallest = BLOCK * (2 * (self.reach + QUANTIZER_REACH) + 3)
+        smallest = BLOCK * (2 * self.reach + 3)
         if pixels < smallest:
             raise ConfigurationError(f"patch is {pixels} pixels, expected at least {smallest} for {self.blocks} blocks")

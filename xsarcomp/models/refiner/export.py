@@ -1,4 +1,6 @@
-"""Export of the trained network to the integers of a model file."""
+"""The trained network to the integers of a model file, and back to begin a training with them."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -6,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xsarcomp.codec.network.arithmetic import ActivationQuantizer, IntegerConv2d
+from xsarcomp.errors import ConfigurationError
 from xsarcomp.models.refiner.network import LatentRefiner, StepCondition
 
 
@@ -36,3 +39,38 @@ def integer_arrays(refiner: LatentRefiner) -> dict[str, NDArray]:
             arrays[f"{name}.unit"] = module.unit.float().reshape(1)
     # copies, so that further training does not change them
     return {name: np.array(tensor.detach().cpu().numpy(), order="C") for name, tensor in arrays.items()}
+
+
+@torch.no_grad()
+def load_integer_arrays(refiner: LatentRefiner, arrays: Mapping[str, NDArray]) -> None:
+    """Give a network the weights of a model file; the inverse of :func:`integer_arrays`, but for rounding.
+
+    Parameters
+    ----------
+    refiner : LatentRefiner
+        Changed in place.
+    arrays : mapping of str to ndarray
+        As :func:`integer_arrays` returned them.
+
+    Raises
+    ------
+    ConfigurationError
+        If the network has other sizes.
+    """
+    expected = integer_arrays(refiner)
+    if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in expected.items()}:
+        raise ConfigurationError(
+            "the network of the model that the training starts from has other sizes: give channels and blocks as it has them"
+        )
+    values = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
+    for name, module in refiner.named_modules():
+        if isinstance(module, IntegerConv2d):
+            rows, columns = module.kernel_size
+            weights = values[f"{name}.levels"] * values[f"{name}.units"]
+            weights = weights.reshape(rows, columns, module.in_channels, module.out_channels)
+            module.weight.copy_(weights.permute(3, 2, 0, 1))
+            module.get_parameter("bias").copy_(values[f"{name}.bias"])
+        elif isinstance(module, StepCondition):
+            module.coefficients.copy_(values[f"{name}.coefficients"])
+        elif isinstance(module, ActivationQuantizer):
+            module.logarithm.copy_(values[f"{name}.unit"].log().reshape(()))

@@ -1,13 +1,15 @@
 """Fit the tables of the entropy coder to the training split: context weights, thresholds, frequencies."""
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from xsarcomp.codec.coder import QUANTIZER_PASSES, choose_points, initial_points
+from xsarcomp.codec.choice import QUANTIZER_PASSES, initial_points, optimized_points, points_of_cells
 from xsarcomp.codec.contexts import Magnitudes, traverse
 from xsarcomp.codec.entropy_tables import (
     CHANNEL_ORDER,
@@ -20,7 +22,8 @@ from xsarcomp.codec.entropy_tables import (
     EntropyTables,
     tokens_of,
 )
-from xsarcomp.codec.quantization import SHIFT_CLASSES, QuantizerStates, spacings_db, symbols_from_points
+from xsarcomp.codec.quantization import SHIFT_CLASSES, CellPaths, find_cells, spacings_db
+from xsarcomp.codec.trellis import CELL_TRELLIS
 from xsarcomp.models.refiner.sign_tables import empty_signs, fit_signs
 
 ANCHOR_STEPS_DB = (0.25, 0.25 * 2**0.5, 0.5, *(0.5 * 2 ** (i / 4) for i in range(2, 21)), 16 * 2**0.5)
@@ -34,10 +37,9 @@ TERMS = 12
 """Most features that a context sums up."""
 REGRESSION_SAMPLES = 20_000
 """Most symbols that the weights of a context are fitted to."""
-TRELLIS_BITS = 0.5
-"""Bits for each symbol below which a channel stays out of the trellis; measured on validation scenes."""
-TRELLIS_CHANNELS = 10
-"""Fewest channels of a trellis: with fewer a path has too little to choose from; measured on validation scenes."""
+TRELLIS_BITS = 0.25
+"""Bits for each symbol below which a channel stays out of the trellis: symbols that are nearly all zero leave a path nothing to
+choose from; measured on validation scenes."""
 NEVER = np.iinfo(np.int32).max
 """A threshold that no context reaches."""
 
@@ -49,8 +51,8 @@ class AnchorFit(NamedTuple):
     """Fields of :class:`~xsarcomp.codec.entropy_tables.EntropyTables` without their anchor axis."""
     shifts: NDArray[np.float32]
     """Distances of the reconstruction points, shape (latent=64, SHIFT_CLASSES); see :func:`fit_shifts`."""
-    symbols: list[NDArray[np.int32]]
-    """Symbols of each scene that the last tables were fitted to, shape (plane, latent=64, y_latent, x_latent)."""
+    points: list[NDArray[np.int32]]
+    """Points of each scene that the last tables were fitted to, shape (plane, latent=64, y_latent, x_latent)."""
 
 
 class _FittedRounds(NamedTuple):
@@ -150,16 +152,15 @@ def _empty_anchor() -> dict[str, NDArray]:
 
 def _fit_lowest(arrays: dict[str, NDArray], symbols: Sequence[NDArray[np.int32]]) -> None:
     """Fill thresholds and tables of the lowest channel: one sweep collects values and spreads, then they are counted."""
-    single = EntropyTables(**{name: array[None] for name, array in arrays.items()})
+    stacked: dict[str, Any] = {name: array[None] for name, array in arrays.items()}
+    single = EntropyTables(**stacked)
     values_and_bins: dict[int, list[tuple[NDArray[np.int32], NDArray[np.uint8]]]] = {}
     # so many thresholds that the number of a bin tells the spread, in the sweep that collects them
     spreads = np.unique(np.rint(np.geomspace(1, 4000, 200))).astype(np.int32)[:250]
-    probe = EntropyTables(
-        **{
-            **{name: getattr(single, name) for name in EntropyTables.names()},
-            "lowest_thresholds": np.tile(spreads, (1, LOWEST_TABLES, 1)),
-            "lowest_frequencies": np.tile(_frequencies(np.ones(TOKENS)), (1, LOWEST_TABLES, len(spreads) + 1, 1)),
-        }
+    probe = dataclasses.replace(
+        single,
+        lowest_thresholds=np.tile(spreads, (1, LOWEST_TABLES, 1)),
+        lowest_frequencies=np.tile(_frequencies(np.ones(TOKENS)), (1, LOWEST_TABLES, len(spreads) + 1, 1)),
     )
 
     def transfer(values: NDArray[np.int32] | None, bins: NDArray[np.uint8], key: tuple[int, ...]) -> NDArray[np.int32]:
@@ -237,11 +238,18 @@ def fit_anchor(
     fitted = _fit_rounds(latents, step_db, lagrangian, np.zeros(CHANNELS, bool), rounds, seed)
     trellised = fitted.bits >= TRELLIS_BITS
     trellised[0] = False
-    if rounds and trellised.sum() >= TRELLIS_CHANNELS:
+    if rounds and trellised.any():
         fitted = _fit_rounds(latents, step_db, lagrangian, trellised, rounds, seed)
-    symbols = [symbols_from_points(scene, fitted.arrays["trellised"]) for scene in fitted.points]
     # the choice of symbols does not depend on signs, so their tables are fitted once, to the last symbols
-    return AnchorFit(fitted.arrays | fit_signs(symbols), fitted.shifts, symbols)
+    symbols = [_paths(scene, fitted.arrays["trellised"]).symbols for scene in fitted.points]
+    return AnchorFit(fitted.arrays | fit_signs(symbols), fitted.shifts, fitted.points)
+
+
+def _paths(points: NDArray[np.int32], trellised: NDArray[np.bool_]) -> CellPaths:
+    """Paths of points that an encoder chose."""
+    paths = find_cells(points, trellised, CELL_TRELLIS)
+    assert paths is not None
+    return paths
 
 
 def _fit_rounds(
@@ -254,18 +262,23 @@ def _fit_rounds(
 ) -> _FittedRounds:
     """Fit tables to symbols, and choose symbols under the tables, in turns, with given channels in the trellis."""
     generator = np.random.default_rng(seed)
-    spacings = spacings_db(step_db, trellised)
-    points = [initial_points(plane, trellised, step_db) for plane in latents]
+    spacings = spacings_db(step_db, trellised, CELL_TRELLIS)
+    points = [initial_points(plane, trellised, step_db, CELL_TRELLIS) for plane in latents]
     for turn in range(rounds + 1):
         arrays, bits = _fit_once(points, trellised, generator, are_paths=turn > 0)
         shifts = fit_shifts(latents, points, spacings)
         if turn < rounds:
-            tables = EntropyTables(**{name: array[None] for name, array in arrays.items()})
-            for _ in range(QUANTIZER_PASSES if turn else 1):
-                points = [
-                    choose_points(plane, scene, tables, 0, shifts, step_db, lagrangian)
-                    for plane, scene in zip(latents, points, strict=True)
-                ]
+            tables = EntropyTables(**{name: array[None] for name, array in arrays.items()}, trellis=CELL_TRELLIS)
+            choose = functools.partial(
+                optimized_points,
+                tables=tables,
+                anchor=0,
+                shifts=shifts,
+                step_db=step_db,
+                lagrangian=lagrangian,
+                passes=QUANTIZER_PASSES if turn else 1,
+            )
+            points = [points_of_cells(plane, CELL_TRELLIS.cell, choose) for plane in latents]
     return _FittedRounds(arrays, points, shifts, bits)
 
 
@@ -284,23 +297,20 @@ def _fit_once(
     arrays["trellised"] = trellised
     _fit_lowest(arrays, points)
     known = [Magnitudes() for _ in points]
-    states = [QuantizerStates((scene.shape[0], *scene.shape[2:])) for scene in points]
-    symbols = [symbols_from_points(scene, trellised) for scene in points]
+    quantizers_of_scenes = [_paths(scene, trellised).quantizers for scene in points] if are_paths else []
     for channel in CHANNEL_ORDER:
         if channel:
             magnitudes = np.concatenate([np.abs(scene[:, channel]).reshape(-1) for scene in points])
             if not trellised[channel]:
                 quantizers = [np.ones(magnitudes.size, bool)]
             elif are_paths:
-                quantizer = np.concatenate([scene.quantizers.reshape(-1) for scene in states])
+                quantizer = np.concatenate([scene[:, channel].reshape(-1) for scene in quantizers_of_scenes])
                 quantizers = [quantizer == 0, quantizer == 1]
             else:
                 quantizers = [magnitudes % 2 == 0, (magnitudes % 2 == 1) | (magnitudes == 0)]
             bits[channel] = _fit_channel(arrays, channel, known, magnitudes, quantizers, generator)
-        for scene, magnitudes_of_scene, state, symbol in zip(points, known, states, symbols, strict=True):
+        for scene, magnitudes_of_scene in zip(points, known, strict=True):
             magnitudes_of_scene.add(channel, scene[:, channel])
-            if trellised[channel]:
-                state.advance(symbol[:, channel])
     return arrays, bits
 
 

@@ -15,16 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from xsarcomp.codec import lapped
-from xsarcomp.codec.coder import QUANTIZER_REACH, LappedCoder
+from xsarcomp.codec.coder import LappedCoder
 from xsarcomp.codec.entropy_tables import EntropyTables
+from xsarcomp.codec.installed_models import model_content, resolve_model
 from xsarcomp.codec.model_card import ModelCard
-from xsarcomp.codec.model_file import coder_from_bytes, model_bytes
+from xsarcomp.codec.model_file import arrays_and_card, coder_from_bytes, model_bytes, network_arrays
 from xsarcomp.codec.network.arithmetic import input_levels
 from xsarcomp.codec.network.config import RefinerConfig
+from xsarcomp.codec.trellis import CELL_TRELLIS
 from xsarcomp.models.config import TrainConfig
 from xsarcomp.models.fitting import ReportLine, fit, training_record, write_model
 from xsarcomp.models.refiner.domain import domain_entry
-from xsarcomp.models.refiner.export import integer_arrays
+from xsarcomp.models.refiner.export import integer_arrays, load_integer_arrays
 from xsarcomp.models.refiner.gate import gate, mean_corrections, texture_gains
 from xsarcomp.models.refiner.network import LappedAutoencoder, QuantizedLatents, Quantizer
 from xsarcomp.models.refiner.tables import ANCHOR_STEPS_DB, fit_tables
@@ -100,6 +102,7 @@ def _linear_card(config: TrainConfig[RefinerConfig], planes: Sequence[Plane]) ->
         lagrangian=config.lagrangian,
         mean_corrections_db=(0.0,) * len(ANCHOR_STEPS_DB),
         texture_gains=(1.0,) * len(ANCHOR_STEPS_DB),
+        trellis=CELL_TRELLIS,
     )
 
 
@@ -139,7 +142,8 @@ def _linear_coder(
         arrays_of_anchors.append(anchor.arrays)
         shifts_of_anchors.append(anchor.shifts)
     tables = EntropyTables(
-        **{name: np.stack([arrays[name] for arrays in arrays_of_anchors]) for name in EntropyTables.names()}
+        **{name: np.stack([arrays[name] for arrays in arrays_of_anchors]) for name in EntropyTables.names()},
+        trellis=CELL_TRELLIS,
     )
     shifts = np.stack(shifts_of_anchors)
     linear = _calibrated(card, basis, tables, shifts, None, planes=planes)
@@ -163,8 +167,8 @@ def encoder_quantizer(coder: LappedCoder) -> Quantizer:
 
     def quantizer(latents: NDArray[np.float64], step_db: float) -> QuantizedLatents:
         points = coder.points(coder.quantize(latents, step_db), step_db)
-        levels = input_levels(points, step_db, coder.channels_with_trellis(step_db))
-        return QuantizedLatents(levels, coder.reconstruct(points, step_db), QUANTIZER_REACH)
+        levels = input_levels(points, step_db, coder.channels_with_trellis(step_db), coder.trellis.spacing)
+        return QuantizedLatents(levels, coder.reconstruct(points, step_db), coder.quantizer_reach)
 
     return quantizer
 
@@ -179,6 +183,9 @@ def _train_network(
 ) -> dict[str, NDArray]:
     """Train the network, and return its integer arrays with the lowest validation loss."""
     model = LappedAutoencoder(config.network, encoder_quantizer(linear), linear.card.offset_db)
+    if config.network.start_from is not None:
+        arrays, _ = arrays_and_card(model_content(resolve_model(config.network.start_from)))
+        load_integer_arrays(model.refiner, network_arrays(arrays))
     batches = fixed_batches(validation_planes, config.patches.patch, batch=4, limit=32)
     metadata = {"name": config.name, "radiometry": {"offset_db": linear.card.offset_db}, "linear": linear.model_id}
 
