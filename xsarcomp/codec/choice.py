@@ -15,7 +15,7 @@ from xsarcomp.codec.quantization import SHIFT_CLASSES, quantize_deadzone, spacin
 from xsarcomp.codec.trellis import Trellis
 
 QUANTIZER_PASSES = 3
-"""Passes in which the encoder improves its choice of symbols."""
+"""Passes in which the encoder improves its choice of points."""
 
 
 def choose_points(
@@ -30,7 +30,7 @@ def choose_points(
     """Choose rate-distortion optimized points, with contexts from an earlier choice.
 
     The cost of a choice is its squared error plus weighted code length. In channels with trellis, the cheapest path of each
-    block is chosen (:mod:`xsarcomp.codec.quantization`). In the others, each symbol is chosen alone: candidates are the
+    cell is chosen (:mod:`xsarcomp.codec.trellis`). In the others, each symbol is chosen alone: candidates are the
     nearest integer, the one below it, and zero; of two that cost the same the smaller is taken. Channel 0 is rounded to the
     nearest.
 
@@ -182,7 +182,7 @@ def optimized_points(
     Returns
     -------
     ndarray of int32, same shape
-        Points. Those less than ``QUANTIZER_REACH`` from an edge depend on where the array ends.
+        Points. Those less than ``passes`` from an edge depend on where the array ends.
     """
     points = initial_points(latents, tables.trellised[anchor], step_db, tables.trellis)
     for _ in range(passes):

@@ -7,10 +7,10 @@ In channels without trellis, the spacing is the quantization step, and points ar
 latents, with a deadzone around zero (:func:`quantize_deadzone`).
 
 In channels with trellis, quantization is *trellis-coded*: two interleaved quantizers, and a path through both that is
-cheaper than either. The channels of a block that have one share a grid of points that is finer than the step. One quantizer
+cheaper than either. The channels that have one share a grid of points that is finer than the step. One quantizer
 has the even points of the grid, the other zero and the odd points. A symbol numbers the points of one quantizer, and the
-parity of the symbols before it in the block determines of which. A decoder follows eight states (:class:`QuantizerStates`);
-an encoder searches for the cheapest path through them (:func:`xsarcomp.codec.coder.choose_points`). At the same rate the
+parity of the symbols before it on its path determines of which (:mod:`xsarcomp.codec.trellis`). A decoder follows the states;
+an encoder searches for the cheapest path through them (:func:`xsarcomp.codec.choice.choose_points`). At the same rate the
 error is smaller than that of one quantizer, because the points that a whole block can reach lie more evenly in its many
 dimensions than a cubic grid. The model determines which channels take part: where symbols are mostly zero, a path has
 nothing to choose from.

@@ -221,11 +221,10 @@ def _encode_values(
 
 
 @compiled
-def _mask(places: ReadOnly1D[np.int64], size: int) -> Writable1D[np.bool_]:
-    """True at given places, False elsewhere."""
-    mask = np.zeros(size, np.bool_)
-    mask[places] = True
-    return mask
+def _mark(places: ReadOnly1D[np.int64], mask: Writable1D[np.bool_]) -> None:
+    """Set a mask at given places."""
+    for place in places:
+        mask[place] = True
 
 
 def _sources(*modules: ModuleType) -> str:
@@ -320,9 +319,9 @@ def _decoder(sources: str) -> Any:
         bins, channel_symbols = np.empty((planes, height, width), np.uint8), np.zeros((planes, height, width), np.int32)
         values, value_bins = np.empty(count, np.int32), np.empty(count, np.uint8)
         index, predicted, agreements = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.uint16)
-        channel_points = np.zeros((planes, height, width), np.int32)
+        channel_points, is_coded = np.zeros(bins.shape, np.int32), np.zeros(bins.shape, np.bool_)
         paths = np.zeros((planes, height // max(cell, 1) + 1, width // max(cell, 1) + 1), np.uint8)
-        is_coded = _mask(inside, planes * height * width).reshape(planes, height, width)
+        _mark(inside, is_coded.reshape(-1))
         for c in order:
             in_cells = trellised[c] and cell > 0
             _bins_with_quantizer(

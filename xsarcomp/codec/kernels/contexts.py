@@ -297,7 +297,7 @@ def choose(
 ) -> None:
     """Choose the symbols of the ``wanted`` channels, shape (plane, latent=64, y, x), with the least error and bits.
 
-    :func:`xsarcomp.codec.coder.choose_points` describes the choice. Context terms, ``thresholds``, ``code_length`` and
+    :func:`xsarcomp.codec.choice.choose_points` describes the choice. Context terms, ``thresholds``, ``code_length`` and
     ``shifts`` have the channel as first axis; see :func:`add_terms` and :func:`weigh`.
     """
     planes, _, height, width = latents.shape

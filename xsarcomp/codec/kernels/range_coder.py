@@ -15,12 +15,7 @@ Signed and unsigned integers of 64 bits would meet in float64. Where ``uint64`` 
 import numpy as np
 
 from xsarcomp.codec.entropy_tables import DIRECT_TOKENS, LARGEST_MAGNITUDE, TOKEN_BITS, TOKEN_START, TOKENS
-from xsarcomp.codec.kernels.compile import (
-    ReadOnly1D,
-    ReadOnly2D,
-    Writable1D,
-    compiled,
-)
+from xsarcomp.codec.kernels.compile import ReadOnly1D, ReadOnly2D, Writable1D, compiled
 
 IMPOSSIBLE_WORDS, MISSING_BITS = -1, -2
 """Status that kernels of the decoder return for damaged data; 0 if all is well."""
